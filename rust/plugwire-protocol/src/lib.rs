@@ -1,0 +1,1 @@
+//! go-plugin's contract without I/O.
