@@ -1,0 +1,1 @@
+versions/v1.8.0.mod
