@@ -1,0 +1,144 @@
+//! From compiled `.proto` files to the text of the generated files.
+
+use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc};
+
+use prost_build::Module;
+use prost_types::FileDescriptorSet;
+
+use crate::{Error, Generated, limits};
+
+/// The file that joins all packages to one module tree.
+pub(crate) const TREE: &str = "contracts.rs";
+
+/// What generated code is not asked to heed, whatever the surrounding crate demands of its own.
+const ALLOW: &str = "#[allow(warnings, missing_docs, unreachable_pub, missing_debug_implementations)]\n\
+                     #[allow(clippy::all, clippy::pedantic, rustdoc::all)]\n";
+
+/// For each package its code and its descriptor set, and the module tree over them.
+pub(crate) fn all(
+    compiler: &protox::Compiler,
+    includes: &[PathBuf],
+) -> Result<Vec<Generated>, Error> {
+    let set = compiler.file_descriptor_set();
+    let code = code(set.clone())?;
+    let mut files = vec![Generated { name: TREE.into(), contents: tree(code.keys()).into_bytes() }];
+    for (module, mut code) in code {
+        let stem = stem(&module);
+        code.push_str(&format!(
+            "/// The encoded file descriptor set of this package and its imports: for reflection.\n\
+             pub const DESCRIPTORS: &[u8] = include_bytes!(\"{stem}.bin\");\n"
+        ));
+        let descriptors = descriptors(&set, &module, includes)?;
+        files.push(Generated { name: format!("{stem}.bin"), contents: descriptors });
+        files.push(Generated { name: format!("{stem}.rs"), contents: code.into_bytes() });
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// Messages by prost, stubs by tonic.
+fn code(set: FileDescriptorSet) -> Result<BTreeMap<Module, String>, Error> {
+    let failure = Rc::new(RefCell::new(None));
+    let stubs = Stubs {
+        // Without transport the client has no `connect`: a plugin's channel is made by its host.
+        tonic: tonic_prost_build::configure().build_transport(false).service_generator(),
+        failure: failure.clone(),
+    };
+    let requests = set
+        .file
+        .into_iter()
+        .map(|file| (Module::from_protobuf_package_name(file.package()), file))
+        .collect();
+    let code = prost_build::Config::new()
+        // A `bytes` field is a slice of the buffer that was read, not a copy.
+        .bytes(["."])
+        .service_generator(Box::new(stubs))
+        .generate(requests)
+        .map_err(Error::Generate)?;
+    match failure.take() {
+        Some(failure) => Err(failure),
+        None => Ok(code.into_iter().collect()),
+    }
+}
+
+/// tonic's generator, its limits lifted. The trait knows no failure, so the first one is put aside.
+struct Stubs {
+    tonic: Box<dyn prost_build::ServiceGenerator>,
+    failure: Rc<RefCell<Option<Error>>>,
+}
+
+impl prost_build::ServiceGenerator for Stubs {
+    fn generate(&mut self, service: prost_build::Service, buf: &mut String) {
+        let name = service.proto_name.clone();
+        let mut code = String::new();
+        self.tonic.generate(service, &mut code);
+        match limits::lift(&code) {
+            Ok(code) => buf.push_str(&code),
+            Err(reason) => {
+                self.failure.borrow_mut().get_or_insert(Error::Codegen { service: name, reason });
+            }
+        }
+    }
+
+    fn finalize(&mut self, buf: &mut String) {
+        self.tonic.finalize(buf);
+    }
+
+    fn finalize_package(&mut self, package: &str, buf: &mut String) {
+        self.tonic.finalize_package(package, buf);
+    }
+}
+
+/// One package's files and all that they import, encoded without comments. protox encodes them itself, since prost's
+/// types would lose custom options.
+fn descriptors(
+    set: &FileDescriptorSet,
+    module: &Module,
+    includes: &[PathBuf],
+) -> Result<Vec<u8>, Error> {
+    let files = set
+        .file
+        .iter()
+        .filter(|file| Module::from_protobuf_package_name(file.package()) == *module)
+        .map(|file| file.name());
+    let mut compiler = protox::Compiler::new(includes)?;
+    compiler.include_source_info(false).include_imports(true).open_files(files)?;
+    Ok(compiler.encode_file_descriptor_set())
+}
+
+/// Nested modules, as deep as the package names, because code of one package names another one relatively.
+fn tree<'a>(modules: impl Iterator<Item = &'a Module>) -> String {
+    let mut text = String::new();
+    let mut open: Vec<&str> = Vec::new();
+    for module in modules {
+        let parts: Vec<&str> = module.parts().collect();
+        while !parts.starts_with(&open) {
+            open.pop();
+            line(&mut text, open.len(), "}");
+        }
+        for part in &parts[open.len()..] {
+            if open.is_empty() {
+                text.push_str(ALLOW);
+            }
+            line(&mut text, open.len(), &format!("pub mod {part} {{"));
+            open.push(part);
+        }
+        line(&mut text, open.len(), &format!("include!(\"{}.rs\");", stem(module)));
+    }
+    for depth in (0..open.len()).rev() {
+        line(&mut text, depth, "}");
+    }
+    text
+}
+
+fn line(text: &mut String, depth: usize, line: &str) {
+    text.push_str(&"    ".repeat(depth));
+    text.push_str(line);
+    text.push('\n');
+}
+
+/// The name of a package's files: the package's own, as `tonic::include_proto!` expects it.
+fn stem(module: &Module) -> String {
+    let name = module.to_file_name_or("_");
+    name.strip_suffix(".rs").unwrap_or(&name).to_owned()
+}

@@ -1,0 +1,3 @@
+//! **Promise: internal.** Proof against real Go peers.
+
+pub mod generated;
