@@ -50,7 +50,7 @@ impl Contracts {
         self
     }
 
-    /// Where the code goes. Default: the environment's `OUT_DIR`, which cargo sets for a build script.
+    /// Where the code goes; the folder is made if it is missing. Default: the environment's `OUT_DIR`, which cargo sets for a build script.
     pub fn out_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.out_dir = Some(folder.into());
         self
@@ -71,6 +71,8 @@ impl Contracts {
         for path in compiled.files().filter_map(|file| file.path()) {
             println!("cargo:rerun-if-changed={}", path.display());
         }
+        fs::create_dir_all(&out_dir)
+            .map_err(|source| Error::Output { path: out_dir.clone(), source })?;
         for file in generate::all(&compiled, &self.includes())? {
             write_if_changed(&out_dir.join(&file.name), &file.contents)?;
         }

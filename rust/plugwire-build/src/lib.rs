@@ -10,7 +10,7 @@
 //! }
 //! ```
 //!
-//! ```ignore
+//! ```text
 //! // main.rs or lib.rs: every package as a module
 //! mod contracts {
 //!     include!(concat!(env!("OUT_DIR"), "/contracts.rs"));

@@ -88,3 +88,19 @@ fn is_path(path: &syn::Path, segments: &[&str]) -> bool {
 fn is_text(expr: &syn::Expr, text: &str) -> bool {
     matches!(expr, syn::Expr::Lit(literal) if matches!(&literal.lit, syn::Lit::Str(s) if s.value() == text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::lift;
+
+    /// A tonic that wrote other code must fail the build, not bring the limit back.
+    #[test]
+    fn code_that_is_not_known_is_refused() {
+        let reason = lift("fn other() {}").unwrap_err();
+        assert!(
+            reason.starts_with("expected Found { clients: 2, servers: 1, docs: 2 }"),
+            "{reason}"
+        );
+        assert!(lift("not rust").is_err());
+    }
+}

@@ -7,30 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A folder that belongs to the generator alone, and the contracts in it.
+/// A folder that belongs to the generator alone, and the folders in proto/ whose files it holds.
 struct Target {
     folder: &'static str,
     protos: &'static [&'static str],
 }
 
 const TARGETS: &[Target] = &[
-    Target {
-        folder: "rust/plugwire/src/generated",
-        protos: &[
-            "plugin/broker.proto",
-            "plugin/controller.proto",
-            "plugin/stdio.proto",
-            "grpc/health/v1/health.proto",
-        ],
-    },
-    Target {
-        folder: "rust/plugwire/examples/contracts",
-        protos: &["greeter/greeter.proto", "kv/kv.proto"],
-    },
-    Target {
-        folder: "rust/plugwire-interop/src/generated",
-        protos: &["greeter/greeter.proto", "kv/kv.proto", "probe/probe.proto"],
-    },
+    Target { folder: "rust/plugwire/src/generated", protos: &["plugin", "grpc/health/v1"] },
+    Target { folder: "rust/plugwire/examples/contracts", protos: &["greeter", "kv"] },
+    Target { folder: "rust/plugwire-interop/src/generated", protos: &["greeter", "kv", "probe"] },
 ];
 
 const HEADER: &str = "\
@@ -74,11 +60,13 @@ pub(crate) fn check() -> Result<(), Box<dyn Error>> {
 }
 
 /// What belongs into the folder, by name. The module tree is the folder's `mod.rs`.
-fn wanted(target: &Target) -> Result<BTreeMap<String, Vec<u8>>, plugwire_build::Error> {
-    let proto = crate::root().join("proto");
-    let mut contracts = plugwire_build::Contracts::new().include(&proto);
-    for file in target.protos {
-        contracts = contracts.proto(proto.join(file));
+fn wanted(target: &Target) -> Result<BTreeMap<String, Vec<u8>>, Box<dyn Error>> {
+    let root = crate::root().join("proto");
+    let mut contracts = plugwire_build::Contracts::new().include(&root);
+    for folder in target.protos {
+        for proto in files(&root.join(folder))? {
+            contracts = contracts.proto(proto);
+        }
     }
     Ok(contracts
         .generate()?
@@ -107,12 +95,15 @@ fn drift(folder: &Path, wanted: &BTreeMap<String, Vec<u8>>) -> io::Result<Vec<St
     Ok(names)
 }
 
+/// The folder's files, sorted so that the output does not depend on the file system; none if it is not there.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    let mut paths: Vec<PathBuf> = match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    paths.sort();
+    Ok(paths)
 }
 
 #[cfg(test)]
