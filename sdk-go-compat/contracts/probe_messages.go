@@ -40,9 +40,9 @@ type AwaitHangRequest struct {
 
 // HangReport says what became of it.
 type HangReport struct {
-	Started   bool   `protobuf:"varint,1,opt,name=started,proto3"`
-	Cancelled bool   `protobuf:"varint,2,opt,name=cancelled,proto3"`
-	Reason    string `protobuf:"bytes,3,opt,name=reason,proto3"`
+	Started   bool   `protobuf:"varint,1,opt,name=started,proto3" json:"started"`
+	Cancelled bool   `protobuf:"varint,2,opt,name=cancelled,proto3" json:"cancelled"`
+	Reason    string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason"`
 }
 
 // PrintRequest is what to print where.

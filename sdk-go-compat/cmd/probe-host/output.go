@@ -1,0 +1,78 @@
+//go:build !goplugin_before_1_3
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"time"
+
+	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
+	"github.com/plugwire/plugwire/sdk-go-compat/probe"
+)
+
+type stdioReport struct {
+	Print  *failure `json:"print_error,omitempty"`
+	Stdout *channel `json:"stdout"`
+	Stderr *channel `json:"stderr"`
+	Ms     float64  `json:"ms"`
+}
+
+type channel struct {
+	*text
+	Complete bool `json:"complete"`
+	Intact   bool `json:"intact"`
+}
+
+// stdio: what the plugin prints reaches SyncStdout and SyncStderr. --size bytes each, by default one line.
+func stdio(ctx context.Context, s *session) (any, error) {
+	client, err := s.probe()
+	if err != nil {
+		return nil, err
+	}
+	toStdout, toStderr := []byte("printed to stdout\n"), []byte("printed to stderr\n")
+	if s.size > 0 {
+		toStdout, toStderr = probe.Pattern(0, s.size), probe.Pattern(128, s.size)
+	}
+	began := time.Now()
+	_, err = client.Print(ctx, &contracts.PrintRequest{Stdout: toStdout, Stderr: toStderr})
+	seen := &stdioReport{Print: failureOf(err)}
+	seen.Stdout = awaitChannel(ctx, s.stdout, toStdout)
+	seen.Stderr = awaitChannel(ctx, s.stderr, toStderr)
+	seen.Ms = ms(began)
+	return seen, nil
+}
+
+// awaitChannel gives the output 5 seconds to come.
+func awaitChannel(ctx context.Context, from *buffer, sent []byte) *channel {
+	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
+	defer stop()
+	complete := from.await(ctx, uint64(len(sent)))
+	from.mutex.Lock()
+	defer from.mutex.Unlock()
+	return &channel{
+		text:     textOf(from.data.Bytes(), 4096),
+		Complete: complete,
+		Intact:   bytes.Equal(from.data.Bytes(), sent),
+	}
+}
+
+// logs: what the plugin (with --logs) wrote to the real stderr, as the host's log has it.
+func logs(ctx context.Context, s *session) (any, error) {
+	client, err := s.probe()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := client.Echo(ctx, &contracts.Payload{}); err != nil {
+		return nil, err
+	}
+	s.kill() // reads stderr to its end
+	fromPlugin := []entry{}
+	for _, line := range s.log.all() {
+		if strings.Contains(line.Name, ".") && !strings.HasSuffix(line.Name, ".stdio") {
+			fromPlugin = append(fromPlugin, line)
+		}
+	}
+	return map[string]any{"entries": fromPlugin}, nil
+}

@@ -1,0 +1,73 @@
+// probe-plugin serves plugwire.probe.v1 under go-plugin; the README lists its flags.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
+	"github.com/plugwire/plugwire/sdk-go-compat/plugins"
+	"github.com/plugwire/plugwire/sdk-go-compat/probe"
+)
+
+func main() {
+	versions := flag.String("versions", "1", "app protocol versions served, comma-separated")
+	unlimited := flag.Bool("unlimited", false, "take messages of any size; default: grpc-go's 4 MiB")
+	logs := flag.Bool("logs", false, "write a log line of each level before serving")
+	testMode := flag.Bool("test-mode", false, "serve as in a test: print a reattach record, end when stdin does")
+	var files plugins.TLSFiles
+	files.Flags(flag.CommandLine)
+	flag.Parse()
+
+	if *logs {
+		probe.LogEachLevel(hclog.New(&hclog.LoggerOptions{
+			Name: "probe", Level: hclog.Trace, Output: os.Stderr, JSONFormat: true,
+		}))
+	}
+	config, err := serveConfig(*versions, *unlimited, files)
+	if err == nil && *testMode {
+		err = serveTest(config)
+	} else if err == nil {
+		goplugin.Serve(config)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "probe-plugin:", err)
+		os.Exit(2)
+	}
+}
+
+func serveConfig(versions string, unlimited bool, files plugins.TLSFiles) (*goplugin.ServeConfig, error) {
+	service := probe.New()
+	served := &plugins.Served{Register: func(_ *goplugin.GRPCBroker, server *grpc.Server) {
+		contracts.RegisterProbe(server, service)
+	}}
+	config := &goplugin.ServeConfig{
+		HandshakeConfig:  plugins.ProbeHandshake,
+		VersionedPlugins: map[int]goplugin.PluginSet{},
+		GRPCServer:       goplugin.DefaultGRPCServer,
+	}
+	for _, text := range strings.Split(versions, ",") {
+		version, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, fmt.Errorf("--versions: %w", err)
+		}
+		config.VersionedPlugins[version] = goplugin.PluginSet{"probe": served}
+	}
+	if unlimited {
+		config.GRPCServer = func(options []grpc.ServerOption) *grpc.Server {
+			return grpc.NewServer(append(options, grpc.MaxRecvMsgSize(math.MaxInt32))...)
+		}
+	}
+	if files.Given() {
+		config.TLSProvider = files.PluginConfig
+	}
+	return config, nil
+}
