@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::machine;
+
 /// A folder that belongs to the generator alone, and the folders in proto/ whose files it holds.
 struct Target {
     folder: &'static str,
@@ -27,7 +29,7 @@ const HEADER: &str = "\
 /// Writes what differs, and removes what is no longer generated.
 pub(crate) fn write() -> Result<(), Box<dyn Error>> {
     for target in TARGETS {
-        let folder = crate::root().join(target.folder);
+        let folder = machine::root().join(target.folder);
         fs::create_dir_all(&folder)?;
         let wanted = wanted(target)?;
         for name in drift(&folder, &wanted)? {
@@ -46,7 +48,7 @@ pub(crate) fn write() -> Result<(), Box<dyn Error>> {
 pub(crate) fn check() -> Result<(), Box<dyn Error>> {
     let mut drifted = Vec::new();
     for target in TARGETS {
-        let names = drift(&crate::root().join(target.folder), &wanted(target)?)?;
+        let names = drift(&machine::root().join(target.folder), &wanted(target)?)?;
         drifted.extend(names.into_iter().map(|name| format!("{}/{name}", target.folder)));
     }
     if drifted.is_empty() {
@@ -61,7 +63,7 @@ pub(crate) fn check() -> Result<(), Box<dyn Error>> {
 
 /// What belongs into the folder, by name. The module tree is the folder's `mod.rs`.
 fn wanted(target: &Target) -> Result<BTreeMap<String, Vec<u8>>, Box<dyn Error>> {
-    let root = crate::root().join("proto");
+    let root = machine::root().join("proto");
     let mut contracts = plugwire_build::Contracts::new().include(&root);
     for folder in target.protos {
         for proto in files(&root.join(folder))? {
@@ -108,9 +110,26 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn drift_is_what_is_missing_different_or_unwanted() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["different", "right", "unwanted"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let wanted = BTreeMap::from([
+            ("different".into(), b"other".to_vec()),
+            ("missing".into(), b"missing".to_vec()),
+            ("right".into(), b"right".to_vec()),
+        ]);
+        assert_eq!(drift(folder.path(), &wanted).unwrap(), ["different", "missing", "unwanted"]);
+        assert_eq!(drift(&folder.path().join("none"), &wanted).unwrap().len(), 3);
+    }
+
     #[test]
     fn checked_in_code_is_current() {
-        if let Err(error) = super::check() {
+        if let Err(error) = check() {
             panic!("{error}");
         }
     }

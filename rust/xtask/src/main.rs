@@ -1,14 +1,22 @@
-//! **Promise: internal.** `cargo xtask`: the project's own tasks.
+//! **Promise: internal.** `cargo xtask`: the project's own tasks. It does not depend on the library, so that it is
+//! built in a moment and also works while the library does not.
 
 mod codegen;
+mod demo;
+mod libtest;
+mod machine;
+mod sdk_go;
+mod soak;
+mod steps;
+mod test;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{error::Error, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 /// The project's own tasks.
 #[derive(Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Args {
     #[command(subcommand)]
     task: Task,
@@ -22,26 +30,43 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Show the greeter in all pairings of Go and Rust, plain and with mutual TLS.
+    Demo,
+    /// Run the long forms of the tests that have one.
+    Soak {
+        /// Leave out what needs Go.
+        #[arg(long)]
+        without_go: bool,
+    },
+    /// Check and test everything; the last line is the sum.
+    Test {
+        /// Leave out what needs Go.
+        #[arg(long)]
+        without_go: bool,
+    },
 }
 
 fn main() -> ExitCode {
-    let outcome = match Args::parse().task {
-        Task::Codegen { check: true } => codegen::check(),
-        Task::Codegen { check: false } => codegen::write(),
-    };
-    match outcome {
+    match run(Args::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
+            let mut source = error.source();
+            while let Some(error) = source {
+                eprintln!("  because: {error}");
+                source = error.source();
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-/// The checkout's root folder.
-fn root() -> PathBuf {
-    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    root.pop();
-    root.pop();
-    root
+fn run(task: Task) -> Result<(), Box<dyn Error>> {
+    match task {
+        Task::Codegen { check: true } => codegen::check(),
+        Task::Codegen { check: false } => codegen::write(),
+        Task::Demo => demo::run(),
+        Task::Soak { without_go } => soak::run(without_go),
+        Task::Test { without_go } => test::run(without_go),
+    }
 }

@@ -1,0 +1,84 @@
+//! Where things are on this machine, and what is missing on it.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+/// Tells the tests to leave out what needs Go, as `--without-go` tells this program.
+pub(crate) const WITHOUT_GO: &str = "PLUGWIRE_WITHOUT_GO";
+
+/// Tells the tests that have a long form to take it.
+pub(crate) const SOAK: &str = "PLUGWIRE_SOAK";
+
+/// The checkout's root folder.
+pub(crate) fn root() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root.pop();
+    root
+}
+
+/// Cargo's build folder.
+pub(crate) fn target() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => root().join(folder),
+        None => root().join("target"),
+    }
+}
+
+/// A cargo command in the checkout's root folder, with the environment that a user's own command would have:
+/// `cargo run` describes this package in variables that some build scripts watch, and would run again for. What the
+/// tests leave out or take long for is said by flags of this program alone.
+pub(crate) fn cargo(without_go: bool) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.current_dir(root());
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command.env_remove(SOAK).env_remove(WITHOUT_GO);
+    if without_go {
+        command.env(WITHOUT_GO, "1");
+    }
+    command
+}
+
+/// Whether the command can be run and ends well. Its output is thrown away.
+pub(crate) fn works(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+pub(crate) fn has_go() -> bool {
+    works(Command::new("go").arg("version"))
+}
+
+/// ring and aws-lc-rs are built from C.
+pub(crate) fn has_c_compiler() -> bool {
+    match env::var_os("CC") {
+        Some(compiler) => works(Command::new(compiler).arg("--version")),
+        None => {
+            ["cc", "gcc", "clang"].iter().any(|name| works(Command::new(name).arg("--version")))
+        }
+    }
+}
+
+/// Fails where Go is due and missing.
+pub(crate) fn demand_go(task: &str, without_go: bool) -> Result<(), String> {
+    if without_go || has_go() {
+        return Ok(());
+    }
+    Err(format!(
+        "`go` is not on the PATH, and compatibility is proved against real Go peers: \
+         install Go, or run `cargo xtask {task} --without-go` to leave those proofs out"
+    ))
+}

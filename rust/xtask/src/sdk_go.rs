@@ -1,0 +1,93 @@
+//! The Go peers in `sdk-go-compat`: which releases there are, and how each is built.
+
+use std::{error::Error, fs, path::PathBuf, process::Command};
+
+use serde_json::Value;
+
+use crate::machine;
+
+/// One release of go-plugin with its grpc-go.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Release {
+    pub(crate) name: String,
+    modfile: String,
+    tags: Vec<String>,
+}
+
+impl Release {
+    /// `go VERB` with this release's modules, in the folder of the Go peers.
+    pub(crate) fn go(&self, verb: &str) -> Command {
+        let mut command = Command::new("go");
+        command.current_dir(folder()).args([verb, &format!("-modfile={}", self.modfile)]);
+        if !self.tags.is_empty() {
+            command.arg(format!("-tags={}", self.tags.join(",")));
+        }
+        command
+    }
+}
+
+/// All releases that `versions.json` lists.
+pub(crate) fn releases() -> Result<Vec<Release>, Box<dyn Error>> {
+    let path = folder().join("versions.json");
+    let text =
+        fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    Ok(parse(&text)?)
+}
+
+fn folder() -> PathBuf {
+    machine::root().join("sdk-go-compat")
+}
+
+fn parse(text: &str) -> Result<Vec<Release>, String> {
+    let json: Value = serde_json::from_str(text).map_err(|e| format!("versions.json: {e}"))?;
+    let versions = json["versions"].as_object().ok_or("versions.json: `versions` is no object")?;
+    versions.iter().map(|(name, version)| release(name, version)).collect()
+}
+
+fn release(name: &str, version: &Value) -> Result<Release, String> {
+    let wrong = |field| format!("versions.json: `{field}` of {name} is missing or wrong");
+    let tags = version["tags"].as_array().ok_or_else(|| wrong("tags"))?;
+    Ok(Release {
+        name: name.to_owned(),
+        modfile: version["modfile"].as_str().ok_or_else(|| wrong("modfile"))?.to_owned(),
+        tags: tags
+            .iter()
+            .map(|tag| tag.as_str().map(str::to_owned).ok_or_else(|| wrong("tags")))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Release, parse};
+
+    #[test]
+    fn reads_releases() {
+        let text = r#"{"versions": {
+            "1.0.1": {"modfile": "v1.0.1.mod", "tags": ["old", "older"]},
+            "1.8.0": {"modfile": "v1.8.0.mod", "tags": []}
+        }}"#;
+        let releases = parse(text).unwrap();
+        let wanted = Release {
+            name: "1.0.1".into(),
+            modfile: "v1.0.1.mod".into(),
+            tags: vec!["old".into(), "older".into()],
+        };
+        assert_eq!(releases[0], wanted);
+        assert_eq!(releases.len(), 2);
+
+        let vet: Vec<_> = releases[0].go("vet").get_args().map(|a| a.to_owned()).collect();
+        assert_eq!(vet, ["vet", "-modfile=v1.0.1.mod", "-tags=old,older"]);
+        let vet: Vec<_> = releases[1].go("vet").get_args().map(|a| a.to_owned()).collect();
+        assert_eq!(vet, ["vet", "-modfile=v1.8.0.mod"]);
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        assert!(parse("{}").unwrap_err().contains("`versions`"));
+        let without_tags = r#"{"versions": {"1.8.0": {"modfile": "a"}}}"#;
+        assert!(parse(without_tags).unwrap_err().contains("`tags` of 1.8.0"));
+        let wrong_tag = r#"{"versions": {"1.8.0": {"modfile": "a", "tags": [1]}}}"#;
+        assert!(parse(wrong_tag).unwrap_err().contains("`tags` of 1.8.0"));
+    }
+}
