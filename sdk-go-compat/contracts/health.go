@@ -44,6 +44,23 @@ func (m *HealthListResponse) Reset()         { *m = HealthListResponse{} }
 func (m *HealthListResponse) String() string { return fmt.Sprintf("%+v", *m) }
 func (*HealthListResponse) ProtoMessage()    {}
 
+// Health is the part of grpc.health.v1.Health that go-plugin's hosts call.
+type Health interface {
+	Check(context.Context, *HealthRequest) (*HealthResponse, error)
+	Watch(*HealthRequest, grpc.ServerStream) error
+}
+
+var healthDesc = grpc.ServiceDesc{
+	ServiceName: healthService,
+	HandlerType: (*Health)(nil),
+	Methods:     []grpc.MethodDesc{unary(healthService, "Check", Health.Check)},
+	Streams:     []grpc.StreamDesc{serverStream("Watch", Health.Watch)},
+	Metadata:    "grpc/health/v1/health.proto",
+}
+
+// RegisterHealth adds the service to a server.
+func RegisterHealth(server *grpc.Server, health Health) { server.RegisterService(&healthDesc, health) }
+
 // HealthClient calls the service; unlike grpc-go's own client it has List with every release.
 type HealthClient struct{ Conn *grpc.ClientConn }
 

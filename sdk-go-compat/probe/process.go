@@ -45,9 +45,12 @@ func (*Service) Die(_ context.Context, in *contracts.DieRequest) (*contracts.Pay
 		go panic("the probe panics in a goroutine")
 		select {}
 	case "kill":
-		return nil, syscall.Kill(self, syscall.SIGKILL)
+		_ = syscall.Kill(self, syscall.SIGKILL)
+		select {}
 	case "abort":
-		return nil, syscall.Kill(self, syscall.SIGABRT)
+		// Go's runtime takes the signal, prints every goroutine and exits with 2.
+		_ = syscall.Kill(self, syscall.SIGABRT)
+		select {}
 	case "stop":
 		return &contracts.Payload{}, syscall.Kill(self, syscall.SIGSTOP)
 	}

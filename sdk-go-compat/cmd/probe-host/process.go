@@ -35,7 +35,7 @@ func die(ctx context.Context, s *session) (any, error) {
 		return nil, err
 	}
 	began := time.Now()
-	limit, stop := context.WithTimeout(ctx, 3*time.Second)
+	limit, stop := context.WithTimeout(ctx, 2*time.Second)
 	defer stop()
 	_, first := client.Die(limit, &contracts.DieRequest{How: s.how})
 	var result struct {
@@ -47,12 +47,12 @@ func die(ctx context.Context, s *session) (any, error) {
 	}
 	result.Call, result.CallMs = failureOf(first), ms(began)
 
-	again, stopAgain := context.WithTimeout(ctx, 3*time.Second)
+	again, stopAgain := context.WithTimeout(ctx, 2*time.Second)
 	defer stopAgain()
 	_, second := client.Echo(again, &contracts.Payload{})
 	result.Next = failureOf(second)
 
-	gone, stopGone := context.WithTimeout(ctx, 3*time.Second)
+	gone, stopGone := context.WithTimeout(ctx, 2*time.Second)
 	defer stopGone()
 	result.Exited, result.ExitedMs = s.exited(gone), ms(began)
 	return result, nil

@@ -1,0 +1,221 @@
+//go:build !goplugin_before_1_6
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/plugwire/plugwire/sdk-go-compat/certs"
+	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
+)
+
+// plugin is what a well-behaved one consists of; a misbehaviour changes one part and calls serve.
+type plugin struct {
+	how, argument, witness string
+	size                   int
+	delay                  time.Duration
+
+	// The line that will be printed, and where.
+	fields []string
+	// nil for plaintext.
+	tls *tls.Config
+
+	health    int32
+	noStdio   bool
+	greet     func()
+	shutdown  func()
+	listening net.Listener
+	telling   sync.Mutex
+}
+
+// prepare makes everything right: a socket, mutual TLS if the host asks for it, the line.
+func (p *plugin) prepare() {
+	p.health = contracts.HealthServing
+	path := p.freePath()
+	listener, err := net.Listen("unix", path)
+	p.check(err)
+	p.listening = listener
+	p.fields = []string{"1", "1", "unix", path, "grpc", ""}
+	p.greet = func() {}
+	p.shutdown = func() {
+		p.tell("shutting-down")
+		_ = listener.Close()
+		os.Exit(0)
+	}
+	if os.Getenv("PLUGIN_CLIENT_CERT") != "" {
+		p.serveTLS()
+	}
+}
+
+// serveTLS makes a certificate, announces it and serves it to whoever has the host's.
+func (p *plugin) serveTLS() *certs.Cert {
+	own := p.newCert()
+	p.tls = p.mutualTLS(own.TLS())
+	p.fields[5] = base64.RawStdEncoding.EncodeToString(own.DER)
+	return own
+}
+
+func (p *plugin) newCert() *certs.Cert {
+	cert, err := certs.New()
+	p.check(err)
+	return cert
+}
+
+func (p *plugin) freePath() string {
+	file, err := os.CreateTemp("", "misbehave")
+	p.check(err)
+	p.check(file.Close())
+	p.check(os.Remove(file.Name()))
+	path, err := filepath.Abs(file.Name())
+	p.check(err)
+	return path
+}
+
+// mutualTLS serves the certificate to whoever has the host's.
+func (p *plugin) mutualTLS(certificate tls.Certificate) *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(os.Getenv("PLUGIN_CLIENT_CERT")))
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2"},
+		ClientCAs:  pool,
+		ClientAuth: tls.RequireAndVerifyClientCert,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			p.tell("presented", "sha256", certs.Fingerprint(certificate.Certificate[0]), "alpn_offered", hello.SupportedProtos)
+			return &certificate, nil
+		},
+		VerifyConnection: func(state tls.ConnectionState) error {
+			p.tell("handshake", "alpn", state.NegotiatedProtocol, "peer_certificates", len(state.PeerCertificates))
+			return nil
+		},
+	}
+}
+
+// line prints the handshake line.
+func (p *plugin) line() {
+	text := strings.Join(p.fields, "|")
+	p.tell("line", "line", text)
+	p.print(text + "\n")
+}
+
+func (p *plugin) print(text string) {
+	_, err := os.Stdout.WriteString(text)
+	p.check(err)
+}
+
+// serve prints the line and serves until Shutdown.
+func (p *plugin) serve() {
+	p.line()
+	p.accept()
+}
+
+func (p *plugin) accept() {
+	listener := p.listening
+	if p.tls != nil {
+		listener = tls.NewListener(listener, p.tls)
+	}
+	server := grpc.NewServer()
+	contracts.RegisterGreeter(server, greeter{p})
+	contracts.RegisterHealth(server, health{p})
+	contracts.RegisterController(server, controller{p})
+	contracts.RegisterBroker(server, broker{})
+	if !p.noStdio {
+		contracts.RegisterStdio(server, stdio{})
+	}
+	p.check(server.Serve(listener))
+}
+
+// tell writes {"how": …, "event": …, "pid": …, key: value…} to the witness.
+func (p *plugin) tell(event string, pairs ...any) {
+	if p.witness == "" {
+		return
+	}
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	said := map[string]any{"how": p.how, "event": event, "pid": os.Getpid()}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		said[pairs[i].(string)] = pairs[i+1]
+	}
+	line, err := json.Marshal(said)
+	p.check(err)
+	file, err := os.OpenFile(p.witness, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	p.check(err)
+	_, err = file.Write(append(line, '\n'))
+	p.check(err)
+	p.check(file.Close())
+}
+
+// check ends the process for what is not the misbehaviour, with an exit code that no misbehaviour has.
+func (p *plugin) check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "misbehave could not:", err)
+		os.Exit(98)
+	}
+}
+
+type greeter struct{ *plugin }
+
+func (g greeter) Greet(_ context.Context, in *contracts.GreetRequest) (*contracts.GreetResponse, error) {
+	g.tell("greeted")
+	g.greet()
+	return &contracts.GreetResponse{Message: "Hello, " + in.Name + "!"}, nil
+}
+
+type health struct{ *plugin }
+
+func (h health) Check(_ context.Context, in *contracts.HealthRequest) (*contracts.HealthResponse, error) {
+	h.tell("health", "service", in.Service, "status", h.health)
+	if in.Service != "plugin" && in.Service != "" {
+		return nil, status.Error(codes.NotFound, "unknown service")
+	}
+	return &contracts.HealthResponse{Status: h.health}, nil
+}
+
+func (h health) Watch(_ *contracts.HealthRequest, stream grpc.ServerStream) error {
+	if err := stream.SendMsg(&contracts.HealthResponse{Status: h.health}); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	return nil
+}
+
+type controller struct{ *plugin }
+
+func (c controller) Shutdown(context.Context, *contracts.Empty) (*contracts.Empty, error) {
+	c.shutdown()
+	return &contracts.Empty{}, nil
+}
+
+// broker takes announcements and has none.
+type broker struct{}
+
+func (broker) StartStream(stream grpc.ServerStream) error {
+	for {
+		if _, err := contracts.Recv[contracts.ConnInfo](stream); err != nil {
+			return nil
+		}
+	}
+}
+
+// stdio stays open without a byte.
+type stdio struct{}
+
+func (stdio) StreamStdio(_ *contracts.Empty, stream grpc.ServerStream) error {
+	<-stream.Context().Done()
+	return nil
+}
