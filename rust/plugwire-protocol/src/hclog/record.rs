@@ -63,6 +63,9 @@ pub struct Record {
     /// When, in the form of [`format_timestamp`](super::format_timestamp).
     pub timestamp: Option<String>,
     /// Everything else, by name. Names should differ: readers keep the last of equal ones.
+    ///
+    /// Integers of 64 bits and floating point numbers are exact, where go-plugin's host makes
+    /// floating point numbers of all; a longer integer becomes the nearest of those.
     pub fields: Vec<(String, Value)>,
 }
 
