@@ -1,1 +1,21 @@
-//! plugwire.
+//! go-plugin's gRPC protocol for Rust.
+
+#[cfg(not(unix))]
+compile_error!(
+    "plugwire runs on Unix only: on Windows go-plugin listens on TCP and ends processes in other ways, and \
+     nobody has built and proved that here yet"
+);
+
+mod broker;
+#[allow(unreachable_pub)]
+mod generated;
+mod handshake;
+pub mod host;
+pub mod plugin;
+pub mod transport;
+
+pub use broker::Broker;
+pub use handshake::Handshake;
+pub use transport::{Channel, Http2};
+/// The contract that both roles share, without I/O.
+pub use plugwire_protocol as protocol;

@@ -1,0 +1,24 @@
+//! The library's own few lines to the host's log, in hclog's JSON.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use plugwire_protocol::hclog::{Level, Record};
+
+pub(super) fn error(message: &str) {
+    write(Level::Error, message);
+}
+
+pub(super) fn warn(message: &str) {
+    write(Level::Warn, message);
+}
+
+fn write(level: Level, message: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut record = Record::new(level, message);
+    record.module = Some("plugwire".to_owned());
+    record.timestamp =
+        Some(plugwire_protocol::hclog::format_timestamp(now.as_secs() as i64, now.subsec_micros()));
+    let mut line = record.to_json_line();
+    line.push('\n');
+    super::capture::write_to_real_stderr(line.as_bytes());
+}

@@ -1,0 +1,30 @@
+//! Sockets, mutual TLS and HTTP/2: what both roles and the broker stand on.
+//!
+//! The way of one call: a generated client hands its request to a [`Channel`], which writes it to an HTTP/2
+//! connection over an [`Io`]; on the other side [`server`] takes it off and hands it to the
+//! service. What `h2` is to us stays behind these two files.
+
+pub(crate) mod body;
+pub(crate) mod channel;
+mod clock;
+pub(crate) mod limits;
+pub(crate) mod server;
+pub(crate) mod socket;
+mod status;
+pub(crate) mod tls;
+
+pub use body::ResponseBody;
+pub use channel::{CallFuture, Channel};
+pub use limits::Http2;
+pub use socket::Address;
+pub use tls::Tls;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A byte stream that HTTP/2 can run on: a socket, TLS on one, or one stream of a multiplexed session.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// One virtual call per read or write buys a single compiled HTTP/2 stack for all kinds of streams.
+pub(crate) type BoxIo = Box<dyn Io>;

@@ -1,0 +1,190 @@
+//! Unix and TCP sockets: where a side listens, and how the other gets there.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use plugwire_protocol::handshake::Network;
+use rustix::fs::{Gid, Uid};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::BoxIo;
+
+/// Where somebody listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A socket in the file system.
+    Unix(PathBuf),
+    /// A port. go-plugin listens on one on Windows only; a plugwire plugin when it is told to.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "{}", path.display()),
+            Address::Tcp(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+impl Address {
+    /// Reads the two fields of a handshake line or an announcement. `:1234` and `localhost:1234` mean this machine, as
+    /// Go resolves them; other names are not looked up.
+    pub(crate) fn parse(network: Network, address: &str) -> io::Result<Self> {
+        match network {
+            Network::Unix => Ok(Address::Unix(PathBuf::from(address))),
+            Network::Tcp => {
+                let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+                let loopback = host.is_empty() || host == "localhost";
+                let parsed = match port.parse() {
+                    Ok(port) if loopback => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+                    _ => address.parse().ok(),
+                };
+                parsed.map(Address::Tcp).ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::InvalidInput, format!("not a TCP address: {address}"))
+                })
+            }
+        }
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        match self {
+            Address::Unix(_) => Network::Unix,
+            Address::Tcp(_) => Network::Tcp,
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> io::Result<BoxIo> {
+        match self {
+            Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+}
+
+/// How to listen. go-plugin: `PLUGIN_UNIX_SOCKET_DIR`, `PLUGIN_UNIX_SOCKET_GROUP`, `PLUGIN_MIN_PORT`, `PLUGIN_MAX_PORT`.
+#[derive(Debug, Clone)]
+pub(crate) enum Listen {
+    Unix { directory: PathBuf, group: Option<String> },
+    Tcp { ports: Option<(u16, u16)> },
+}
+
+/// A bound socket. Its file goes when the listener goes.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Unix { listener: UnixListener, file: SocketFile },
+    Tcp { listener: TcpListener, address: SocketAddr },
+}
+
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Already gone where the folder around it was removed first; nobody can be told here anyway.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    pub(crate) fn bind(how: &Listen) -> io::Result<Self> {
+        match how {
+            Listen::Unix { directory, group } => bind_unix(directory, group.as_deref()),
+            Listen::Tcp { ports } => bind_tcp(*ports),
+        }
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        match self {
+            Listener::Unix { file, .. } => Address::Unix(file.0.clone()),
+            Listener::Tcp { address, .. } => Address::Tcp(*address),
+        }
+    }
+
+    /// Cancel safe.
+    pub(crate) async fn accept(&self) -> io::Result<BoxIo> {
+        match self {
+            Listener::Unix { listener, .. } => Ok(Box::new(listener.accept().await?.0)),
+            Listener::Tcp { listener, .. } => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+}
+
+/// go-plugin's names: `plugin` and some digits. The kernel refuses a name that is taken, so no file is made first.
+fn bind_unix(directory: &Path, group: Option<&str>) -> io::Result<Listener> {
+    for attempt in 0.. {
+        let path = directory.join(format!("plugin{}", random_digits()));
+        match UnixListener::bind(&path) {
+            Ok(listener) => {
+                let file = SocketFile(path);
+                if let Some(group) = group {
+                    open_to_group(&file.0, group)?;
+                }
+                return Ok(Listener::Unix { listener, file });
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < 16 => {}
+            Err(error) => {
+                return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
+            }
+        }
+    }
+    unreachable!("the loop ends by returning")
+}
+
+/// Ten digits that nobody has to guess or not guess: the folder is what protects the socket.
+fn random_digits() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish() % 10_000_000_000
+}
+
+/// The group is a number or a name, in this order (go-plugin: `UnixSocketConfig.Group`).
+fn open_to_group(path: &Path, group: &str) -> io::Result<()> {
+    let gid = match group.parse::<u32>() {
+        Ok(number) => number,
+        Err(_) => group_named(group)?.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("no group is named `{group}`"))
+        })?,
+    };
+    rustix::fs::chown(path, None::<Uid>, Some(Gid::from_raw(gid)))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+}
+
+/// Looks only into the local group file: a directory service would need libc's resolver and its locks.
+fn group_named(name: &str) -> io::Result<Option<u32>> {
+    let groups = std::fs::read_to_string("/etc/group")?;
+    Ok(groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    }))
+}
+
+/// Takes the first free port of the range, or any where there is no range.
+fn bind_tcp(ports: Option<(u16, u16)>) -> io::Result<Listener> {
+    let (min, max) = ports.unwrap_or((0, 0));
+    let mut last = None;
+    for port in min..=max {
+        match std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => {
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                return Ok(Listener::Tcp { listener: TcpListener::from_std(listener)?, address });
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AddrInUse,
+        format!("no free TCP port from {min} to {max}: {}", last.map_or_else(String::new, |e| e.to_string())),
+    ))
+}

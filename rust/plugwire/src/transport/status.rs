@@ -1,0 +1,92 @@
+//! From what went wrong below gRPC to a status that says so.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use futures_util::future::BoxFuture;
+use h2::Reason;
+use http::HeaderMap;
+use tonic::{Code, Status};
+
+use super::channel::Peer;
+
+/// gRPC's own table of HTTP/2 error codes. A connection that is gone is `Unavailable`.
+pub(super) fn from_h2(error: &h2::Error) -> Status {
+    let code = match error.reason() {
+        _ if error.is_io() || error.is_go_away() => Code::Unavailable,
+        Some(Reason::REFUSED_STREAM) => Code::Unavailable,
+        Some(Reason::CANCEL) => Code::Cancelled,
+        Some(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
+        Some(Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
+        Some(_) => Code::Internal,
+        None => Code::Unavailable,
+    };
+    Status::new(code, format!("HTTP/2: {error}"))
+}
+
+/// A call's failure. Where the connection itself is gone, asks what happened at its other end.
+pub(super) fn explain(error: h2::Error, peer: Peer) -> BoxFuture<'static, Status> {
+    Box::pin(async move {
+        let of_this_call_only = error.is_reset();
+        let cause = match peer {
+            Some(peer) if !of_this_call_only => peer.autopsy().await,
+            _ => None,
+        };
+        cause.map_or_else(|| from_h2(&error), gone)
+    })
+}
+
+/// The status of a call whose plugin is gone. Its source is `cause` itself.
+pub(super) fn gone(cause: Arc<dyn Error + Send + Sync>) -> Status {
+    let mut status = Status::unavailable(cause.to_string());
+    status.set_source(cause);
+    status
+}
+
+pub(super) fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("the call's deadline has passed")
+}
+
+/// Takes out what tonic panics on: it expects `grpc-status-details-bin` to be base64, and a peer can send anything.
+pub(super) fn defuse(headers: &mut HeaderMap) {
+    const DETAILS: &str = "grpc-status-details-bin";
+    let Some(value) = headers.get(DETAILS) else { return };
+    if BASE64.decode(value.as_bytes()).is_err() {
+        tracing::warn!("status details that are not base64 were dropped");
+        headers.remove(DETAILS);
+    }
+}
+
+/// As lenient as tonic's: padded or not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn survives(details: &'static str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-status", HeaderValue::from_static("3"));
+        headers.insert("grpc-status-details-bin", HeaderValue::from_static(details));
+        defuse(&mut headers);
+        let status = Status::from_header_map(&headers).expect("a status");
+        assert_eq!(status.code(), Code::InvalidArgument);
+        headers.contains_key("grpc-status-details-bin")
+    }
+
+    #[test]
+    fn details_that_are_not_base64_do_not_reach_tonic() {
+        assert!(survives("AAEC"));
+        assert!(survives("AAE="));
+        assert!(survives("AAE"));
+        assert!(!survives("A"));
+        assert!(!survives("!!!"));
+        assert!(!survives("AAE=AAE="));
+    }
+}
