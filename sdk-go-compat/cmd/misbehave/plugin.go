@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -137,7 +138,15 @@ func (p *plugin) accept() {
 	if !p.noStdio {
 		contracts.RegisterStdio(server, stdio{})
 	}
-	p.check(server.Serve(listener))
+	p.ended(server.Serve(listener))
+}
+
+// ended waits for the exit that closed the listener; any other end is a failure.
+func (p *plugin) ended(err error) {
+	if errors.Is(err, net.ErrClosed) {
+		select {}
+	}
+	p.check(err)
 }
 
 // tell writes {"how": …, "event": …, "pid": …, key: value…} to the witness.

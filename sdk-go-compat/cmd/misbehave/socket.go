@@ -41,7 +41,7 @@ func garbageAfterAccept(p *plugin) {
 func (p *plugin) each(do func(net.Conn)) {
 	for {
 		conn, err := p.listening.Accept()
-		p.check(err)
+		p.ended(err)
 		do(conn)
 		_ = conn.Close()
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/plugwire/plugwire/sdk-go-compat/certs"
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
@@ -126,11 +125,11 @@ func call(ctx context.Context, conn net.Conn) error {
 	return err
 }
 
-// overConn is a channel with that connection and no second one.
+// overConn is a channel with that connection and no second one. (grpc.WithInsecure is the name that every pinned grpc-go has.)
 func overConn(conn net.Conn) (*grpc.ClientConn, error) {
 	unused := make(chan net.Conn, 1)
 	unused <- conn
-	return grpc.Dial("unused", grpc.WithTransportCredentials(insecure.NewCredentials()),
+	return grpc.Dial("unused", grpc.WithInsecure(),
 		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
 			select {
 			case conn := <-unused:
