@@ -44,7 +44,7 @@ pub(crate) fn write() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Fails with the list of files that [`write`] would touch.
+/// Fails with the list of files that [`write()`] would touch.
 pub(crate) fn check() -> Result<(), Box<dyn Error>> {
     let mut drifted = Vec::new();
     for target in TARGETS {

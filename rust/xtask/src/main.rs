@@ -48,7 +48,7 @@ enum Task {
 
 fn main() -> ExitCode {
     match run(Args::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             let mut source = error.source();
@@ -61,12 +61,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: Task) -> Result<(), Box<dyn Error>> {
+fn run(task: Task) -> Result<ExitCode, Box<dyn Error>> {
     match task {
-        Task::Codegen { check: true } => codegen::check(),
-        Task::Codegen { check: false } => codegen::write(),
-        Task::Demo => demo::run(),
-        Task::Soak { without_go } => soak::run(without_go),
-        Task::Test { without_go } => test::run(without_go),
+        Task::Codegen { check: true } => codegen::check()?,
+        Task::Codegen { check: false } => codegen::write()?,
+        Task::Demo => demo::run()?,
+        Task::Soak { without_go } => soak::run(without_go)?,
+        Task::Test { without_go } => return test::run(without_go),
     }
+    Ok(ExitCode::SUCCESS)
 }
