@@ -9,7 +9,10 @@ use proptest::prelude::*;
 #[path = "../fuzz/src/lib.rs"]
 mod bodies;
 
-const TARGETS: [(&str, fn(&[u8])); 5] = [
+/// A target's name and what it does with its input.
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 5] = [
     ("certificate", bodies::certificate),
     ("handshake_line", bodies::handshake_line),
     ("plugin_environment", bodies::plugin_environment),

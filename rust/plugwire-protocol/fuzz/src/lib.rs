@@ -143,13 +143,14 @@ fn check_record(entry: Entry) {
     }
 }
 
-/// Errors have a code and one short line that no terminal takes amiss.
+/// Errors have a code and one short lower-case line that no terminal takes amiss.
 fn check_error(error: &dyn Error, code: &str, prefix: &str) {
     assert!(code.starts_with(prefix), "{code}");
     let mut next = Some(error);
     while let Some(error) = next {
         let shown = error.to_string();
         assert!(!shown.contains(char::is_control), "{shown:?}");
+        assert!(shown.starts_with(char::is_lowercase), "{shown:?}");
         assert!(shown.len() < 16_384, "{} bytes", shown.len());
         next = error.source();
     }

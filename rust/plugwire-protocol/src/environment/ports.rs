@@ -96,7 +96,9 @@ impl fmt::Display for PortRangeError {
             Self::MinAboveMax { min, max } => {
                 write!(f, "the lowest port ({min}) is above the highest ({max})")
             }
-            Self::NotAPort { variable, got } => write!(f, "{variable} is not a port: \"{got}\""),
+            Self::NotAPort { variable, got } => {
+                write!(f, "variable {variable} is not a port: \"{got}\"")
+            }
         }
     }
 }
