@@ -4,7 +4,7 @@ use std::{error::Error, fs, path::PathBuf, process::Command};
 
 use serde_json::Value;
 
-use crate::machine;
+use crate::{libtest::Tally, machine};
 
 /// One release of go-plugin with its grpc-go.
 #[derive(Debug, PartialEq)]
@@ -34,6 +34,13 @@ pub(crate) fn releases() -> Result<Vec<Release>, Box<dyn Error>> {
     Ok(parse(&text)?)
 }
 
+/// What `go test` prints: a line for each package that has tests, and none counts that has none.
+pub(crate) fn tally(output: &str, success: bool) -> Tally {
+    let lines = |start| output.lines().filter(|line| line.starts_with(start)).count() as u64;
+    let failed = lines("FAIL\t");
+    Tally { passed: lines("ok  \t"), failed: if success { failed } else { failed.max(1) } }
+}
+
 fn folder() -> PathBuf {
     machine::root().join("sdk-go-compat")
 }
@@ -59,7 +66,8 @@ fn release(name: &str, version: &Value) -> Result<Release, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Release, parse};
+    use super::{Release, parse, tally};
+    use crate::libtest::Tally;
 
     #[test]
     fn reads_releases() {
@@ -80,6 +88,15 @@ mod tests {
         assert_eq!(vet, ["vet", "-modfile=v1.0.1.mod", "-tags=old,older"]);
         let vet: Vec<_> = releases[1].go("vet").get_args().map(|a| a.to_owned()).collect();
         assert_eq!(vet, ["vet", "-modfile=v1.8.0.mod"]);
+    }
+
+    #[test]
+    fn counts_packages_that_have_tests() {
+        let output = "?   \ta/b\t[no test files]\nok  \ta/c\t0.003s\n--- FAIL: TestX (0.00s)\nFAIL\n\
+                      FAIL\ta/d\t0.010s\nFAIL\ta/e [build failed]\nFAIL\n";
+        assert_eq!(tally(output, false), Tally { passed: 1, failed: 2 });
+        assert_eq!(tally("ok  \ta/c\t(cached)\n", true), Tally { passed: 1, failed: 0 });
+        assert_eq!(tally("go: no such module\n", false), Tally { passed: 0, failed: 1 });
     }
 
     #[test]

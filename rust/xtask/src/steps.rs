@@ -50,10 +50,15 @@ impl Steps {
         ended.success
     }
 
-    /// A `cargo test`, whose tests count one by one.
-    pub(crate) fn tests(&mut self, name: &str, command: &mut Command) {
+    /// A step of many tests, which `count` finds in its output and in whether it ended well.
+    pub(crate) fn tests(
+        &mut self,
+        name: &str,
+        command: &mut Command,
+        count: fn(&str, bool) -> Tally,
+    ) {
         let ended = self.run(name, command);
-        let tally = libtest::tally(&ended.output, ended.success);
+        let tally = count(&ended.output, ended.success);
         self.tally += tally;
         let failures = libtest::failures(&ended.output);
         let shown = if failures.is_empty() { last_lines(&ended.output) } else { failures };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    libtest,
     machine::{self, cargo},
     sdk_go,
     steps::Steps,
@@ -45,7 +46,11 @@ fn rust(steps: &mut Steps, without_go: bool) {
             .env("RUSTDOCFLAGS", "-D warnings"),
     );
     steps.step("build", cargo(without_go).args(["build", "--workspace", "--examples", "--bins"]));
-    steps.tests("test", cargo(without_go).args(["test", "--workspace", "--no-fail-fast"]));
+    steps.tests(
+        "test",
+        cargo(without_go).args(["test", "--workspace", "--no-fail-fast"]),
+        libtest::tally,
+    );
 }
 
 /// A minimal toolchain has neither rustfmt nor clippy.
@@ -94,7 +99,7 @@ fn go(steps: &mut Steps) -> Result<(), Box<dyn Error>> {
     for release in sdk_go::releases()? {
         let name = &release.name;
         steps.step(&format!("go vet {name}"), release.go("vet").arg("./..."));
-        steps.step(&format!("go test {name}"), release.go("test").arg("./..."));
+        steps.tests(&format!("go test {name}"), release.go("test").arg("./..."), sdk_go::tally);
     }
     Ok(())
 }
