@@ -14,7 +14,10 @@ struct English;
 
 #[tonic::async_trait]
 impl Greeter for English {
-    async fn greet(&self, request: Request<GreetRequest>) -> Result<Response<GreetResponse>, Status> {
+    async fn greet(
+        &self,
+        request: Request<GreetRequest>,
+    ) -> Result<Response<GreetResponse>, Status> {
         let message = format!("Hello, {}!", request.into_inner().name);
         Ok(Response::new(GreetResponse { message }))
     }
@@ -23,7 +26,9 @@ impl Greeter for English {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
     Plugin::new(GREETER)
-        .version(1, |services, _broker| services.add(GreeterServer::new(English)).describe(DESCRIPTORS))
+        .version(1, |services, _broker| {
+            services.add(GreeterServer::new(English)).describe(DESCRIPTORS)
+        })
         .serve()
         .await
 }

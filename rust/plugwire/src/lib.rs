@@ -16,6 +16,6 @@ pub mod transport;
 
 pub use broker::Broker;
 pub use handshake::Handshake;
-pub use transport::{Channel, Http2};
 /// The contract that both roles share, without I/O.
 pub use plugwire_protocol as protocol;
+pub use transport::{Channel, Http2};

@@ -1,6 +1,6 @@
 //! Brokered connections: further gRPC connections between the two processes, in either direction.
 
-mod service;
+mod stream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

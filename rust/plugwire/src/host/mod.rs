@@ -1,1 +1,34 @@
-//! The host role.
+//! The host role: a program that starts plugins and calls them.
+//!
+//! The folder reads in the order of a plugin's life: [`Launch`] gathers what the user wants; `start` runs the
+//! process, reads its handshake line and connects; [`PluginHandle`] is what the user holds; `supervise` stays with
+//! the process until it is gone and says how it ended.
+
+mod attach;
+mod checksum;
+mod diagnosis;
+mod dispense;
+mod environment;
+mod error;
+mod exit;
+mod handle;
+mod handshake;
+mod launch;
+mod logs;
+mod managed;
+mod session;
+mod sockets;
+mod start;
+mod stdio;
+mod supervise;
+
+pub use attach::{Attach, AttachError};
+pub use checksum::{Checksum, ChecksumError};
+pub use diagnosis::Executable;
+pub use dispense::DispenseError;
+pub use error::{ConnectStep, Evidence, PingError, ShutdownError, StartError, TimeoutStep};
+pub use exit::{Exit, PluginGone, Stop, StopPhase};
+pub use handle::PluginHandle;
+pub use launch::{Dangerous, Launch};
+pub use logs::LogSink;
+pub use managed::shutdown_all;

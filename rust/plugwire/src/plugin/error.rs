@@ -54,14 +54,19 @@ impl ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ServeError::Descriptors(why) => write!(f, "the plugin's descriptor set cannot be read: {why}"),
+            ServeError::Descriptors(why) => {
+                write!(f, "the plugin's descriptor set cannot be read: {why}")
+            }
             ServeError::HostCertificate(why) => {
                 write!(f, "the host's certificate in PLUGIN_CLIENT_CERT cannot be read: {why}")
             }
             ServeError::Listen(_) => write!(f, "the plugin cannot listen"),
             ServeError::Line(_) => write!(f, "the handshake line cannot be written"),
             ServeError::NoHostCertificate => {
-                write!(f, "this plugin requires mutual TLS, and the host sent no PLUGIN_CLIENT_CERT")
+                write!(
+                    f,
+                    "this plugin requires mutual TLS, and the host sent no PLUGIN_CLIENT_CERT"
+                )
             }
             ServeError::NotStartedByHost(_) => write!(f, "the plugin was not started by its host"),
             ServeError::NoVersions => write!(f, "the plugin offers no app protocol version"),
@@ -75,7 +80,9 @@ impl fmt::Display for ServeError {
 impl Error for ServeError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            ServeError::Listen(error) | ServeError::Line(error) | ServeError::Stdio(error) => Some(error),
+            ServeError::Listen(error) | ServeError::Line(error) | ServeError::Stdio(error) => {
+                Some(error)
+            }
             ServeError::NotStartedByHost(error) => Some(error),
             ServeError::Ports(error) => Some(error),
             _ => None,

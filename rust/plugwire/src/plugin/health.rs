@@ -60,7 +60,9 @@ impl health_server::Health for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let status = self.statuses.borrow().get(&request.get_ref().service).copied();
-        status.map(|status| Response::new(response(status))).ok_or_else(|| Status::not_found("unknown service"))
+        status
+            .map(|status| Response::new(response(status)))
+            .ok_or_else(|| Status::not_found("unknown service"))
     }
 
     async fn list(
@@ -71,7 +73,8 @@ impl health_server::Health for Health {
         if statuses.len() > MOST_LISTED {
             return Err(Status::resource_exhausted("more services than one answer may list"));
         }
-        let statuses = statuses.iter().map(|(name, status)| (name.clone(), response(*status))).collect();
+        let statuses =
+            statuses.iter().map(|(name, status)| (name.clone(), response(*status))).collect();
         Ok(Response::new(HealthListResponse { statuses }))
     }
 

@@ -26,7 +26,8 @@ pub(super) fn add(services: Services) -> Result<Services, ServeError> {
         }
         names.iter().fold(builder, |builder, name| builder.with_service_name(*name))
     };
-    let refused = |error: tonic_reflection::server::Error| ServeError::Descriptors(error.to_string());
+    let refused =
+        |error: tonic_reflection::server::Error| ServeError::Descriptors(error.to_string());
     let v1 = builder().build_v1().map_err(refused)?;
     let v1alpha = builder().build_v1alpha().map_err(refused)?;
     Ok(services.add(v1).add(v1alpha))

@@ -21,10 +21,10 @@ use crate::broker::Broker;
 use crate::generated::grpc::health::v1::health_server::HealthServer;
 use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
 use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
+use crate::transport::Tls;
 use crate::transport::server::Server;
 use crate::transport::socket::{Listen, Listener};
 use crate::transport::tls::Identity;
-use crate::transport::Tls;
 
 /// How long the host gets to read what was printed, and then to close its connection, once the plugin ends.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -40,7 +40,8 @@ pub(super) async fn serve(plugin: Plugin) -> Result<(), ServeError> {
         log::warn(&format!("the host offers `{entry}`, which is no app protocol version"));
     }
     let own: Vec<u32> = plugin.versions.keys().copied().collect();
-    let version = negotiation::choose(&own, &environment.offered_versions).ok_or(ServeError::NoVersions)?;
+    let version =
+        negotiation::choose(&own, &environment.offered_versions).ok_or(ServeError::NoVersions)?;
     let (tls, certificate) = tls(&plugin, &environment)?;
     let listen = where_to_listen(&plugin, &environment)?;
     let listener = Listener::bind(&listen).map_err(ServeError::Listen)?;
@@ -59,7 +60,8 @@ pub(super) async fn serve(plugin: Plugin) -> Result<(), ServeError> {
     let running = Running::prepare(plugin, version, tls)?;
     announce(&line).map_err(ServeError::Line)?;
 
-    let mut captures = vec![Capture::begin(Descriptor::Stdout, hub.clone()).map_err(ServeError::Stdio)?];
+    let mut captures =
+        vec![Capture::begin(Descriptor::Stdout, hub.clone()).map_err(ServeError::Stdio)?];
     if capture_stderr {
         captures.push(Capture::begin(Descriptor::Stderr, hub).map_err(ServeError::Stdio)?);
     }
@@ -76,9 +78,14 @@ fn tls(
         return Ok((Some(tls.clone()), None));
     }
     let Some(pem) = &environment.client_certificate_pem else {
-        return if plugin.require_mutual_tls { Err(ServeError::NoHostCertificate) } else { Ok((None, None)) };
+        return if plugin.require_mutual_tls {
+            Err(ServeError::NoHostCertificate)
+        } else {
+            Ok((None, None))
+        };
     };
-    let host = certificate::from_pem(pem).map_err(|error| ServeError::HostCertificate(error.to_string()))?;
+    let host = certificate::from_pem(pem)
+        .map_err(|error| ServeError::HostCertificate(error.to_string()))?;
     let own = Identity::generate().map_err(|error| ServeError::Tls(error.to_string()))?;
     let tls = Tls::pinned(&own, &host).map_err(|error| ServeError::Tls(error.to_string()))?;
     Ok((Some(tls), Some(own.certificate().to_vec())))

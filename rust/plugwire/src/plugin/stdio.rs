@@ -199,7 +199,9 @@ impl GrpcStdio for Arc<Hub> {
     async fn stream_stdio(&self, _: Request<()>) -> Result<Response<Output>, Status> {
         let dropped = self.take_dropped();
         if dropped > 0 {
-            super::log::warn(&format!("{dropped} bytes of output were dropped: no host was reading"));
+            super::log::warn(&format!(
+                "{dropped} bytes of output were dropped: no host was reading"
+            ));
         }
         Ok(Response::new(self.subscribe()))
     }
@@ -226,7 +228,11 @@ impl StdioWriter {
 }
 
 impl AsyncWrite for StdioWriter {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut state = self.hub.lock();
         if state.must_wait() {
             state.waiting_to_write.push(cx.waker().clone());

@@ -39,7 +39,8 @@ impl fmt::Debug for TestPlugin {
 }
 
 pub(super) fn start(plugin: Plugin, version: u32) -> Result<TestPlugin, ServeError> {
-    let folder = tempfile::Builder::new().prefix("plugwire-").tempdir().map_err(ServeError::Listen)?;
+    let folder =
+        tempfile::Builder::new().prefix("plugwire-").tempdir().map_err(ServeError::Listen)?;
     let listen = Listen::Unix { directory: folder.path().to_owned(), group: None };
     let listener = Listener::bind(&listen).map_err(ServeError::Listen)?;
     let address = listener.address();

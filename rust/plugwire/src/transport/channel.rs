@@ -35,7 +35,7 @@ pub(crate) type Peer = Option<Arc<dyn Autopsy>>;
 ///
 /// A clone is cheap and shares the connection. The channel belongs to one life of one process and never reconnects:
 /// once that process is gone, every call fails at once with a [`Status`] whose source says what happened to it.
-/// The connection closes when the last clone is dropped and its calls have ended, or with the handle that it came from.
+/// The connection closes with the handle that it came from.
 ///
 /// Cancel safety: dropping a call's future, or its response stream, cancels the call at the other side.
 ///
@@ -49,27 +49,19 @@ pub struct Channel {
     peer: Peer,
 }
 
-/// The reins of a connection that channels share.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Reins {
-    /// Cancelled when the connection has ended.
-    pub(crate) closed: CancellationToken,
-    /// Cancel this to cut the connection; calls under way fail.
-    pub(crate) cut: CancellationToken,
-}
-
 impl Channel {
     /// Starts HTTP/2 on `io` and waits until the other side has answered in it. The caller sets the deadline.
+    ///
+    /// Cancelling the token cuts the connection; calls under way then fail.
     pub(crate) async fn connect(
         io: BoxIo,
         authority: Option<&str>,
         http2: &Http2,
         peer: Peer,
-    ) -> io::Result<(Self, Reins)> {
-        let (requests, mut connection) =
-            http2.client().handshake(io).await.map_err(into_io)?;
+    ) -> io::Result<(Self, CancellationToken)> {
+        let (requests, mut connection) = http2.client().handshake(io).await.map_err(into_io)?;
         let mut pings = connection.ping_pong().expect("taken once");
-        let reins = Reins::default();
+        let cut = CancellationToken::new();
         let channel = Self {
             requests,
             scheme: if authority.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
@@ -86,13 +78,16 @@ impl Channel {
             ended = &mut driver => return Err(ended.err().map_or_else(closed_early, into_io)),
             pong = pings.ping(Ping::opaque()) => { pong.map_err(into_io)?; }
         }
-        tokio::spawn(drive(driver, pings, http2.keep_alive, reins.clone()));
-        Ok((channel, reins))
+        tokio::spawn(drive(driver, pings, http2.keep_alive, cut.clone()));
+        Ok((channel, cut))
     }
 }
 
 fn closed_early() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed before HTTP/2 began")
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the connection was closed before HTTP/2 began",
+    )
 }
 
 fn into_io(error: h2::Error) -> io::Error {
@@ -108,9 +103,8 @@ async fn drive(
     mut connection: Pin<Box<h2::client::Connection<BoxIo, Bytes>>>,
     pings: PingPong,
     keep_alive: Option<KeepAlive>,
-    reins: Reins,
+    cut: CancellationToken,
 ) {
-    let _closed = reins.closed.drop_guard();
     tokio::select! {
         ended = &mut connection => {
             if let Err(error) = ended {
@@ -118,7 +112,7 @@ async fn drive(
             }
         }
         () = silence(pings, keep_alive) => tracing::debug!("no answer to a keep-alive ping"),
-        () = reins.cut.cancelled() => {}
+        () = cut.cancelled() => {}
     }
 }
 
@@ -207,7 +201,9 @@ impl Future for CallFuture {
                     return Poll::Ready(Err(status));
                 }
                 CallState::Open { response, upload } => {
-                    if let Some(Poll::Ready(ended)) = upload.as_mut().map(|pump| Pin::new(&mut **pump).poll(cx)) {
+                    if let Some(Poll::Ready(ended)) =
+                        upload.as_mut().map(|pump| Pin::new(&mut **pump).poll(cx))
+                    {
                         let pump = upload.take();
                         if let Err(super::body::PumpError::Body(status)) = ended {
                             // The caller's own stream failed: cancel the call, and say why.
@@ -221,12 +217,15 @@ impl Future for CallFuture {
                     match Pin::new(response).poll(cx) {
                         Poll::Ready(Ok(response)) => {
                             let upload = upload.take().map(|pump| {
-                                AbortOnDrop(tokio::spawn(async move { drop(pump.await) }).abort_handle())
+                                AbortOnDrop(
+                                    tokio::spawn(async move { drop(pump.await) }).abort_handle(),
+                                )
                             });
                             return Poll::Ready(Ok(this.begin(response, upload)));
                         }
                         Poll::Ready(Err(error)) => {
-                            this.state = CallState::Failing(status::explain(error, this.peer.take()));
+                            this.state =
+                                CallState::Failing(status::explain(error, this.peer.take()));
                         }
                         Poll::Pending => {
                             let Some(deadline) = &mut this.deadline else { return Poll::Pending };

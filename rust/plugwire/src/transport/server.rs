@@ -28,7 +28,8 @@ use super::limits::Http2;
 use super::{BoxIo, Tls, clock, status};
 
 /// All that a connection's calls can reach, as one service.
-pub(crate) type Dispatch = BoxCloneSyncService<Request<tonic::body::Body>, Response<tonic::body::Body>, Infallible>;
+pub(crate) type Dispatch =
+    BoxCloneSyncService<Request<tonic::body::Body>, Response<tonic::body::Body>, Infallible>;
 
 /// A peer that connects and never speaks HTTP/2 is let go after this time.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,7 +114,11 @@ impl Calls {
 }
 
 /// One call, from its request's headers to its response's trailers.
-async fn serve_call(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, mut dispatch: Dispatch) {
+async fn serve_call(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    mut dispatch: Dispatch,
+) {
     let deadline = clock::timeout(request.headers()).map(|after| Instant::now() + after);
     let request = request.map(|recv| tonic::body::Body::new(RequestBody(recv)));
     let handler = AssertUnwindSafe(async {
@@ -135,7 +140,9 @@ async fn serve_call(request: Request<RecvStream>, mut respond: SendResponse<Byte
     let (parts, body) = response.into_parts();
     let ends_here = body.is_end_stream();
     // Fails only where the peer has reset the call or the connection is gone.
-    let Ok(stream) = respond.send_response(Response::from_parts(parts, ()), ends_here) else { return };
+    let Ok(stream) = respond.send_response(Response::from_parts(parts, ()), ends_here) else {
+        return;
+    };
     if ends_here {
         return;
     }
@@ -196,7 +203,10 @@ impl Service<Request<tonic::body::Body>> for Routes {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
         std::task::Poll::Ready(Ok(()))
     }
 

@@ -44,7 +44,10 @@ impl Address {
                     _ => address.parse().ok(),
                 };
                 parsed.map(Address::Tcp).ok_or_else(|| {
-                    io::Error::new(io::ErrorKind::InvalidInput, format!("not a TCP address: {address}"))
+                    io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        format!("not a TCP address: {address}"),
+                    )
                 })
             }
         }
@@ -148,16 +151,19 @@ fn random_digits() -> u64 {
     std::hash::RandomState::new().build_hasher().finish() % 10_000_000_000
 }
 
-/// The group is a number or a name, in this order (go-plugin: `UnixSocketConfig.Group`).
 fn open_to_group(path: &Path, group: &str) -> io::Result<()> {
-    let gid = match group.parse::<u32>() {
-        Ok(number) => number,
+    rustix::fs::chown(path, None::<Uid>, Some(Gid::from_raw(group_id(group)?)))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+}
+
+/// The group is a number or a name, in this order (go-plugin: `UnixSocketConfig.Group`).
+pub(crate) fn group_id(group: &str) -> io::Result<u32> {
+    match group.parse() {
+        Ok(number) => Ok(number),
         Err(_) => group_named(group)?.ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, format!("no group is named `{group}`"))
-        })?,
-    };
-    rustix::fs::chown(path, None::<Uid>, Some(Gid::from_raw(gid)))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+        }),
+    }
 }
 
 /// Looks only into the local group file: a directory service would need libc's resolver and its locks.
@@ -185,6 +191,9 @@ fn bind_tcp(ports: Option<(u16, u16)>) -> io::Result<Listener> {
     }
     Err(io::Error::new(
         io::ErrorKind::AddrInUse,
-        format!("no free TCP port from {min} to {max}: {}", last.map_or_else(String::new, |e| e.to_string())),
+        format!(
+            "no free TCP port from {min} to {max}: {}",
+            last.map_or_else(String::new, |e| e.to_string())
+        ),
     ))
 }

@@ -26,7 +26,8 @@ use super::BoxIo;
 const SERVER_NAME: &str = "localhost";
 
 fn provider() -> Arc<CryptoProvider> {
-    let verification = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
+    let verification =
+        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
     Arc::new(CryptoProvider {
         signature_verification_algorithms: verification,
         ..rustls::crypto::ring::default_provider()
@@ -144,14 +145,18 @@ impl Tls {
 
     pub(crate) async fn connect(&self, io: BoxIo) -> std::io::Result<BoxIo> {
         let Some((config, name)) = &self.client else {
-            return Err(std::io::Error::other("this TLS configuration cannot dial: see Tls::dial_with"));
+            return Err(std::io::Error::other(
+                "this TLS configuration cannot dial: see Tls::dial_with",
+            ));
         };
         Ok(Box::new(TlsConnector::from(config.clone()).connect(name.clone(), io).await?))
     }
 
     pub(crate) async fn accept(&self, io: BoxIo) -> std::io::Result<BoxIo> {
         let Some(config) = &self.server else {
-            return Err(std::io::Error::other("this TLS configuration cannot accept: see Tls::accept_with"));
+            return Err(std::io::Error::other(
+                "this TLS configuration cannot accept: see Tls::accept_with",
+            ));
         };
         Ok(Box::new(TlsAcceptor::from(config.clone()).accept(io).await?))
     }

@@ -1,0 +1,41 @@
+//! The host of the tutorial: starts a greeter plugin, in whatever language, and prints its greeting.
+//!
+//! `greeter-host [--plaintext] [--json] COMMAND [ARGUMENT…]`
+
+mod contracts;
+
+use std::error::Error;
+use std::time::Instant;
+
+use contracts::greeter::GreetRequest;
+use contracts::greeter::greeter_client::GreeterClient;
+use plugwire::Handshake;
+use plugwire::host::Launch;
+
+const GREETER: Handshake = Handshake::new("GREETER_PLUGIN", "hello");
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut words = std::env::args().skip(1).peekable();
+    let plaintext = words.next_if_eq("--plaintext").is_some();
+    let json = words.next_if_eq("--json").is_some();
+    let command =
+        words.next().ok_or("usage: greeter-host [--plaintext] [--json] COMMAND [ARGUMENT…]")?;
+
+    let begun = Instant::now();
+    let mut launch = Launch::new(GREETER, command).args(words).version(1);
+    if plaintext {
+        launch = launch.dangerous().plaintext();
+    }
+    let plugin = launch.start().await?;
+    let mut greeter = GreeterClient::new(plugin.channel());
+    let greeting = greeter.greet(GreetRequest { name: "World".to_owned() }).await?.into_inner();
+    let took = begun.elapsed().as_secs_f64() * 1000.0;
+    if json {
+        println!("{{\"message\":{:?},\"first_reply_ms\":{took:.3}}}", greeting.message);
+    } else {
+        println!("{}", greeting.message);
+    }
+    plugin.shutdown().await?;
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Attaching to a plugin that somebody else started.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use plugwire_protocol::reattach::Reattach;
+use tokio::io::AsyncWrite;
+use tokio::time::timeout;
+
+use super::PluginHandle;
+use super::dispense::Dispensers;
+use super::error::ConnectStep;
+use super::handle::Owner;
+use super::launch::Limits;
+use super::session::Session;
+use super::stdio::Writer;
+use crate::Broker;
+use crate::transport::{Address, Channel, Http2, Tls};
+
+/// A running plugin to connect to: one in a debugger, or one that outlived its host. go-plugin: `ClientConfig.Reattach`.
+///
+/// The connection is plain, or uses the TLS configuration given: certificates are exchanged at a start only.
+#[must_use = "nothing is connected before `connect`"]
+pub struct Attach {
+    record: Reattach,
+    name: String,
+    tls: Option<Tls>,
+    http2: Http2,
+    limits: Limits,
+    stdout: Option<Writer>,
+    stderr: Option<Writer>,
+    dispensers: Dispensers,
+}
+
+impl Attach {
+    /// The plugin of this record. A set of them, as in `TF_REATTACH_PROVIDERS`, is read by
+    /// [`parse_map`](plugwire_protocol::reattach::parse_map).
+    pub fn new(record: Reattach) -> Self {
+        Self {
+            name: format!("pid {}", record.pid),
+            record,
+            tls: None,
+            http2: Http2::default(),
+            limits: Limits::default(),
+            stdout: None,
+            stderr: None,
+            dispensers: Dispensers::default(),
+        }
+    }
+
+    /// What the plugin is called in logs and errors. Default: its process id.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Uses this TLS configuration. Default: plain.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sets HTTP/2's limits and keep-alive.
+    pub fn http2(mut self, http2: Http2) -> Self {
+        self.http2 = http2;
+        self
+    }
+
+    /// How long connecting may take. Default one minute.
+    pub fn start_timeout(mut self, limit: Duration) -> Self {
+        self.limits.start = limit;
+        self
+    }
+
+    /// As [`Launch::stdout`](super::Launch::stdout).
+    pub fn stdout(mut self, writer: impl AsyncWrite + Send + 'static) -> Self {
+        self.stdout = Some(Box::pin(writer));
+        self
+    }
+
+    /// As [`Launch::stderr`](super::Launch::stderr).
+    pub fn stderr(mut self, writer: impl AsyncWrite + Send + 'static) -> Self {
+        self.stderr = Some(Box::pin(writer));
+        self
+    }
+
+    /// As [`Launch::dispenses`](super::Launch::dispenses), for the version that the record names.
+    pub fn dispenses<T: Send + 'static>(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn(Channel, Broker) -> T + Send + Sync + 'static,
+    ) -> Self {
+        self.dispensers.add(name.into(), make);
+        self
+    }
+
+    /// Connects. Nothing is started, and nothing will be killed.
+    ///
+    /// Cancel safety: dropping the future closes the connection.
+    pub async fn connect(self) -> Result<PluginHandle, AttachError> {
+        let Reattach { network, address, .. } = &self.record;
+        let address = Address::parse(*network, address)
+            .map_err(|cause| AttachError::Connect { step: ConnectStep::Dial, cause })?;
+        let connecting = Session::connect(&address, self.tls.as_ref(), &self.http2, None);
+        let mut session = timeout(self.limits.start, connecting)
+            .await
+            .map_err(|_| AttachError::Timeout { limit: self.limits.start })?
+            .map_err(|(step, cause)| AttachError::Connect { step, cause })?;
+        session.copy_stdio(&self.name, self.stdout, self.stderr);
+        let owner = Owner::Other { pid: self.record.pid, test: self.record.test };
+        let version = self.record.protocol_version;
+        Ok(PluginHandle::new(
+            self.name,
+            version,
+            address,
+            session,
+            owner,
+            self.dispensers,
+            self.limits,
+        ))
+    }
+}
+
+impl fmt::Debug for Attach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attach").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+/// Why a running plugin could not be attached to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// Nobody listens there any more, or somebody else does. go-plugin: `ErrProcessNotFound`.
+    Connect {
+        /// Which step failed.
+        step: ConnectStep,
+        /// What the system or the TLS library says.
+        cause: io::Error,
+    },
+    /// Connecting took too long.
+    Timeout {
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+impl AttachError {
+    /// A stable name for this kind of failure.
+    pub fn code(&self) -> &'static str {
+        match self {
+            AttachError::Connect { .. } => "attach.connect",
+            AttachError::Timeout { .. } => "attach.timeout",
+        }
+    }
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttachError::Connect { step: ConnectStep::Dial, .. } => {
+                write!(f, "nobody listens at the plugin's address")
+            }
+            AttachError::Connect { .. } => {
+                write!(f, "who listens at the plugin's address is not the plugin")
+            }
+            AttachError::Timeout { limit } => {
+                write!(f, "the plugin did not accept the connection within {limit:?}")
+            }
+        }
+    }
+}
+
+impl Error for AttachError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            AttachError::Connect { cause, .. } => Some(cause),
+            AttachError::Timeout { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Looks at a file that did not run as a plugin, and says what it is.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use object::{Object, ReadCache};
+use rustix::fs::StatVfsMountFlags;
+
+/// What a program's file is, as far as that keeps it from running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Executable {
+    /// A folder.
+    Directory,
+    /// A program of the kind that runs here.
+    Fitting {
+        /// Its format and machine, as "ELF x86-64".
+        kind: String,
+    },
+    /// It is not there.
+    Missing,
+    /// Its interpreter (a script's, or the dynamic loader) is not there.
+    MissingInterpreter {
+        /// The interpreter.
+        interpreter: PathBuf,
+    },
+    /// It lies on a file system that is mounted `noexec`.
+    NoExec,
+    /// Nobody may execute it.
+    NotExecutable {
+        /// Its permissions, as in `chmod`.
+        mode: u32,
+    },
+    /// Made for another machine or operating system.
+    OtherMachine {
+        /// Its format and machine.
+        kind: String,
+        /// What this machine runs.
+        expected: String,
+    },
+    /// A script, and its interpreter is there.
+    Script {
+        /// The interpreter.
+        interpreter: PathBuf,
+    },
+    /// Neither a known format nor a script with an interpreter line.
+    Unknown,
+    /// It cannot be looked at.
+    Unreadable {
+        /// What the system says.
+        why: String,
+    },
+}
+
+impl fmt::Display for Executable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Executable::Directory => write!(f, "it is a folder"),
+            Executable::Fitting { kind } => write!(f, "{kind}"),
+            Executable::Missing => write!(f, "there is no such file"),
+            Executable::MissingInterpreter { interpreter } => {
+                write!(f, "its interpreter {} is missing", interpreter.display())
+            }
+            Executable::NoExec => write!(f, "its file system is mounted noexec"),
+            Executable::NotExecutable { mode } => {
+                write!(f, "it has no permission to run (mode {mode:04o})")
+            }
+            Executable::OtherMachine { kind, expected } => {
+                write!(f, "it is made for another machine ({kind}; this one runs {expected})")
+            }
+            Executable::Script { interpreter } => write!(f, "script for {}", interpreter.display()),
+            Executable::Unknown => {
+                write!(f, "it is neither a program nor a script that begins with `#!`")
+            }
+            Executable::Unreadable { why } => write!(f, "it cannot be looked at: {why}"),
+        }
+    }
+}
+
+/// Reads the file's header and the rights around it. Only called when something went wrong.
+pub(super) fn examine(path: &Path) -> Executable {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Executable::Missing,
+        Err(error) => return Executable::Unreadable { why: error.to_string() },
+    };
+    if metadata.is_dir() {
+        return Executable::Directory;
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o111 == 0 {
+        return Executable::NotExecutable { mode };
+    }
+    if rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
+        return Executable::NoExec;
+    }
+    match File::open(path) {
+        Ok(file) if metadata.is_file() => contents(&file),
+        Ok(_) => Executable::Unknown,
+        Err(error) => Executable::Unreadable { why: error.to_string() },
+    }
+}
+
+fn contents(file: &File) -> Executable {
+    if let Some(interpreter) = script_interpreter(file) {
+        return if interpreter.exists() {
+            Executable::Script { interpreter }
+        } else {
+            Executable::MissingInterpreter { interpreter }
+        };
+    }
+    let cache = ReadCache::new(file);
+    let Ok(object) = object::File::parse(&cache) else { return Executable::Unknown };
+    let kind = format!("{:?} {}", object.format(), architecture(object.architecture()));
+    let expected = native();
+    if kind != expected {
+        return Executable::OtherMachine { kind, expected };
+    }
+    match loader(&object) {
+        Some(interpreter) if !interpreter.exists() => {
+            Executable::MissingInterpreter { interpreter }
+        }
+        _ => Executable::Fitting { kind },
+    }
+}
+
+fn architecture(architecture: object::Architecture) -> String {
+    match architecture {
+        object::Architecture::X86_64 => "x86-64".to_owned(),
+        object::Architecture::Aarch64 => "aarch64".to_owned(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+/// What this very program is, in the same words.
+fn native() -> String {
+    let format = if cfg!(target_vendor = "apple") { "MachO" } else { "Elf" };
+    let machine = if cfg!(target_arch = "x86_64") { "x86-64" } else { std::env::consts::ARCH };
+    format!("{format} {machine}")
+}
+
+/// The rest of a first line that begins with `#!`, up to the interpreter's first argument.
+fn script_interpreter(file: &File) -> Option<PathBuf> {
+    let mut line = Vec::new();
+    BufReader::new(file.take(256)).read_until(b'\n', &mut line).ok()?;
+    let rest = String::from_utf8_lossy(line.strip_prefix(b"#!")?).into_owned();
+    Some(PathBuf::from(rest.split_whitespace().next()?))
+}
+
+/// The dynamic loader that an ELF program names.
+fn loader<'data, R: object::ReadRef<'data>>(object: &object::File<'data, R>) -> Option<PathBuf> {
+    use object::ObjectSection;
+    let section = object.section_by_name(".interp")?;
+    let name = section.data().ok()?;
+    let name = name.split(|byte| *byte == 0).next()?;
+    Some(PathBuf::from(String::from_utf8_lossy(name).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(contents: &[u8], mode: u32) -> tempfile::TempPath {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(file.path(), contents).expect("write");
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).expect("mode");
+        file.into_temp_path()
+    }
+
+    #[test]
+    fn says_what_keeps_a_file_from_running() {
+        assert_eq!(examine(Path::new("/nowhere/plugin")), Executable::Missing);
+        assert_eq!(examine(Path::new("/")), Executable::Directory);
+        assert_eq!(examine(&file(b"x", 0o644)), Executable::NotExecutable { mode: 0o644 });
+        assert_eq!(examine(&file(b"not a program", 0o755)), Executable::Unknown);
+        assert_eq!(
+            examine(&file(b"#!/no/such/shell -e\nexit\n", 0o755)),
+            Executable::MissingInterpreter { interpreter: PathBuf::from("/no/such/shell") }
+        );
+        assert_eq!(
+            examine(&file(b"#! /bin/sh\nexit\n", 0o755)),
+            Executable::Script { interpreter: PathBuf::from("/bin/sh") }
+        );
+    }
+
+    #[test]
+    fn tells_machines_apart() {
+        let own = std::env::current_exe().expect("a test is a program");
+        assert_eq!(examine(&own), Executable::Fitting { kind: native() });
+        let mut foreign = fs::read(&own).expect("read");
+        // e_machine of an ELF header: S/390.
+        foreign[18..20].copy_from_slice(&[22, 0]);
+        let Executable::OtherMachine { kind, .. } = examine(&file(&foreign, 0o755)) else {
+            panic!("a program for S/390 was taken for one of ours");
+        };
+        assert_eq!(kind, "Elf s390x");
+    }
+}

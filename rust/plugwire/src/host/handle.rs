@@ -1,0 +1,233 @@
+//! What a user holds of a running plugin.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugwire_protocol::reattach::Reattach;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::dispense::{DispenseError, Dispensers};
+use super::error::{PingError, ShutdownError};
+use super::exit::{Exit, Stop, StopPhase};
+use super::launch::Limits;
+use super::managed;
+use super::session::Session;
+use super::supervise::Process;
+use crate::Broker;
+use crate::generated::grpc::health::v1::health_check_response::ServingStatus;
+use crate::generated::grpc::health::v1::{HealthCheckRequest, health_client::HealthClient};
+use crate::transport::{Address, Channel};
+
+/// How long a process may take to be gone after SIGKILL.
+const KILLED: Duration = Duration::from_secs(5);
+
+/// A running plugin. go-plugin: `Client`.
+///
+/// A clone is cheap and is the same plugin. When the last clone is dropped, the plugin is shut down in the
+/// background, as [`PluginHandle::shutdown`] does it; when the tokio runtime itself ends first, the plugin is killed.
+#[derive(Clone)]
+pub struct PluginHandle(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    name: String,
+    version: u32,
+    address: Address,
+    session: Arc<Session>,
+    owner: Owner,
+    dispensers: Dispensers,
+    limits: Limits,
+    runtime: Handle,
+}
+
+/// Whose process it is.
+#[derive(Clone)]
+pub(super) enum Owner {
+    /// This host's.
+    Us(Process),
+    /// Somebody else's; a test that serves the plugin ends it itself.
+    Other { pid: u32, test: bool },
+}
+
+impl PluginHandle {
+    #[expect(clippy::too_many_arguments, reason = "called once, at the end of a start")]
+    pub(super) fn started(
+        name: String,
+        version: u32,
+        address: Address,
+        session: Session,
+        process: Process,
+        dispensers: Dispensers,
+        limits: Limits,
+        managed: bool,
+    ) -> Self {
+        let owner = Owner::Us(process);
+        let handle = Self::new(name, version, address, session, owner, dispensers, limits);
+        if managed {
+            managed::add(&handle.0);
+        }
+        handle
+    }
+
+    pub(super) fn new(
+        name: String,
+        version: u32,
+        address: Address,
+        session: Session,
+        owner: Owner,
+        dispensers: Dispensers,
+        limits: Limits,
+    ) -> Self {
+        let (session, runtime) = (Arc::new(session), Handle::current());
+        Self(Arc::new(Inner {
+            name,
+            version,
+            address,
+            session,
+            owner,
+            dispensers,
+            limits,
+            runtime,
+        }))
+    }
+
+    /// The plugin's services, for tonic's generated clients.
+    pub fn channel(&self) -> Channel {
+        self.0.session.channel.clone()
+    }
+
+    /// The broker, for callbacks in either direction.
+    pub fn broker(&self) -> Broker {
+        self.0.session.broker.clone()
+    }
+
+    /// The client that `Launch::dispenses` makes under this name. No call is made. go-plugin: `ClientProtocol.Dispense`.
+    pub fn dispense<T: 'static>(&self, name: &str) -> Result<T, DispenseError> {
+        self.0.dispensers.dispense(name, self.channel(), self.broker())
+    }
+
+    /// The app protocol version that both sides agreed on. go-plugin: `Client.NegotiatedVersion`.
+    pub fn version(&self) -> u32 {
+        self.0.version
+    }
+
+    /// The name in logs and errors.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The process's id; 0 for a plugin whose record did not say. go-plugin: `Client.ID`.
+    pub fn id(&self) -> u32 {
+        match &self.0.owner {
+            Owner::Us(process) => process.pid,
+            Owner::Other { pid, .. } => *pid,
+        }
+    }
+
+    /// Where another host can attach to this plugin while it runs, mutual TLS excepted: nobody else has the key.
+    /// go-plugin: `Client.ReattachConfig`.
+    pub fn record(&self) -> Reattach {
+        Reattach {
+            protocol_version: self.0.version,
+            pid: self.id(),
+            test: matches!(self.0.owner, Owner::Other { test: true, .. }),
+            network: self.0.address.network(),
+            address: self.0.address.to_string(),
+        }
+    }
+
+    /// Asks the plugin's health service, and takes the status seriously: a plugin that answers `NOT_SERVING` is not
+    /// well. go-plugin: `ClientProtocol.Ping`, which any answer satisfies.
+    pub async fn ping(&self) -> Result<(), PingError> {
+        let mut health = HealthClient::new(self.channel());
+        let mut request = tonic::Request::new(HealthCheckRequest { service: "plugin".to_owned() });
+        request.set_timeout(self.0.limits.ping);
+        let answer = health.check(request).await.map_err(PingError::Call)?;
+        match answer.into_inner().status() {
+            ServingStatus::Serving => Ok(()),
+            _ => Err(PingError::NotServing),
+        }
+    }
+
+    /// Waits for the end of the plugin's process, however it comes. Never resolves for a plugin that this host did not
+    /// start. Cancel safe. go-plugin: `Client.Exited`.
+    pub async fn exited(&self) -> Exit {
+        match &self.0.owner {
+            Owner::Us(process) => process.exited().await,
+            Owner::Other { .. } => std::future::pending().await,
+        }
+    }
+
+    /// How the process ended, if it has.
+    pub fn exit(&self) -> Option<Exit> {
+        match &self.0.owner {
+            Owner::Us(process) => process.ended(),
+            Owner::Other { .. } => None,
+        }
+    }
+
+    /// Ends the plugin: asks it (`Shutdown`), closes the connection, waits for the process, kills it with its process
+    /// group. Each step has its limit, so this always returns. Calls under way end with the connection.
+    ///
+    /// A plugin that this host did not start is asked and never killed; one in a test is only let go.
+    /// go-plugin: `Client.Kill`.
+    ///
+    /// Cancel safety: dropping the future stops waiting; the plugin is then ended when the last handle is dropped.
+    pub async fn shutdown(&self) -> Result<Stop, ShutdownError> {
+        shut_down(self.0.session.clone(), self.0.owner.clone(), self.0.limits).await
+    }
+}
+
+async fn shut_down(
+    session: Arc<Session>,
+    owner: Owner,
+    limits: Limits,
+) -> Result<Stop, ShutdownError> {
+    match owner {
+        Owner::Us(process) => {
+            if let Some(exit) = process.ended() {
+                session.cut();
+                return Ok(Stop { phase: StopPhase::AlreadyGone, exit: Some(exit) });
+            }
+            session.shut_down(limits.shutdown).await;
+            let mut phase = StopPhase::Asked;
+            if timeout(limits.exit, process.exited()).await.is_err() {
+                process.kill();
+                phase = StopPhase::Killed;
+            }
+            let exit = timeout(KILLED, process.exited()).await;
+            let exit = exit.map_err(|_| ShutdownError::Unkillable { pid: process.pid })?;
+            Ok(Stop { phase, exit: Some(exit) })
+        }
+        Owner::Other { test: true, .. } => {
+            session.cut();
+            Ok(Stop { phase: StopPhase::AlreadyGone, exit: None })
+        }
+        Owner::Other { test: false, .. } => {
+            session.shut_down(limits.shutdown).await;
+            Ok(Stop { phase: StopPhase::Asked, exit: None })
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let Owner::Us(process) = &self.owner else { return };
+        if process.ended().is_none() {
+            // If the runtime is already going, the task is dropped unrun, and the supervisor's own end kills.
+            self.runtime.spawn(shut_down(self.session.clone(), self.owner.clone(), self.limits));
+        }
+    }
+}
+
+impl fmt::Debug for PluginHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginHandle")
+            .field("name", &self.0.name)
+            .field("version", &self.0.version)
+            .field("address", &self.0.address)
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,164 @@
+//! Reads the handshake line off a plugin's standard output.
+
+use plugwire_protocol::handshake::{Expectation, HandshakeError, HandshakeLine};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// More than any handshake line: a certificate of 16 KiB leaves room.
+const LONGEST_LINE: usize = 64 * 1024;
+/// How much is skipped at most where the user allows it.
+const MOST_NOISE: usize = 1024 * 1024;
+/// How much of what was printed is kept as evidence.
+const KEPT: usize = 2 * 1024;
+
+/// What was read so far; kept outside the future, so that a timeout can still show it.
+#[derive(Default)]
+pub(super) struct Printed {
+    /// The line that is being read.
+    line: Vec<u8>,
+    /// What came before it, for the evidence.
+    before: Vec<u8>,
+    total: usize,
+}
+
+impl Printed {
+    /// As text that a terminal survives, at most 2 KiB: the beginning, since noise repeats itself.
+    pub(super) fn excerpt(&self) -> String {
+        let mut text = self.before.clone();
+        text.extend_from_slice(&self.line[..self.line.len().min(KEPT)]);
+        text.truncate(KEPT);
+        text.utf8_chunks()
+            .map(|chunk| {
+                let shown = chunk.valid().escape_debug().to_string();
+                let shown = shown.replace("\\n", "\n").replace("\\'", "'").replace("\\\"", "\"");
+                shown
+                    + &chunk
+                        .invalid()
+                        .iter()
+                        .map(|byte| format!("\\x{byte:02x}"))
+                        .collect::<String>()
+            })
+            .collect()
+    }
+
+    fn forget_line(&mut self) {
+        let room = KEPT.saturating_sub(self.before.len());
+        self.before.extend_from_slice(&self.line[..self.line.len().min(room)]);
+        self.line.clear();
+    }
+}
+
+/// Why no line was accepted.
+pub(super) enum NoLine {
+    /// Standard output ended first.
+    Ended,
+    /// Too much came that is no line.
+    Endless(usize),
+    /// A line came and cannot be accepted.
+    Refused(HandshakeError),
+    /// The pipe failed.
+    Io(std::io::Error),
+}
+
+/// Reads up to an acceptable line. Only the first line counts, unless noise is skipped. Spec: HS-2 to HS-5.
+pub(super) async fn read(
+    mut stdout: impl AsyncRead + Unpin,
+    printed: &mut Printed,
+    expected: &Expectation<'_>,
+    skip_noise: bool,
+) -> Result<HandshakeLine, NoLine> {
+    // Byte by byte would be a system call each; what is read beyond the line is output that nobody wants.
+    let mut chunk = [0; 4096];
+    loop {
+        let length = stdout.read(&mut chunk).await.map_err(NoLine::Io)?;
+        printed.total += length;
+        let mut rest = &chunk[..length];
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            printed.line.extend_from_slice(&rest[..=end]);
+            rest = &rest[end + 1..];
+            match HandshakeLine::parse(&printed.line, expected) {
+                Ok(line) => return Ok(line),
+                Err(error) if skip_noise && is_noise(&error) => printed.forget_line(),
+                Err(error) => return Err(NoLine::Refused(error)),
+            }
+        }
+        printed.line.extend_from_slice(rest);
+        if length == 0 {
+            // A last line without its end still counts.
+            return if printed.line.is_empty() {
+                Err(NoLine::Ended)
+            } else {
+                HandshakeLine::parse(&printed.line, expected).map_err(|error| match error {
+                    HandshakeError::Unrecognized { .. } => NoLine::Ended,
+                    error => NoLine::Refused(error),
+                })
+            };
+        }
+        if printed.line.len() > LONGEST_LINE || printed.total > MOST_NOISE {
+            return Err(NoLine::Endless(printed.total));
+        }
+    }
+}
+
+/// Whether a line was not meant as a handshake line at all. One that is, and is wrong, must not be skipped: the host
+/// would wait for another until its time is over.
+fn is_noise(error: &HandshakeError) -> bool {
+    matches!(
+        error,
+        HandshakeError::Unrecognized { .. } | HandshakeError::CoreVersionNotANumber { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plugwire_protocol::handshake::MultiplexWish;
+
+    const LINE: &str = "1|1|unix|/tmp/plugin1|grpc|\n";
+
+    async fn read_all(text: &[u8], skip_noise: bool) -> (Result<HandshakeLine, NoLine>, Printed) {
+        let mut printed = Printed::default();
+        let expected = Expectation { app_versions: &[1], multiplex: MultiplexWish::No };
+        let line = read(text, &mut printed, &expected, skip_noise).await;
+        (line, printed)
+    }
+
+    #[tokio::test]
+    async fn the_first_line_counts() {
+        assert!(read_all(LINE.as_bytes(), false).await.0.is_ok());
+        assert!(
+            read_all(LINE.trim_end().as_bytes(), false).await.0.is_ok(),
+            "at the end, without \\n"
+        );
+        let noisy = format!("hello\n{LINE}");
+        assert!(matches!(read_all(noisy.as_bytes(), false).await.0, Err(NoLine::Refused(_))));
+        let blank = format!("\n{LINE}");
+        assert!(matches!(read_all(blank.as_bytes(), false).await.0, Err(NoLine::Refused(_))));
+    }
+
+    #[tokio::test]
+    async fn noise_is_skipped_when_allowed_and_kept_as_evidence() {
+        let noisy = format!("hello\na|b|c|d\n{LINE}");
+        let (line, printed) = read_all(noisy.as_bytes(), true).await;
+        assert!(line.is_ok());
+        assert!(printed.excerpt().starts_with("hello\na|b|c|d\n"), "{}", printed.excerpt());
+        let wrong = format!("1|2|unix|/tmp/x|grpc|\n{LINE}");
+        assert!(matches!(read_all(wrong.as_bytes(), true).await.0, Err(NoLine::Refused(_))));
+    }
+
+    #[tokio::test]
+    async fn endless_output_ends() {
+        let line = vec![b'x'; 2 * LONGEST_LINE];
+        assert!(matches!(read_all(&line, false).await.0, Err(NoLine::Endless(_))));
+        let lines = b"noise\n".repeat(MOST_NOISE / 4);
+        let (line, printed) = read_all(&lines, true).await;
+        assert!(matches!(line, Err(NoLine::Endless(_))));
+        assert!(printed.excerpt().len() <= KEPT);
+    }
+
+    #[tokio::test]
+    async fn binary_noise_is_shown_as_text() {
+        let (line, printed) = read_all(b"\x1b[2J\x00\xff|\n", false).await;
+        assert!(matches!(line, Err(NoLine::Refused(_))));
+        assert_eq!(printed.excerpt(), "\\u{1b}[2J\\0\\xff|\n");
+    }
+}

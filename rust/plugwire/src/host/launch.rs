@@ -1,0 +1,366 @@
+//! What a user sets before a plugin is started.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugwire_protocol::environment::PortRange;
+use tokio::io::AsyncWrite;
+
+use super::dispense::Dispensers;
+use super::environment::Inherit;
+use super::logs::{LogSink, ToTracing};
+use super::stdio::Writer;
+use super::{Checksum, PluginHandle, StartError, start};
+use crate::transport::{Channel, Http2, Tls};
+use crate::{Broker, Handshake};
+
+/// A plugin to start, and how. go-plugin: `plugin.NewClient` and `ClientConfig`.
+///
+/// ```no_run
+/// use plugwire::{Handshake, host::Launch};
+///
+/// const GREETER: Handshake = Handshake::new("GREETER_PLUGIN", "hello");
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let plugin = Launch::new(GREETER, "./greeter").version(1).start().await?;
+/// // let mut greeter = GreeterClient::new(plugin.channel());
+/// plugin.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The defaults are the safe ones: mutual TLS, a clean environment, a private folder for sockets, and a plugin that ends
+/// with the last of its handles.
+#[must_use = "nothing is started before `start`"]
+pub struct Launch {
+    pub(super) handshake: Handshake,
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) directory: Option<PathBuf>,
+    pub(super) inherit_stdin: bool,
+    pub(super) inherit: Inherit,
+    pub(super) variables: Vec<(OsString, OsString)>,
+    pub(super) versions: BTreeMap<u32, Dispensers>,
+    pub(super) security: Security,
+    pub(super) ports: Option<PortRange>,
+    pub(super) socket_group: Option<String>,
+    pub(super) socket_dir: Option<PathBuf>,
+    pub(super) skip_noise: bool,
+    pub(super) output: Output,
+    pub(super) checksum: Option<Checksum>,
+    pub(super) http2: Http2,
+    pub(super) limits: Limits,
+    pub(super) managed: bool,
+}
+
+pub(super) enum Security {
+    Mutual,
+    Own(Tls),
+    Plaintext,
+}
+
+/// Where what the plugin prints goes.
+pub(super) struct Output {
+    pub(super) name: Option<String>,
+    pub(super) stdout: Option<Writer>,
+    pub(super) stderr: Option<Writer>,
+    pub(super) raw_stderr: Option<Writer>,
+    pub(super) log: Arc<dyn LogSink>,
+    pub(super) longest_line: usize,
+}
+
+/// Every wait of a plugin's life.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) start: Duration,
+    pub(super) ping: Duration,
+    pub(super) shutdown: Duration,
+    pub(super) exit: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(60),
+            ping: Duration::from_secs(5),
+            shutdown: Duration::from_secs(5),
+            exit: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            name: None,
+            stdout: None,
+            stderr: None,
+            raw_stderr: None,
+            log: Arc::new(ToTracing),
+            longest_line: 64 * 1024,
+        }
+    }
+}
+
+impl Launch {
+    /// A program to start as a plugin. A name without a slash is looked up in this process's `PATH`; a relative
+    /// path is relative to this process's working directory, whatever [`Launch::current_dir`] says.
+    /// go-plugin: `ClientConfig.Cmd`.
+    pub fn new(handshake: Handshake, program: impl Into<PathBuf>) -> Self {
+        Self {
+            handshake,
+            program: program.into(),
+            arguments: Vec::new(),
+            directory: None,
+            inherit_stdin: false,
+            inherit: Inherit::default(),
+            variables: Vec::new(),
+            versions: BTreeMap::new(),
+            security: Security::Mutual,
+            ports: Some(PortRange::default()),
+            socket_group: None,
+            socket_dir: None,
+            skip_noise: false,
+            output: Output::default(),
+            checksum: None,
+            http2: Http2::default(),
+            limits: Limits::default(),
+            managed: false,
+        }
+    }
+
+    /// Accepts this app protocol version. Offer several by several calls; the plugin chooses the highest that it has,
+    /// and [`PluginHandle::version`] tells. go-plugin: the keys of `ClientConfig.VersionedPlugins`; with one version,
+    /// `HandshakeConfig.ProtocolVersion`.
+    pub fn version(mut self, version: u32) -> Self {
+        self.versions.entry(version).or_default();
+        self
+    }
+
+    /// Accepts this version, and says how [`PluginHandle::dispense`] makes the client of this name when it is
+    /// negotiated. The name stays in this process. go-plugin: `ClientConfig.Plugins` and `GRPCPlugin.GRPCClient`.
+    pub fn dispenses<T: Send + 'static>(
+        mut self,
+        version: u32,
+        name: impl Into<String>,
+        make: impl Fn(Channel, Broker) -> T + Send + Sync + 'static,
+    ) -> Self {
+        self.versions.entry(version).or_default().add(name.into(), make);
+        self
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// The plugin's working directory. Default: this process's.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Lets the plugin read this process's standard input. Default: it reads nothing. go-plugin always passes it on.
+    pub fn inherit_stdin(mut self) -> Self {
+        self.inherit_stdin = true;
+        self
+    }
+
+    /// Sets an environment variable for the plugin. The protocol's own variables win over it.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Passes on these variables of this process, where they are set, besides those that every plugin gets: `PATH`,
+    /// `HOME`, `USER`, `LANG`, `LC_*`, `TZ` and `TMPDIR`.
+    pub fn inherit_env(mut self, names: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.inherit.also(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Passes on this process's whole environment, secrets included; only an outer host's `PLUGIN_*` variables are
+    /// left out. go-plugin's default; its `SkipHostEnv` passes nothing.
+    pub fn inherit_env_all(mut self) -> Self {
+        self.inherit = Inherit::All;
+        self
+    }
+
+    /// How long everything from starting the process to the first answer in HTTP/2 may take. Default one minute.
+    /// go-plugin: `ClientConfig.StartTimeout`, which ends with the handshake line.
+    pub fn start_timeout(mut self, limit: Duration) -> Self {
+        self.limits.start = limit;
+        self
+    }
+
+    /// How long [`PluginHandle::ping`] waits. Default 5 s. go-plugin: none.
+    pub fn ping_timeout(mut self, limit: Duration) -> Self {
+        self.limits.ping = limit;
+        self
+    }
+
+    /// How long [`PluginHandle::shutdown`] waits for the answer to `Shutdown`. Default 5 s. go-plugin: none, so
+    /// a stopped plugin holds up its host for ever.
+    pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
+        self.limits.shutdown = limit;
+        self
+    }
+
+    /// How long the process may live on after `Shutdown` before it is killed with its group. Default 2 s, as in
+    /// go-plugin.
+    pub fn exit_timeout(mut self, limit: Duration) -> Self {
+        self.limits.exit = limit;
+        self
+    }
+
+    /// Uses this TLS configuration in place of exchanged certificates. go-plugin: `ClientConfig.TLSConfig`.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.security = Security::Own(tls);
+        self
+    }
+
+    /// The way to settings that give up a protection.
+    pub fn dangerous(self) -> Dangerous {
+        Dangerous(self)
+    }
+
+    /// The ports for a plugin that listens on TCP. Default 10000 to 25000; `None` lets it take any.
+    /// go-plugin: `ClientConfig.MinPort` and `MaxPort`.
+    pub fn ports(mut self, range: Option<PortRange>) -> Self {
+        self.ports = range;
+        self
+    }
+
+    /// Lets this group, a number or a name, use the plugin's sockets. Default: only this user can.
+    /// go-plugin: `UnixSocketConfig.Group`.
+    pub fn socket_group(mut self, group: impl Into<String>) -> Self {
+        self.socket_group = Some(group.into());
+        self
+    }
+
+    /// Where the private folder for the plugin's sockets is made. Default: the system's temporary folder, or `/tmp`
+    /// where that path is too long for a socket. go-plugin: `UnixSocketConfig.TempDir`.
+    pub fn socket_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.socket_dir = Some(directory.into());
+        self
+    }
+
+    /// Skips lines on standard output that are no handshake line. Default: the first line counts, as in go-plugin, and
+    /// anything else is an error that shows it. At most 1 MiB is skipped.
+    pub fn skip_noise(mut self) -> Self {
+        self.skip_noise = true;
+        self
+    }
+
+    /// What the plugin is called in logs and errors. Default: the program's file name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.output.name = Some(name.into());
+        self
+    }
+
+    /// Gets what the plugin prints to standard output after its handshake line. Default: [`tracing`], line by line, at
+    /// level `INFO`. A writer that waits slows the plugin down. go-plugin: `ClientConfig.SyncStdout`.
+    pub fn stdout(mut self, writer: impl AsyncWrite + Send + 'static) -> Self {
+        self.output.stdout = Some(Box::pin(writer));
+        self
+    }
+
+    /// Gets what the plugin sends to the stdio stream's standard error; a Go plugin's prints after the handshake, say.
+    /// Default: [`tracing`], as for [`Launch::stdout`]. go-plugin: `ClientConfig.SyncStderr`.
+    pub fn stderr(mut self, writer: impl AsyncWrite + Send + 'static) -> Self {
+        self.output.stderr = Some(Box::pin(writer));
+        self
+    }
+
+    /// Gets every byte of the process's standard error, besides the log. A writer that waits slows the plugin down; one
+    /// that fails is given no more. Default: nobody. go-plugin: `ClientConfig.Stderr`.
+    pub fn raw_stderr(mut self, writer: impl AsyncWrite + Send + 'static) -> Self {
+        self.output.raw_stderr = Some(Box::pin(writer));
+        self
+    }
+
+    /// Gets each line of the process's standard error as a log entry. Default: [`tracing`], with the plugin's name, its
+    /// level and its fields. go-plugin: `ClientConfig.Logger`.
+    pub fn log_sink(mut self, sink: impl LogSink + 'static) -> Self {
+        self.output.log = Arc::new(sink);
+        self
+    }
+
+    /// The longest line of standard error that is read as one entry, in bytes; longer ones arrive in pieces, at level
+    /// `DEBUG`. Default 64 KiB. go-plugin: `ClientConfig.PluginLogBufferSize`.
+    pub fn longest_log_line(mut self, bytes: usize) -> Self {
+        self.output.longest_line = bytes.max(1);
+        self
+    }
+
+    /// Refuses to start a program whose contents have another digest. go-plugin: `ClientConfig.SecureConfig`.
+    pub fn checksum(mut self, checksum: Checksum) -> Self {
+        self.checksum = Some(checksum);
+        self
+    }
+
+    /// Sets HTTP/2's limits and keep-alive. go-plugin: `ClientConfig.GRPCDialOptions`.
+    pub fn http2(mut self, http2: Http2) -> Self {
+        self.http2 = http2;
+        self
+    }
+
+    /// Lets [`shutdown_all`](super::shutdown_all) end this plugin with all others. go-plugin: `ClientConfig.Managed`.
+    pub fn managed(mut self) -> Self {
+        self.managed = true;
+        self
+    }
+
+    /// Starts the plugin and connects to it: when this returns, calls can be made.
+    ///
+    /// # Errors
+    ///
+    /// A [`StartError`] says whose fault it is and shows the evidence; nothing is left of the plugin then, neither
+    /// process nor socket.
+    ///
+    /// Cancel safety: dropping the future kills what was started.
+    pub async fn start(self) -> Result<PluginHandle, StartError> {
+        start::start(self).await
+    }
+}
+
+/// Settings that give up a protection; the word stands in the code of whoever does.
+#[must_use = "nothing is changed before a setting is chosen"]
+pub struct Dangerous(Launch);
+
+impl Dangerous {
+    /// Talks to the plugin without TLS. What protects the connection then is the folder of its socket, and for a plugin
+    /// on TCP nothing does. A plugin that offers a certificate all the same is refused. go-plugin: the default, without
+    /// `ClientConfig.AutoMTLS`.
+    pub fn plaintext(mut self) -> Launch {
+        self.0.security = Security::Plaintext;
+        self.0
+    }
+}
+
+impl fmt::Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launch")
+            .field("program", &self.program)
+            .field("arguments", &self.arguments)
+            .field("versions", &self.versions.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Dangerous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Dangerous").field(&self.0).finish()
+    }
+}

@@ -1,0 +1,66 @@
+//! The private folder for one plugin's sockets.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Gid, Uid};
+use tempfile::TempDir;
+
+use crate::transport::socket::group_id;
+
+/// What `sockaddr_un` takes on Linux; other systems take a little less.
+const LONGEST_PATH: usize = 104;
+/// `/plugwire-abcdef` and `/plugin1234567890`.
+const LONGEST_NAMES: usize = 16 + 17;
+
+/// Makes the folder, mode 0700, or 0770 for a group. It is removed with what is in it when the value is dropped.
+pub(super) fn private_folder(base: Option<&Path>, group: Option<&str>) -> io::Result<TempDir> {
+    let base = match base {
+        Some(base) if is_short(base) => base.to_owned(),
+        Some(base) => {
+            let why = format!("the path of {} is too long for a socket", base.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        None => Some(std::env::temp_dir())
+            .filter(|path| is_short(path))
+            .unwrap_or_else(|| PathBuf::from("/tmp")),
+    };
+    let folder = tempfile::Builder::new().prefix("plugwire-").tempdir_in(base)?;
+    let mode = match group {
+        Some(group) => {
+            rustix::fs::chown(folder.path(), None::<Uid>, Some(Gid::from_raw(group_id(group)?)))?;
+            0o770
+        }
+        None => 0o700,
+    };
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode))?;
+    Ok(folder)
+}
+
+fn is_short(base: &Path) -> bool {
+    base.is_absolute() && base.as_os_str().len() + LONGEST_NAMES <= LONGEST_PATH
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_private_and_goes_with_its_owner() {
+        let folder = private_folder(None, None).expect("a folder");
+        let path = folder.path().to_owned();
+        let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        std::fs::write(path.join("plugin1"), "").expect("a file");
+        drop(folder);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_path_that_no_socket_fits_into_is_refused_by_name() {
+        let long = PathBuf::from(format!("/{}", "x".repeat(LONGEST_PATH)));
+        let error = private_folder(Some(&long), None).expect_err("too long");
+        assert!(error.to_string().contains("too long for a socket"), "{error}");
+    }
+}

@@ -1,0 +1,327 @@
+//! Starts a plugin: process → handshake line → connection.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugwire_protocol::certificate;
+use plugwire_protocol::environment::HostEnvironment;
+use plugwire_protocol::handshake::{Expectation, HandshakeLine, MultiplexWish};
+use tempfile::TempDir;
+use tokio::process::{ChildStderr, ChildStdout, Command};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::diagnosis;
+use super::environment;
+use super::error::{Evidence, StartError, TimeoutStep};
+use super::handle::PluginHandle;
+use super::handshake::{self, NoLine, Printed};
+use super::launch::{Launch, Limits, Security};
+use super::logs;
+use super::session::Session;
+use super::sockets;
+use super::supervise::Process;
+use crate::transport::tls::Identity;
+use crate::transport::{Address, Tls};
+
+/// A process whose standard output has ended is about to end itself.
+const ABOUT_TO_END: Duration = Duration::from_millis(500);
+/// How long a killed process may take to be gone.
+const KILLED: Duration = Duration::from_secs(2);
+
+pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError> {
+    let deadline = Instant::now() + launch.limits.start;
+    let limit = launch.limits.start;
+    let versions: Vec<u32> = launch.versions.keys().copied().collect();
+    if versions.is_empty() {
+        return Err(StartError::Configuration(
+            "no app protocol version is offered (`Launch::version`)".to_owned(),
+        ));
+    }
+    let program = find(&launch.program)?;
+    verify(&mut launch, &program).await?;
+    let identity = match launch.security {
+        Security::Mutual => Some(make_identity()?),
+        Security::Own(_) | Security::Plaintext => None,
+    };
+
+    let (mut attempt, mut stdout) =
+        Attempt::spawn(&mut launch, &program, &versions, identity.as_ref())?;
+    let expected = Expectation { app_versions: &versions, multiplex: MultiplexWish::No };
+    let reading = handshake::read(&mut stdout, &mut attempt.printed, &expected, launch.skip_noise);
+    let line = match timeout_at(deadline, reading).await {
+        Ok(Ok(line)) => line,
+        Ok(Err(no_line)) => return Err(attempt.no_line(no_line).await),
+        Err(_) => {
+            let evidence = attempt.fail().await;
+            return Err(StartError::Timeout { limit, step: TimeoutStep::Line, evidence });
+        }
+    };
+    attempt.process.spawn_reader(drain(stdout));
+    let tls = match tls(&launch.security, identity.as_ref(), &line) {
+        Ok(tls) => tls,
+        Err(refusal) => return Err(refusal(attempt.fail().await)),
+    };
+    attempt.connect(launch, line, tls, deadline).await
+}
+
+/// Where the program is. Looking it up here makes a relative path mean the same whatever the plugin's own directory is.
+fn find(program: &Path) -> Result<PathBuf, StartError> {
+    let spawn_error = |cause: io::Error| StartError::Spawn {
+        cause,
+        evidence: Box::new(Evidence {
+            program: program.to_owned(),
+            executable: Some(diagnosis::examine(program)),
+            ..Evidence::default()
+        }),
+    };
+    if program.components().count() == 1 && !program.is_absolute() {
+        let not_found =
+            |_| spawn_error(io::Error::new(io::ErrorKind::NotFound, "not found in PATH"));
+        return which::which(program).map_err(not_found);
+    }
+    std::path::absolute(program).map_err(spawn_error)
+}
+
+async fn verify(launch: &mut Launch, program: &Path) -> Result<(), StartError> {
+    let Some(checksum) = launch.checksum.take() else { return Ok(()) };
+    let program = program.to_owned();
+    let verified = tokio::task::spawn_blocking(move || checksum.verify(&program)).await;
+    verified
+        .map_err(|error| machine("reading the program")(io::Error::other(error)))?
+        .map_err(StartError::Checksum)
+}
+
+fn make_identity() -> Result<Identity, StartError> {
+    Identity::generate().map_err(|error| machine("making a key")(io::Error::other(error)))
+}
+
+fn machine(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |cause| StartError::Machine { doing, cause }
+}
+
+/// The output after the line is nobody's, but a full pipe would stop the plugin.
+async fn drain(mut stdout: ChildStdout) {
+    let _ = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await;
+}
+
+type Refusal = Box<dyn FnOnce(Box<Evidence>) -> StartError + Send>;
+
+/// What the two sides make of the certificate in the line. Spec: TLS-6 and TLS-7.
+fn tls(
+    security: &Security,
+    own: Option<&Identity>,
+    line: &HandshakeLine,
+) -> Result<Option<Tls>, Refusal> {
+    match (security, own, &line.certificate) {
+        (Security::Own(tls), ..) => Ok(Some(tls.clone())),
+        (Security::Plaintext, _, None) => Ok(None),
+        (Security::Plaintext, _, Some(_)) => Err(Box::new(StartError::UnexpectedCertificate)),
+        (Security::Mutual, Some(own), Some(certificate)) => match Tls::pinned(own, certificate) {
+            Ok(tls) => Ok(Some(tls)),
+            Err(error) => Err(Box::new(|_| machine("setting up TLS")(io::Error::other(error)))),
+        },
+        (Security::Mutual, ..) => Err(Box::new(StartError::NoCertificate)),
+    }
+}
+
+/// A started process that is not yet a plugin. Dropping it kills the process.
+struct Attempt {
+    process: Process,
+    program: PathBuf,
+    printed: Printed,
+    withheld: usize,
+    armed: bool,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.armed {
+            self.process.kill();
+        }
+    }
+}
+
+impl Attempt {
+    fn spawn(
+        launch: &mut Launch,
+        program: &Path,
+        versions: &[u32],
+        identity: Option<&Identity>,
+    ) -> Result<(Self, ChildStdout), StartError> {
+        let folder =
+            sockets::private_folder(launch.socket_dir.as_deref(), launch.socket_group.as_deref())
+                .map_err(machine("making a folder for sockets"))?;
+        let environment = environment::build(
+            std::env::vars_os(),
+            &launch.inherit,
+            std::mem::take(&mut launch.variables),
+            protocol_variables(launch, versions, identity, &folder),
+        );
+        let mut command = Command::new(program);
+        command
+            .arg0(&launch.program)
+            .args(&launch.arguments)
+            .env_clear()
+            .envs(&environment.variables)
+            .stdin(if launch.inherit_stdin { Stdio::inherit() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C in a terminal is for the host, which then ends the plugin; and the plugin's children end with it.
+            .process_group(0);
+        if let Some(directory) = &launch.directory {
+            command.current_dir(directory);
+        }
+        let mut child = command.spawn().map_err(|cause| StartError::Spawn {
+            cause,
+            evidence: Box::new(Evidence {
+                program: program.to_owned(),
+                executable: Some(diagnosis::examine(program)),
+                withheld: environment.withheld,
+                ..Evidence::default()
+            }),
+        })?;
+        let stdout = child.stdout.take().expect("it is piped");
+        let stderr = child.stderr.take().expect("it is piped");
+        let process = Process::supervise(child, &name(launch), folder);
+        process.spawn_reader(read_stderr(launch, stderr, &process));
+        let printed = Printed::default();
+        let program = program.to_owned();
+        Ok((
+            Self { process, program, printed, withheld: environment.withheld, armed: true },
+            stdout,
+        ))
+    }
+
+    /// Connects, and lets go of the process only once the handle has it.
+    async fn connect(
+        mut self,
+        launch: Launch,
+        line: HandshakeLine,
+        tls: Option<Tls>,
+        deadline: Instant,
+    ) -> Result<PluginHandle, StartError> {
+        let address = Address::parse(line.network, &line.address)
+            .map_err(machine("reading the plugin's address"))?;
+        if let Address::Unix(path) = &address {
+            self.process.remember_socket(path);
+        }
+        let peer = Arc::new(self.process.clone());
+        let connecting = Session::connect(&address, tls.as_ref(), &launch.http2, Some(peer));
+        let mut session = match timeout_at(deadline, connecting).await {
+            Ok(Ok(session)) => session,
+            Ok(Err((step, cause))) => {
+                let evidence = self.fail_soon().await;
+                return Err(StartError::Connect { address, step, cause, evidence });
+            }
+            Err(_) => {
+                let (limit, step) = (launch.limits.start, TimeoutStep::Connection);
+                return Err(StartError::Timeout { limit, step, evidence: self.fail().await });
+            }
+        };
+        let name = name(&launch);
+        session.copy_stdio(&name, launch.output.stdout, launch.output.stderr);
+        self.armed = false;
+        let limits: Limits = launch.limits;
+        let dispensers =
+            launch.versions.into_iter().find(|(version, _)| *version == line.app_version);
+        let dispensers = dispensers.map(|(_, dispensers)| dispensers).unwrap_or_default();
+        let process = self.process.clone();
+        Ok(PluginHandle::started(
+            name,
+            line.app_version,
+            address,
+            session,
+            process,
+            dispensers,
+            limits,
+            launch.managed,
+        ))
+    }
+
+    async fn no_line(self, why: NoLine) -> StartError {
+        match why {
+            NoLine::Refused(cause) => {
+                StartError::Handshake { cause, evidence: self.fail_soon().await }
+            }
+            NoLine::Endless(read) => StartError::NoLine { read, evidence: self.fail().await },
+            NoLine::Io(cause) => machine("reading the plugin's standard output")(cause),
+            NoLine::Ended => {
+                let evidence = self.fail_soon().await;
+                if evidence.stdout.is_empty() && speaks_of_a_cookie(&evidence.stderr) {
+                    StartError::CookieRefused(evidence)
+                } else {
+                    StartError::Exited(evidence)
+                }
+            }
+        }
+    }
+
+    /// Lets the process end by itself if it is about to, for its exit status, and collects what is known.
+    async fn fail_soon(self) -> Box<Evidence> {
+        let _ = timeout(ABOUT_TO_END, self.process.exited()).await;
+        self.fail().await
+    }
+
+    /// Ends the process and collects what is known.
+    async fn fail(self) -> Box<Evidence> {
+        let exit = self.process.ended();
+        self.process.kill();
+        let _ = timeout(KILLED, self.process.exited()).await;
+        Box::new(Evidence {
+            program: self.program.clone(),
+            executable: Some(diagnosis::examine(&self.program)),
+            stdout: self.printed.excerpt(),
+            stderr: self.process.tail.read().0,
+            exit,
+            withheld: self.withheld,
+        })
+    }
+}
+
+fn protocol_variables(
+    launch: &Launch,
+    versions: &[u32],
+    identity: Option<&Identity>,
+    folder: &TempDir,
+) -> Vec<(String, String)> {
+    let certificate = identity.map(|identity| certificate::pem(identity.certificate()));
+    let mut environment = HostEnvironment::new(launch.handshake.cookie(), versions);
+    environment.ports = launch.ports;
+    environment.client_certificate_pem = certificate.as_deref();
+    environment.socket_group = launch.socket_group.as_deref();
+    environment.socket_dir = folder.path().to_str();
+    environment.variables()
+}
+
+fn name(launch: &Launch) -> String {
+    launch.output.name.clone().unwrap_or_else(|| {
+        let file = launch.program.file_name().map(OsString::from).unwrap_or_default();
+        file.to_string_lossy().into_owned()
+    })
+}
+
+fn read_stderr(
+    launch: &mut Launch,
+    stderr: ChildStderr,
+    process: &Process,
+) -> impl Future<Output = ()> + Send + use<> {
+    let reader = logs::Reader {
+        plugin: name(launch),
+        sink: launch.output.log.clone(),
+        raw: launch.output.raw_stderr.take(),
+        longest_line: launch.output.longest_line,
+        tail: process.tail.clone(),
+    };
+    reader.run(stderr)
+}
+
+/// Go's plugins and ours exit with 1 and some text for people. Nothing on the wire says it, so the text has to.
+fn speaks_of_a_cookie(stderr: &str) -> bool {
+    ["These are not meant to be executed directly", "This program is a plugin", "magic cookie"]
+        .iter()
+        .any(|words| stderr.contains(words))
+}

@@ -1,0 +1,113 @@
+//! The plugin's stdio stream, to the user's writers.
+
+use std::pin::Pin;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tonic::{Code, Status};
+
+use crate::generated::plugin::grpc_stdio_client::GrpcStdioClient;
+use crate::generated::plugin::{StdioData, stdio_data};
+use crate::transport::Channel;
+
+/// What a user gives to be written to.
+pub(super) type Writer = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// Where one channel of the stream goes.
+enum Sink {
+    Writer(Writer),
+    Tracing {
+        channel: &'static str,
+        line: Vec<u8>,
+    },
+    /// A writer that failed.
+    Nowhere,
+}
+
+/// A line is logged at this length at the latest.
+const LONGEST_LOGGED: usize = 8 * 1024;
+
+impl Sink {
+    fn new(writer: Option<Writer>, channel: &'static str) -> Self {
+        writer.map_or(Sink::Tracing { channel, line: Vec::new() }, Sink::Writer)
+    }
+
+    async fn write(&mut self, plugin: &str, data: &[u8]) {
+        match self {
+            Sink::Nowhere => {}
+            Sink::Writer(writer) => {
+                let written = async {
+                    writer.write_all(data).await?;
+                    writer.flush().await
+                };
+                if let Err(error) = written.await {
+                    tracing::warn!(%error, plugin, "a writer for the plugin's output failed");
+                    *self = Sink::Nowhere;
+                }
+            }
+            Sink::Tracing { channel, line } => {
+                for part in data.split_inclusive(|byte| *byte == b'\n') {
+                    line.extend_from_slice(part);
+                    if part.ends_with(b"\n") || line.len() >= LONGEST_LOGGED {
+                        log(plugin, channel, line);
+                        line.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, plugin: &str) {
+        if let Sink::Tracing { channel, line } = self
+            && !line.is_empty()
+        {
+            log(plugin, channel, line);
+        }
+    }
+}
+
+fn log(plugin: &str, channel: &str, line: &[u8]) {
+    let text = String::from_utf8_lossy(line);
+    tracing::info!(target: "plugwire::plugin_output", plugin, channel, "{}", text.trim_end_matches(['\n', '\r']));
+}
+
+/// Copies the stream until it ends. Its absence is no error: plugins before go-plugin 1.1 have none. Spec: STD-4.
+pub(super) async fn copy(
+    channel: Channel,
+    plugin: String,
+    stdout: Option<Writer>,
+    stderr: Option<Writer>,
+) {
+    let (mut stdout, mut stderr) = (Sink::new(stdout, "stdout"), Sink::new(stderr, "stderr"));
+    let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(usize::MAX);
+    // A Go plugin sends its headers with the first output, perhaps never: nothing else may wait for this.
+    let ended = match client.stream_stdio(()).await {
+        Err(status) => status,
+        Ok(stream) => {
+            let mut stream = stream.into_inner();
+            loop {
+                match stream.message().await {
+                    Ok(Some(StdioData { channel, data })) => {
+                        match stdio_data::Channel::try_from(channel) {
+                            Ok(stdio_data::Channel::Stdout) => stdout.write(&plugin, &data).await,
+                            Ok(stdio_data::Channel::Stderr) => stderr.write(&plugin, &data).await,
+                            _ => tracing::warn!(
+                                plugin,
+                                channel,
+                                "output for an unknown channel was dropped"
+                            ),
+                        }
+                    }
+                    Ok(None) => break Status::ok(""),
+                    Err(status) => break status,
+                }
+            }
+        }
+    };
+    stdout.finish(&plugin);
+    stderr.finish(&plugin);
+    match ended.code() {
+        Code::Ok | Code::Unavailable | Code::Cancelled => {}
+        Code::Unimplemented => tracing::debug!(plugin, "the plugin has no stdio stream"),
+        _ => tracing::warn!(plugin, status = %ended, "the plugin's stdio stream failed"),
+    }
+}
