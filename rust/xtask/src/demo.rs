@@ -47,7 +47,9 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     if machine::has_go() {
         sides.push(build_go()?);
     } else {
-        println!("`go` is not on the PATH: only Rust with Rust is shown, install Go to see the rest");
+        println!(
+            "`go` is not on the PATH: only Rust with Rust is shown, install Go to see the rest"
+        );
     }
     println!("\n{:<6} {:<7} {:<11} {:<15} first reply", "host", "plugin", "transport", "says");
     let mut failed = false;
