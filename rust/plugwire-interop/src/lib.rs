@@ -1,3 +1,23 @@
 //! **Promise: internal.** Proof against real Go peers.
+//!
+//! The library is what the tests share: [`go`] builds the peers of `sdk-go-compat`, [`probe`] is the probe contract in
+//! Rust, [`rust`] knows where our own programs are, [`leaks`] counts what is left. The tests that need Go are one
+//! target (`tests/go`), the others another (`tests/rust`), so that leaving Go out leaves out whole and counted tests.
 
 pub mod generated;
+pub mod go;
+pub mod leaks;
+pub mod probe;
+pub mod rust;
+
+use plugwire::Handshake;
+
+/// The greeter's cookie, in Go and in Rust.
+pub const GREETER: Handshake = Handshake::new("GREETER_PLUGIN", "hello");
+/// The probe's.
+pub const PROBE: Handshake = Handshake::new("PLUGWIRE_PROBE", "plugwire");
+/// The cookie of go-plugin's own examples.
+pub const BASIC: Handshake = Handshake::new("BASIC_PLUGIN", "hello");
+
+/// The releases of go-plugin that have both roles, each with the grpc-go that it pins; the last with the newest.
+pub const RELEASES: [&str; 5] = ["1.4.8", "1.6.3", "1.7.0", "1.8.0", "1.8.0-newest"];

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use plugwire_protocol::handshake::AddressError;
 use plugwire_protocol::reattach::Reattach;
 use tokio::io::AsyncWrite;
 use tokio::time::timeout;
@@ -101,8 +102,7 @@ impl Attach {
     /// Cancel safety: dropping the future closes the connection.
     pub async fn connect(self) -> Result<PluginHandle, AttachError> {
         let Reattach { network, address, .. } = &self.record;
-        let address = Address::parse(*network, address)
-            .map_err(|cause| AttachError::Connect { step: ConnectStep::Dial, cause })?;
+        let address = Address::parse(*network, address).map_err(AttachError::Address)?;
         let connecting = Session::connect(&address, self.tls.as_ref(), &self.http2, None);
         let mut session = timeout(self.limits.start, connecting)
             .await
@@ -133,6 +133,8 @@ impl fmt::Debug for Attach {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AttachError {
+    /// The record's address is one that nobody can connect to.
+    Address(AddressError),
     /// Nobody listens there any more, or somebody else does. go-plugin: `ErrProcessNotFound`.
     Connect {
         /// Which step failed.
@@ -151,6 +153,7 @@ impl AttachError {
     /// A stable name for this kind of failure.
     pub fn code(&self) -> &'static str {
         match self {
+            AttachError::Address(error) => error.code(),
             AttachError::Connect { .. } => "attach.connect",
             AttachError::Timeout { .. } => "attach.timeout",
         }
@@ -160,6 +163,7 @@ impl AttachError {
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            AttachError::Address(_) => write!(f, "the record's address cannot be used"),
             AttachError::Connect { step: ConnectStep::Dial, .. } => {
                 write!(f, "nobody listens at the plugin's address")
             }
@@ -176,6 +180,7 @@ impl fmt::Display for AttachError {
 impl Error for AttachError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
+            AttachError::Address(cause) => Some(cause),
             AttachError::Connect { cause, .. } => Some(cause),
             AttachError::Timeout { .. } => None,
         }

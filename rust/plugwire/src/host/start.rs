@@ -205,7 +205,7 @@ impl Attempt {
         deadline: Instant,
     ) -> Result<PluginHandle, StartError> {
         let address = Address::parse(line.network, &line.address)
-            .map_err(machine("reading the plugin's address"))?;
+            .map_err(|error| machine("reading the plugin's address")(io::Error::other(error)))?;
         if let Address::Unix(path) = &address {
             self.process.remember_socket(path);
         }

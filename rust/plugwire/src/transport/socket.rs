@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use plugwire_protocol::handshake::Network;
+use plugwire_protocol::handshake::{AddressError, Network, tcp_address};
 use rustix::fs::{Gid, Uid};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -31,26 +31,13 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Reads the two fields of a handshake line or an announcement. `:1234` and `localhost:1234` mean this machine, as
-    /// Go resolves them; other names are not looked up.
-    pub(crate) fn parse(network: Network, address: &str) -> io::Result<Self> {
-        match network {
-            Network::Unix => Ok(Address::Unix(PathBuf::from(address))),
-            Network::Tcp => {
-                let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-                let loopback = host.is_empty() || host == "localhost";
-                let parsed = match port.parse() {
-                    Ok(port) if loopback => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-                    _ => address.parse().ok(),
-                };
-                parsed.map(Address::Tcp).ok_or_else(|| {
-                    io::Error::new(
-                        io::ErrorKind::InvalidInput,
-                        format!("not a TCP address: {address}"),
-                    )
-                })
-            }
-        }
+    /// Reads the two fields of a handshake line or an announcement.
+    pub(crate) fn parse(network: Network, address: &str) -> Result<Self, AddressError> {
+        network.check(address)?;
+        Ok(match network {
+            Network::Unix => Address::Unix(PathBuf::from(address)),
+            Network::Tcp => Address::Tcp(tcp_address(address)?),
+        })
     }
 
     pub(crate) fn network(&self) -> Network {

@@ -1,0 +1,44 @@
+//! The probe as a plugin in Rust. Its options are those of the Go one where both have them.
+//!
+//! `probe-plugin [--versions 1,3] [--tcp] [--capture-stderr] [--require-mutual-tls] [--logs] [--multi-thread]`
+
+use std::process::ExitCode;
+
+use plugwire::plugin::Plugin;
+use plugwire_interop::{PROBE, probe};
+
+fn main() -> ExitCode {
+    let options: Vec<String> = std::env::args().skip(1).collect();
+    let has = |name: &str| options.iter().any(|option| option == name);
+    let mut runtime = if has("--multi-thread") {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = runtime.enable_all().build().expect("a runtime");
+
+    let mut plugin = Plugin::new(PROBE);
+    let versions =
+        options.iter().position(|option| option == "--versions").map(|at| options[at + 1].as_str());
+    for version in versions.unwrap_or("1").split(',') {
+        plugin = plugin
+            .version(version.parse().expect("a version"), |services, _| probe::services(services));
+    }
+    if has("--tcp") {
+        plugin = plugin.tcp();
+    }
+    if has("--capture-stderr") {
+        plugin = plugin.capture_stderr();
+    }
+    if has("--require-mutual-tls") {
+        plugin = plugin.require_mutual_tls();
+    }
+    if has("--logs") {
+        for level in ["trace", "debug", "info", "warn", "error"] {
+            eprintln!(
+                r#"{{"@level":"{level}","@message":"a line at {level}","@module":"probe","number":12345678}}"#
+            );
+        }
+    }
+    runtime.block_on(plugin.serve())
+}

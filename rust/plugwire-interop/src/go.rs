@@ -1,0 +1,120 @@
+//! Builds Go peers on demand, from modules of the Go module proxy.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+
+use serde_json::Value;
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("rust/plugwire-interop is two folders down")
+}
+
+fn sources() -> PathBuf {
+    root().join("sdk-go-compat")
+}
+
+/// `versions.json` of the Go peers.
+pub fn versions() -> &'static Value {
+    static VERSIONS: LazyLock<Value> = LazyLock::new(|| {
+        let text = fs::read_to_string(sources().join("versions.json"))
+            .expect("sdk-go-compat/versions.json");
+        serde_json::from_str(&text).expect("versions.json is JSON")
+    });
+    &VERSIONS["versions"]
+}
+
+/// The program `name` of `sdk-go-compat/cmd`, built with this release of go-plugin.
+///
+/// # Panics
+///
+/// With a message that says what is missing, where Go is, or where it does not build.
+pub fn peer(release: &str, name: &str) -> PathBuf {
+    let folder = built(release, "peers", |version| {
+        let programs = version["programs"].as_array().expect("programs");
+        programs
+            .iter()
+            .map(|program| format!("./cmd/{}", program.as_str().expect("a name")))
+            .collect()
+    });
+    let program = folder.join(name);
+    assert!(
+        program.exists(),
+        "{name} is not built with go-plugin {release}: see sdk-go-compat/versions.json"
+    );
+    program
+}
+
+/// One of go-plugin's own examples, by its name in `examples.json`.
+pub fn example(release: &str, binary: &str) -> PathBuf {
+    let text =
+        fs::read_to_string(sources().join("examples.json")).expect("sdk-go-compat/examples.json");
+    let table: Value = serde_json::from_str(&text).expect("examples.json is JSON");
+    let entry = table[release]
+        .as_array()
+        .and_then(|all| all.iter().find(|entry| entry["binary"] == binary));
+    let package =
+        entry.unwrap_or_else(|| panic!("go-plugin {release} has no example {binary}"))["package"]
+            .clone();
+    let package = package.as_str().expect("a package").to_owned();
+    let folder = built(release, binary, |_| vec![package]);
+    let program =
+        fs::read_dir(folder).expect("a folder").next().expect("one program").expect("an entry");
+    program.path()
+}
+
+type Built = Arc<OnceLock<PathBuf>>;
+
+/// Builds packages into a folder of their own, once in this process. Go's own cache makes it cheap the next time.
+fn built(release: &str, what: &str, packages: impl FnOnce(&Value) -> Vec<String>) -> PathBuf {
+    static BUILT: LazyLock<Mutex<HashMap<String, Built>>> = LazyLock::new(Mutex::default);
+    let key = format!("{release}/{what}");
+    let once = BUILT
+        .lock()
+        .expect("no test panics while it holds this")
+        .entry(key.clone())
+        .or_default()
+        .clone();
+    once.get_or_init(|| {
+        let version = &versions()[release];
+        let folder = root().join("target/go-peers").join(&key);
+        fs::create_dir_all(&folder).expect("a folder for Go's programs");
+        // Other test processes build the same programs.
+        let lock = File::create(root().join("target/go-peers/lock")).expect("a lock file");
+        lock.lock().expect("a lock");
+        build(version, &folder, &packages(version));
+        folder
+    })
+    .clone()
+}
+
+fn build(version: &Value, folder: &Path, packages: &[String]) {
+    let tags: Vec<&str> =
+        version["tags"].as_array().expect("tags").iter().filter_map(Value::as_str).collect();
+    let mut go = Command::new("go");
+    go.current_dir(sources())
+        .arg("build")
+        .arg(format!("-modfile={}", version["modfile"].as_str().expect("modfile")))
+        .arg(format!("-tags={}", tags.join(",")))
+        .arg("-o")
+        // A trailing slash makes it a folder even for a single package.
+        .arg(format!("{}/", folder.display()))
+        .args(packages);
+    let output = go.output().unwrap_or_else(|error| {
+        panic!(
+            "these tests drive real Go peers and `go` cannot be run ({error}). Install Go 1.24 or newer, or leave them \
+             out with `cargo xtask test --without-go`"
+        )
+    });
+    assert!(
+        output.status.success(),
+        "go build failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

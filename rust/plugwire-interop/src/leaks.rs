@@ -1,0 +1,72 @@
+//! Counts what a test leaves behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What this process holds at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holdings {
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Tasks of the current tokio runtime.
+    pub tasks: usize,
+    /// Child processes, zombies included.
+    pub children: usize,
+}
+
+impl Holdings {
+    /// Counts now. Must be called inside a tokio runtime.
+    pub fn count() -> Self {
+        Self {
+            descriptors: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count) - 1,
+            threads: fs::read_dir("/proc/self/task").map_or(0, Iterator::count),
+            tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+            children: children().len(),
+        }
+    }
+}
+
+/// The processes whose parent is this one.
+pub fn children() -> Vec<u32> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|text| {
+            text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Whether a process of this id lives (a zombie does not).
+pub fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X'])
+    })
+}
+
+/// The sockets and plugwire folders in a folder. A test that counts them has a folder of its own, passed on as `TMPDIR`.
+pub fn sockets(folder: &Path) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("plugin") || name.starts_with("plugwire-")
+        })
+        .collect()
+}
+
+/// Asks again until `done`, at most for `limit`; true if it came. For what has no event to wait for.
+pub async fn eventually(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let give_up = Instant::now() + limit;
+    while !done() {
+        if Instant::now() > give_up {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    true
+}

@@ -1,0 +1,3 @@
+//! What real Go peers prove.
+
+mod pairing;

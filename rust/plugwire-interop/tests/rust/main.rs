@@ -1,0 +1,3 @@
+//! What can be proved without Go.
+
+mod pairing;
