@@ -29,9 +29,10 @@ func main() {
 	mux := flag.Bool("mux", false, "multiplex the broker")
 	asJSON := flag.Bool("json", false, "print a JSON object with timings")
 	name := flag.String("name", "World", "whom to greet")
+	startTimeout := flag.Duration("start-timeout", 10*time.Second, "how long the handshake line may take")
 	flag.Parse()
 
-	result, err := run(plugins.HostOptions{AutoMTLS: *autoMTLS, Mux: *mux}, *name, flag.Args())
+	result, err := run(plugins.HostOptions{AutoMTLS: *autoMTLS, Mux: *mux}, *startTimeout, *name, flag.Args())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
@@ -45,7 +46,7 @@ func main() {
 	}
 }
 
-func run(options plugins.HostOptions, name string, command []string) (*outcome, error) {
+func run(options plugins.HostOptions, startTimeout time.Duration, name string, command []string) (*outcome, error) {
 	if len(command) == 0 {
 		return nil, fmt.Errorf("usage: greeter-host [--auto-mtls] [--mux] [--json] [--name NAME] -- COMMAND ARGS")
 	}
@@ -54,7 +55,7 @@ func run(options plugins.HostOptions, name string, command []string) (*outcome, 
 		return nil, err
 	}
 	config.Plugins = goplugin.PluginSet{"greeter": &plugins.Served{}}
-	config.StartTimeout = 10 * time.Second
+	config.StartTimeout = startTimeout
 
 	began := time.Now()
 	client := goplugin.NewClient(config)

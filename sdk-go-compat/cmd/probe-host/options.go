@@ -31,6 +31,7 @@ type options struct {
 
 	timeout     time.Duration
 	killTimeout time.Duration
+	patience    time.Duration
 	leave       bool
 	rawStderr   bool
 
@@ -64,6 +65,7 @@ func newOptions(flags *flag.FlagSet) *options {
 	flags.DurationVar(&o.startTimeout, "start-timeout", 10*time.Second, "how long the handshake line may take")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long the scenario may take")
 	flags.DurationVar(&o.killTimeout, "kill-timeout", 10*time.Second, "how long Kill may take before the process gets SIGKILL")
+	flags.DurationVar(&o.patience, "patience", 5*time.Second, "how long to wait for what may never come: output, an exit")
 	flags.BoolVar(&o.leave, "leave", false, "leave the plugin running; its record is in the start report")
 	flags.BoolVar(&o.rawStderr, "raw-stderr", false, "report what ClientConfig.Stderr received")
 	flags.StringVar(&o.kind, "kind", "", "stream: download, upload or chat; default all three")

@@ -38,16 +38,16 @@ func stdio(ctx context.Context, s *session) (any, error) {
 	began := time.Now()
 	_, err = client.Print(ctx, &contracts.PrintRequest{Stdout: toStdout, Stderr: toStderr})
 	seen := &stdioReport{Print: failureOf(err)}
-	seen.Stdout = awaitChannel(ctx, s.stdout, toStdout)
-	seen.Stderr = awaitChannel(ctx, s.stderr, toStderr)
+	patient, stop := context.WithTimeout(ctx, s.patience)
+	defer stop()
+	seen.Stdout = awaitChannel(patient, s.stdout, toStdout)
+	seen.Stderr = awaitChannel(patient, s.stderr, toStderr)
 	seen.Ms = ms(began)
 	return seen, nil
 }
 
-// awaitChannel gives the output 5 seconds to come.
+// awaitChannel waits for all of the output.
 func awaitChannel(ctx context.Context, from *buffer, sent []byte) *channel {
-	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
-	defer stop()
 	complete := from.await(ctx, uint64(len(sent)))
 	from.mutex.Lock()
 	defer from.mutex.Unlock()

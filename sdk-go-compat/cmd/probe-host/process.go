@@ -35,7 +35,7 @@ func die(ctx context.Context, s *session) (any, error) {
 		return nil, err
 	}
 	began := time.Now()
-	limit, stop := context.WithTimeout(ctx, 2*time.Second)
+	limit, stop := context.WithTimeout(ctx, s.patience)
 	defer stop()
 	_, first := client.Die(limit, &contracts.DieRequest{How: s.how})
 	var result struct {
@@ -47,12 +47,12 @@ func die(ctx context.Context, s *session) (any, error) {
 	}
 	result.Call, result.CallMs = failureOf(first), ms(began)
 
-	again, stopAgain := context.WithTimeout(ctx, 2*time.Second)
+	again, stopAgain := context.WithTimeout(ctx, s.patience)
 	defer stopAgain()
 	_, second := client.Echo(again, &contracts.Payload{})
 	result.Next = failureOf(second)
 
-	gone, stopGone := context.WithTimeout(ctx, 2*time.Second)
+	gone, stopGone := context.WithTimeout(ctx, s.patience)
 	defer stopGone()
 	result.Exited, result.ExitedMs = s.exited(gone), ms(began)
 	return result, nil
@@ -123,8 +123,27 @@ func rounds(ctx context.Context, s *session) (any, error) {
 		}
 	}
 	seen.FirstReplyMs, seen.KillMs = spreadOf(replies), spreadOf(kills)
-	seen.OpenFilesAfter, seen.RoutinesAfter = openFiles(), runtime.NumGoroutine()
+	s.settle(ctx, seen)
 	return seen, nil
+}
+
+// settle counts until nothing more is there than before, or patience ends: what Kill started may end after it.
+func (s *session) settle(ctx context.Context, seen *roundsReport) {
+	patient, stop := context.WithTimeout(ctx, s.patience)
+	defer stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		seen.OpenFilesAfter, seen.RoutinesAfter = openFiles(), runtime.NumGoroutine()
+		if seen.OpenFilesAfter <= seen.OpenFilesBefore && seen.RoutinesAfter <= seen.RoutinesBefore {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-patient.Done():
+			return
+		}
+	}
 }
 
 func oneRound(ctx context.Context, s *session) error {

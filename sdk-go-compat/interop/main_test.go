@@ -1,0 +1,124 @@
+// Package interop runs real Go hosts against real Go plugins of every release: the reference that other
+// implementations are compared with. It builds what it needs into the folder target/ and finds it there the next time.
+package interop
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// release is an entry of versions.json.
+type release struct {
+	Modfile     string   `json:"modfile"`
+	Tags        []string `json:"tags"`
+	GoPlugin    string   `json:"go_plugin"`
+	GRPC        string   `json:"grpc"`
+	GRPCPinned  bool     `json:"grpc_pinned"`
+	Multiplexes bool     `json:"multiplexes"`
+	Programs    []string `json:"programs"`
+}
+
+// example is an entry of examples.json.
+type example struct {
+	Package   string `json:"package"`
+	Binary    string `json:"binary"`
+	Role      string `json:"role"`
+	Transport string `json:"transport"`
+}
+
+var (
+	releases map[string]release
+	examples map[string][]example
+	// root is the folder sdk-go-compat.
+	root string
+)
+
+func TestMain(m *testing.M) {
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func prepare() error {
+	here, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	root = filepath.Dir(here)
+	var table struct {
+		Versions map[string]release `json:"versions"`
+	}
+	if err := readJSON("versions.json", &table); err != nil {
+		return err
+	}
+	releases = table.Versions
+	if err := readJSON("examples.json", &examples); err != nil {
+		return err
+	}
+	for _, version := range versions() {
+		if err := build(version); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readJSON(name string, into any) error {
+	data, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// versions are the names of versions.json, in order.
+func versions() []string {
+	var all []string
+	for version := range releases {
+		all = append(all, version)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// build builds all programs and examples of a version. go does nothing for those that are up to date.
+func build(version string) error {
+	programs := []string{}
+	for _, program := range releases[version].Programs {
+		programs = append(programs, "./cmd/"+program)
+	}
+	if err := goBuild(version, bin(version, "")+"/", programs...); err != nil {
+		return err
+	}
+	for _, example := range examples[version] {
+		if err := goBuild(version, bin(version, example.Binary), example.Package); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func goBuild(version, output string, packages ...string) error {
+	of := releases[version]
+	args := append([]string{"build", "-modfile=" + of.Modfile, "-tags=" + strings.Join(of.Tags, ","), "-o", output}, packages...)
+	command := exec.Command("go", args...)
+	command.Dir = root
+	if said, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: go %s: %w\n%s", version, strings.Join(args, " "), err, said)
+	}
+	return nil
+}
+
+// bin is where a program of a version is.
+func bin(version, program string) string { return filepath.Join(root, "target", version, program) }

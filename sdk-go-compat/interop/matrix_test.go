@@ -1,0 +1,123 @@
+package interop
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pair is a host and a plugin, and how they connect.
+type pair struct {
+	host, plugin string
+	mtls, mux    bool
+}
+
+func (p pair) String() string {
+	name := p.host + "_" + p.plugin
+	if p.mtls {
+		name += "_mtls"
+	}
+	if p.mux {
+		name += "_mux"
+	}
+	return name
+}
+
+func (p pair) flags() []string {
+	var flags []string
+	if p.mtls {
+		flags = append(flags, "--auto-mtls")
+	}
+	if p.mux {
+		flags = append(flags, "--mux")
+	}
+	return flags
+}
+
+// pairs are all hosts with all plugins, in every way that both have.
+func pairs() []pair {
+	var all []pair
+	for _, host := range versions() {
+		if !slices.Contains(releases[host].Programs, "probe-host") {
+			continue
+		}
+		for _, plugin := range versions() {
+			for _, mtls := range []bool{false, true} {
+				all = append(all, pair{host, plugin, mtls, false})
+				if releases[host].Multiplexes && releases[plugin].Multiplexes {
+					all = append(all, pair{host, plugin, mtls, true})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// play is one scenario of the matrix.
+type play struct {
+	scenario string
+	flags    []string
+	plugin   []string
+	// sockets that a plugin leaves behind in this scenario, without multiplexing.
+	sockets int
+	// lives is how many plugins were started; with multiplexing each leaves its socket.
+	lives int
+	// core: in every pair and every way. The others leave out mutual TLS and
+	// multiplexing between two different releases, to save time.
+	core  bool
+	check func(pair, seen)
+}
+
+var plays = []play{
+	{core: true, scenario: "start", lives: 1, check: checkStart},
+	{core: true, scenario: "echo", lives: 1, check: checkEcho},
+	{scenario: "fail", lives: 1, check: checkFail},
+	{scenario: "stream", lives: 1, check: checkStream},
+	{scenario: "cancel", lives: 1, check: checkCancel},
+	{scenario: "deadline", lives: 1, check: checkDeadline},
+	{core: true, scenario: "stdio", flags: []string{"--patience", "300ms"}, lives: 1, check: checkStdio},
+	{scenario: "logs", plugin: []string{"--logs"}, lives: 1, check: checkLogs},
+	{scenario: "inspect", plugin: []string{"--unlimited"}, lives: 1, check: checkInspect},
+	{scenario: "large", flags: []string{"--size", "8388608"}, plugin: []string{"--unlimited"}, lives: 1, check: checkLarge},
+	{scenario: "large", flags: []string{"--size", "4194304"}, lives: 1, check: checkTooLarge},
+	{core: true, scenario: "die", flags: []string{"--how", "exit:3"}, sockets: 1, lives: 1, check: checkDie},
+	{scenario: "health", lives: 1, check: checkHealth},
+	{scenario: "reflection", lives: 1, check: checkReflection},
+	{scenario: "rounds", flags: []string{"--count", "3"}, lives: 3, check: checkRounds},
+	{scenario: "checksum", lives: 1, check: checkChecksum},
+	{scenario: "checksum", flags: []string{"--checksum", strings.Repeat("00", 32)}, check: checkWrongChecksum},
+	{scenario: "start", flags: []string{"--versions", "1,3"}, plugin: []string{"--versions", "2,3"}, lives: 1, check: checkNegotiated},
+	{scenario: "start", flags: []string{"--versions", "1"}, plugin: []string{"--versions", "2,3"}, sockets: 1, lives: 1, check: checkNoVersion},
+}
+
+// Every scenario with every pair, and every way of connecting with every pair.
+func TestMatrix(t *testing.T) {
+	for _, pair := range pairs() {
+		t.Run(pair.String(), func(t *testing.T) {
+			t.Parallel()
+			for n, play := range plays {
+				if !play.core && pair.host != pair.plugin && (pair.mtls || pair.mux) {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s_%d", play.scenario, n), func(t *testing.T) { play.run(t, pair) })
+			}
+		})
+	}
+}
+
+func (p play) run(t *testing.T, pair pair) {
+	box := newSandbox(t)
+	args := append(append([]string{p.scenario}, pair.flags()...), p.flags...)
+	args = append(append(args, "--", bin(pair.plugin, "probe-plugin")), p.plugin...)
+	s := box.probe(pair.host, args...)
+	p.check(pair, s)
+	box.noProcesses()
+	expected := p.sockets
+	if pair.mux {
+		expected = p.lives
+	}
+	if left := box.sockets(); len(left) != expected {
+		t.Errorf("sockets left: %v, expected %d", left, expected)
+	}
+}
