@@ -30,6 +30,8 @@ type example struct {
 	Binary    string `json:"binary"`
 	Role      string `json:"role"`
 	Transport string `json:"transport"`
+	// The host exits without ending its plugin.
+	LeavesPlugin bool `json:"leaves_plugin"`
 }
 
 var (

@@ -33,9 +33,7 @@ func newSandbox(t *testing.T) *sandbox {
 	}
 	s := &sandbox{t: t, dir: dir, mark: fmt.Sprintf("PLUGWIRE_RUN=%d-%d", os.Getpid(), sandboxes.Add(1))}
 	t.Cleanup(func() {
-		for _, pid := range s.processes() {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
+		s.killAll()
 		_ = os.RemoveAll(dir)
 	})
 	return s
@@ -84,6 +82,13 @@ func (s *sandbox) processes() []int {
 		}
 	}
 	return found
+}
+
+// killAll ends what a host left behind.
+func (s *sandbox) killAll() {
+	for _, pid := range s.processes() {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 }
 
 // noProcesses fails where one is still there after two seconds.

@@ -53,6 +53,7 @@ func (p *plugin) hang() { select {} }
 func endlessLine(p *plugin) {
 	chunk := []byte(strings.Repeat("x", 64<<10))
 	written, told := 0, 64<<10
+	p.tell("endless", "chunk", len(chunk))
 	for {
 		n, err := os.Stdout.Write(chunk)
 		written += n
