@@ -1,14 +1,19 @@
 //! **Promise: internal.** Proof against real Go peers.
 //!
 //! The library is what the tests share: [`go`] builds the peers of `sdk-go-compat`, [`probe`] is the probe contract in
-//! Rust, [`rust`] knows where our own programs are, [`leaks`] counts what is left. The tests that need Go are one
+//! Rust, [`rust`] knows where our own programs are, [`leaks`] counts what is left, [`sandbox`] keeps tests apart, [`collected`]
+//! takes what plugins write, and
+//! [`scenarios`] makes a Rust host play what the Go probe host plays. The tests that need Go are one
 //! target (`tests/go`), the others another (`tests/rust`), so that leaving Go out leaves out whole and counted tests.
 
+pub mod collected;
 pub mod generated;
 pub mod go;
 pub mod leaks;
 pub mod probe;
 pub mod rust;
+pub mod sandbox;
+pub mod scenarios;
 
 use plugwire::Handshake;
 

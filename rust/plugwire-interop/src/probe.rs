@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use plugwire::plugin::Services;
@@ -199,45 +201,59 @@ impl Probe for RustProbe {
         request: Request<InspectRequest>,
     ) -> Result<Response<InspectReport>, Status> {
         let timeout = request.metadata().get("grpc-timeout").and_then(|value| value.to_str().ok());
-        let metadata = request.metadata().iter().filter_map(|entry| match entry {
-            KeyAndValueRef::Ascii(key, value) => {
-                Some((key.to_string(), value.to_str().ok()?.to_owned()))
-            }
-            KeyAndValueRef::Binary(..) => None,
-        });
+        let mut metadata = HashMap::<String, Vec<String>>::new();
+        for entry in request.metadata().iter() {
+            let (key, value) = match entry {
+                KeyAndValueRef::Ascii(key, value) => {
+                    (key.as_str(), value.to_str().unwrap_or_default().to_owned())
+                }
+                KeyAndValueRef::Binary(key, value) => {
+                    let bytes = value.to_bytes().unwrap_or_default();
+                    (key.as_str(), BASE64_STANDARD.encode(bytes))
+                }
+            };
+            metadata.entry(key.to_owned()).or_default().push(value);
+        }
         Ok(Response::new(InspectReport {
-            args: std::env::args().skip(1).collect(),
+            args: std::env::args().collect(),
             env: std::env::vars_os()
-                .map(|(name, value)| {
-                    (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
                 })
                 .collect(),
             cwd: std::env::current_dir()?.display().to_string(),
             deadline_ms: timeout.and_then(milliseconds).unwrap_or(0),
-            metadata: metadata.collect(),
+            metadata: metadata.into_iter().map(|(key, all)| (key, all.join(","))).collect(),
             stdin_eof: stdin_is_at_end(),
             pid: std::process::id(),
-            open_files: std::fs::read_dir("/proc/self/fd")?.count() as u64,
+            // Without the one that counts them.
+            open_files: std::fs::read_dir("/proc/self/fd")?.count() as u64 - 1,
         }))
     }
 }
 
-/// Only ever asked of an inherited or empty standard input, which answers at once or is a terminal's business.
+/// Never waits. May eat one byte of an input that is not at its end.
 fn stdin_is_at_end() -> bool {
-    use std::io::Read;
-    matches!(std::io::stdin().read(&mut [0; 1]), Ok(0))
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdin = rustix::stdio::stdin();
+    let ready = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&Timespec::default()));
+    ready.is_ok_and(|ready| ready > 0) && rustix::io::read(stdin, &mut [0; 1]) == Ok(0)
 }
 
 fn milliseconds(timeout: &str) -> Option<u64> {
     let (amount, unit) = timeout.split_at_checked(timeout.len() - 1)?;
     let amount: u64 = amount.parse().ok()?;
-    Some(match unit {
+    let milliseconds = match unit {
+        "H" => amount * 3_600_000,
+        "M" => amount * 60_000,
         "S" => amount * 1000,
         "m" => amount,
         "u" => amount / 1000,
         "n" => amount / 1_000_000,
         _ => return None,
-    })
+    };
+    // 0 says that there is no deadline.
+    Some(milliseconds.max(1))
 }
 
 /// Trailers of a call that succeeds, which tonic has no place for; [`services`] sends them.

@@ -18,7 +18,10 @@ struct Target {
 const TARGETS: &[Target] = &[
     Target { folder: "rust/plugwire/src/generated", protos: &["plugin", "grpc/health/v1"] },
     Target { folder: "rust/plugwire/examples/contracts", protos: &["greeter", "kv"] },
-    Target { folder: "rust/plugwire-interop/src/generated", protos: &["greeter", "kv", "probe"] },
+    Target {
+        folder: "rust/plugwire-interop/src/generated",
+        protos: &["greeter", "grpc/health/v1", "kv", "probe", "streaming"],
+    },
 ];
 
 const HEADER: &str = "\

@@ -3,6 +3,7 @@
 //! `probe-plugin [--versions 1,3] [--tcp] [--capture-stderr] [--require-mutual-tls] [--logs] [--multi-thread]`
 
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use plugwire::plugin::Plugin;
 use plugwire_interop::{PROBE, probe};
@@ -34,11 +35,24 @@ fn main() -> ExitCode {
         plugin = plugin.require_mutual_tls();
     }
     if has("--logs") {
-        for level in ["trace", "debug", "info", "warn", "error"] {
-            eprintln!(
-                r#"{{"@level":"{level}","@message":"a line at {level}","@module":"probe","number":12345678}}"#
-            );
-        }
+        log_each_level();
     }
     runtime.block_on(plugin.serve())
+}
+
+/// What the Go one writes, too.
+fn log_each_level() {
+    use plugwire::protocol::hclog::{Level, Record, format_timestamp};
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    for level in [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error] {
+        let mut record = Record::new(level, format!("a line at {level}"));
+        record.module = Some("probe".to_owned());
+        record.timestamp = Some(format_timestamp(now.as_secs() as i64, now.subsec_micros()));
+        record.fields = vec![
+            ("number".to_owned(), 42.into()),
+            ("text".to_owned(), format!("as {level}").into()),
+            ("yes".to_owned(), true.into()),
+        ];
+        eprintln!("{}", record.to_json_line());
+    }
 }

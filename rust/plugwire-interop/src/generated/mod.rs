@@ -7,6 +7,15 @@ pub mod greeter {
 }
 #[allow(warnings, missing_docs, unreachable_pub, missing_debug_implementations)]
 #[allow(clippy::all, clippy::pedantic, rustdoc::all)]
+pub mod grpc {
+    pub mod health {
+        pub mod v1 {
+            include!("grpc.health.v1.rs");
+        }
+    }
+}
+#[allow(warnings, missing_docs, unreachable_pub, missing_debug_implementations)]
+#[allow(clippy::all, clippy::pedantic, rustdoc::all)]
 pub mod plugwire {
     pub mod probe {
         pub mod v1 {
