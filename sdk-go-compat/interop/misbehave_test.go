@@ -124,6 +124,7 @@ func TestMisbehave(t *testing.T) {
 // The host may dial before or after the socket is there: the first finds nobody, and a Go host's call does not wait
 // for the second. Both ends are right; what counts is that the plugin was late.
 func TestMisbehaveListensLate(t *testing.T) {
+	t.Parallel()
 	box := newSandbox(t)
 	witness := filepath.Join(box.dir, "witness")
 	o := box.run(10*time.Second, nil, bin("1.8.0", "greeter-host"), "--",

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,17 +91,21 @@ func TestTestMode(t *testing.T) {
 
 // A user's own TLS configuration in place of one-time certificates.
 func TestOwnTLS(t *testing.T) {
-	box := newSandbox(t)
-	cert, key := writeCert(t, box.dir)
-	files := []string{"--tls-cert", cert, "--tls-key", key, "--tls-ca", cert}
 	for _, version := range versions() {
-		args := append(append([]string{"echo"}, files...), "--", bin(version, "probe-plugin"))
-		checkEcho(pair{}, box.probe("1.8.0", append(args, files...)...))
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			box := newSandbox(t)
+			cert, key := writeCert(t, box.dir)
+			files := []string{"--tls-cert", cert, "--tls-key", key, "--tls-ca", cert}
+			plugin := append([]string{"--", bin(version, "probe-plugin")}, files...)
+			checkEcho(pair{}, box.probe("1.8.0", slices.Concat([]string{"echo"}, files, plugin)...))
 
-		s := box.probe("1.8.0", "echo", "--tls-ca", cert, "--", bin(version, "probe-plugin"), files[0], files[1], files[2], files[3], files[4], files[5])
-		s.want("result.error.name", "Unavailable") // without a certificate of its own the host stays out
+			// Without a certificate of its own the host stays out.
+			s := box.probe("1.8.0", slices.Concat([]string{"echo", "--tls-ca", cert}, plugin)...)
+			s.want("result.error.name", "Unavailable")
+			box.noProcesses()
+		})
 	}
-	box.noProcesses()
 }
 
 // 64 MiB both ways, a million small messages, 200 MB up, and what the plugin prints.
@@ -124,6 +129,7 @@ func TestMuch(t *testing.T) {
 
 // The other ways to die; "stop" makes Kill hang, and only SIGKILL helps.
 func TestDeaths(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"panic", "panic-thread", "kill", "abort"} {
 		box := newSandbox(t)
 		s := box.probe("1.8.0", "die", "--how", how, "--", bin("1.8.0", "probe-plugin"))

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -52,7 +53,15 @@ func (*Service) Die(_ context.Context, in *contracts.DieRequest) (*contracts.Pay
 		_ = syscall.Kill(self, syscall.SIGABRT)
 		select {}
 	case "stop":
-		return &contracts.Payload{}, syscall.Kill(self, syscall.SIGSTOP)
+		// The other threads stop a little later than this one: only SIGCONT says that it is over.
+		continued := make(chan os.Signal, 1)
+		signal.Notify(continued, syscall.SIGCONT)
+		defer signal.Stop(continued)
+		if err := syscall.Kill(self, syscall.SIGSTOP); err != nil {
+			return nil, err
+		}
+		<-continued
+		return &contracts.Payload{}, nil
 	}
 	return nil, status.Errorf(codes.InvalidArgument, "no such way to die: %q", in.How)
 }
