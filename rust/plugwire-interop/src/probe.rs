@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
-use plugwire::plugin::Services;
+use plugwire::Services;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};

@@ -6,16 +6,18 @@ compile_error!(
      nobody has built and proved that here yet"
 );
 
-mod broker;
+pub mod broker;
 #[allow(unreachable_pub)]
 mod generated;
 mod handshake;
 pub mod host;
 pub mod plugin;
+mod services;
 pub mod transport;
 
 pub use broker::Broker;
 pub use handshake::Handshake;
 /// The contract that both roles share, without I/O.
 pub use plugwire_protocol as protocol;
+pub use services::Services;
 pub use transport::{Channel, Http2};

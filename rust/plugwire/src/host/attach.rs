@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plugwire_protocol::handshake::AddressError;
@@ -12,13 +13,14 @@ use tokio::time::timeout;
 
 use super::PluginHandle;
 use super::dispense::Dispensers;
-use super::error::ConnectStep;
 use super::handle::Owner;
 use super::launch::Limits;
 use super::session::Session;
+use super::sockets;
 use super::stdio::Writer;
-use crate::Broker;
-use crate::transport::{Address, Channel, Http2, Tls};
+use crate::broker::{self, Broker};
+use crate::transport::socket::Listen;
+use crate::transport::{Address, Channel, ConnectStep, Http2, Tls};
 
 /// A running plugin to connect to: one in a debugger, or one that outlived its host. go-plugin: `ClientConfig.Reattach`.
 ///
@@ -103,13 +105,27 @@ impl Attach {
     pub async fn connect(self) -> Result<PluginHandle, AttachError> {
         let Reattach { network, address, .. } = &self.record;
         let address = Address::parse(*network, address).map_err(AttachError::Address)?;
-        let connecting = Session::connect(&address, self.tls.as_ref(), &self.http2, None);
+        let folder = sockets::private_folder(None, None).map_err(AttachError::Folder)?;
+        let settings = broker::Settings {
+            multiplexed: false,
+            listen: Listen::Unix { directory: folder.path().to_owned(), group: None },
+            tls: self.tls,
+            http2: self.http2,
+            timeout: self.limits.broker,
+            trust: sockets::trust(address.folder(), None),
+            peer: None,
+        };
+        let connecting = Session::connect(&address, settings);
         let mut session = timeout(self.limits.start, connecting)
             .await
             .map_err(|_| AttachError::Timeout { limit: self.limits.start })?
             .map_err(|(step, cause)| AttachError::Connect { step, cause })?;
         session.copy_stdio(&self.name, self.stdout, self.stderr);
-        let owner = Owner::Other { pid: self.record.pid, test: self.record.test };
+        let owner = Owner::Other {
+            pid: self.record.pid,
+            test: self.record.test,
+            _folder: Arc::new(folder),
+        };
         let version = self.record.protocol_version;
         Ok(PluginHandle::new(
             self.name,
@@ -135,6 +151,8 @@ impl fmt::Debug for Attach {
 pub enum AttachError {
     /// The record's address is one that nobody can connect to.
     Address(AddressError),
+    /// No folder could be made for brokered connections. The machine.
+    Folder(io::Error),
     /// Nobody listens there any more, or somebody else does. go-plugin: `ErrProcessNotFound`.
     Connect {
         /// Which step failed.
@@ -155,6 +173,7 @@ impl AttachError {
         match self {
             AttachError::Address(error) => error.code(),
             AttachError::Connect { .. } => "attach.connect",
+            AttachError::Folder(_) => "attach.folder",
             AttachError::Timeout { .. } => "attach.timeout",
         }
     }
@@ -170,6 +189,7 @@ impl fmt::Display for AttachError {
             AttachError::Connect { .. } => {
                 write!(f, "who listens at the plugin's address is not the plugin")
             }
+            AttachError::Folder(_) => write!(f, "no folder for sockets can be made"),
             AttachError::Timeout { limit } => {
                 write!(f, "the plugin did not accept the connection within {limit:?}")
             }
@@ -181,7 +201,7 @@ impl Error for AttachError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             AttachError::Address(cause) => Some(cause),
-            AttachError::Connect { cause, .. } => Some(cause),
+            AttachError::Connect { cause, .. } | AttachError::Folder(cause) => Some(cause),
             AttachError::Timeout { .. } => None,
         }
     }

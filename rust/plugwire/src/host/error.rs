@@ -9,7 +9,7 @@ use std::time::Duration;
 use plugwire_protocol::handshake::HandshakeError;
 
 use super::{ChecksumError, Executable, Exit};
-use crate::transport::Address;
+use crate::transport::{Address, ConnectStep};
 
 /// What is known of a plugin that did not start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,19 +117,6 @@ pub enum StartError {
     },
     /// This host talks plaintext, and the plugin's line holds a certificate: it wants TLS.
     UnexpectedCertificate(Box<Evidence>),
-}
-
-/// A step of connecting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectStep {
-    /// Reaching the socket.
-    Dial,
-    /// HTTP/2's first answer. A plugin that refuses this host's certificate fails here, since TLS 1.3 lets a client
-    /// finish before the server has looked at its certificate.
-    Http2,
-    /// The TLS handshake.
-    Tls,
 }
 
 /// What a start was waiting for when its time was over.

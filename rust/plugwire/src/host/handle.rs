@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugwire_protocol::reattach::Reattach;
+use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -12,7 +13,6 @@ use super::dispense::{DispenseError, Dispensers};
 use super::error::{PingError, ShutdownError};
 use super::exit::{Exit, Stop, StopPhase};
 use super::launch::Limits;
-use super::managed;
 use super::session::Session;
 use super::supervise::Process;
 use crate::Broker;
@@ -47,29 +47,10 @@ pub(super) enum Owner {
     /// This host's.
     Us(Process),
     /// Somebody else's; a test that serves the plugin ends it itself.
-    Other { pid: u32, test: bool },
+    Other { pid: u32, test: bool, _folder: Arc<TempDir> },
 }
 
 impl PluginHandle {
-    #[expect(clippy::too_many_arguments, reason = "called once, at the end of a start")]
-    pub(super) fn started(
-        name: String,
-        version: u32,
-        address: Address,
-        session: Session,
-        process: Process,
-        dispensers: Dispensers,
-        limits: Limits,
-        managed: bool,
-    ) -> Self {
-        let owner = Owner::Us(process);
-        let handle = Self::new(name, version, address, session, owner, dispensers, limits);
-        if managed {
-            managed::add(&handle.0);
-        }
-        handle
-    }
-
     pub(super) fn new(
         name: String,
         version: u32,
@@ -99,7 +80,7 @@ impl PluginHandle {
 
     /// The broker, for callbacks in either direction.
     pub fn broker(&self) -> Broker {
-        self.0.session.broker.clone()
+        self.0.session.broker()
     }
 
     /// The client that `Launch::dispenses` makes under this name. No call is made. go-plugin: `ClientProtocol.Dispense`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugwire_protocol::environment::PortRange;
+use plugwire_protocol::handshake::MultiplexWish;
 use tokio::io::AsyncWrite;
 
 use super::dispense::Dispensers;
@@ -55,6 +56,8 @@ pub struct Launch {
     pub(super) http2: Http2,
     pub(super) limits: Limits,
     pub(super) managed: bool,
+    pub(super) multiplex: MultiplexWish,
+    pub(super) any_broker_address: bool,
 }
 
 pub(super) enum Security {
@@ -80,6 +83,7 @@ pub(super) struct Limits {
     pub(super) ping: Duration,
     pub(super) shutdown: Duration,
     pub(super) exit: Duration,
+    pub(super) broker: Duration,
 }
 
 impl Default for Limits {
@@ -89,6 +93,7 @@ impl Default for Limits {
             ping: Duration::from_secs(5),
             shutdown: Duration::from_secs(5),
             exit: Duration::from_secs(2),
+            broker: Duration::from_secs(5),
         }
     }
 }
@@ -130,6 +135,8 @@ impl Launch {
             http2: Http2::default(),
             limits: Limits::default(),
             managed: false,
+            multiplex: MultiplexWish::No,
+            any_broker_address: false,
         }
     }
 
@@ -322,6 +329,25 @@ impl Launch {
         self
     }
 
+    /// Carries all brokered connections on the one socket of the main connection. A plugin that cannot do that is refused
+    /// (go-plugin's plugins can since 1.6). Default: a socket for each. go-plugin: `ClientConfig.GRPCBrokerMultiplex`.
+    pub fn multiplex(mut self) -> Self {
+        self.multiplex = MultiplexWish::Require;
+        self
+    }
+
+    /// As [`Launch::multiplex`], but a plugin that cannot is taken as it is, with a socket for each connection.
+    pub fn multiplex_if_possible(mut self) -> Self {
+        self.multiplex = MultiplexWish::Prefer;
+        self
+    }
+
+    /// How long the broker waits for the plugin to accept a connection. Default 5 s, as in go-plugin.
+    pub fn broker_timeout(mut self, limit: Duration) -> Self {
+        self.limits.broker = limit;
+        self
+    }
+
     /// Starts the plugin and connects to it: when this returns, calls can be made.
     ///
     /// # Errors
@@ -345,6 +371,14 @@ impl Dangerous {
     /// `ClientConfig.AutoMTLS`.
     pub fn plaintext(mut self) -> Launch {
         self.0.security = Security::Plaintext;
+        self.0
+    }
+
+    /// Dials brokered connections wherever the plugin says. By default that is a socket in the private folder or
+    /// in a temporary folder, or TCP on this machine: elsewhere a plugin could make its host talk to a service that
+    /// the plugin itself cannot reach.
+    pub fn any_broker_address(mut self) -> Launch {
+        self.0.any_broker_address = true;
         self.0
     }
 }

@@ -1,6 +1,6 @@
 //! All managed plugins of this process, for one call that ends them. go-plugin: `Managed` and `CleanupClients`.
 
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::future::join_all;
 
@@ -10,10 +10,10 @@ use super::{PluginHandle, ShutdownError, Stop};
 static MANAGED: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 
 /// Adds a plugin. Forgets those that are gone, so that the list does not grow with time.
-pub(super) fn add(plugin: &std::sync::Arc<Inner>) {
+pub(super) fn add(plugin: &PluginHandle) {
     let mut managed = MANAGED.lock().unwrap_or_else(PoisonError::into_inner);
     managed.retain(|plugin| plugin.strong_count() > 0);
-    managed.push(std::sync::Arc::downgrade(plugin));
+    managed.push(Arc::downgrade(&plugin.0));
 }
 
 /// Ends all plugins that were launched with [`Launch::managed`](super::Launch::managed), all at once, and returns how

@@ -26,7 +26,7 @@ pub use attach::{Attach, AttachError};
 pub use checksum::{Checksum, ChecksumError};
 pub use diagnosis::Executable;
 pub use dispense::DispenseError;
-pub use error::{ConnectStep, Evidence, PingError, ShutdownError, StartError, TimeoutStep};
+pub use error::{Evidence, PingError, ShutdownError, StartError, TimeoutStep};
 pub use exit::{Exit, PluginGone, Stop, StopPhase};
 pub use handle::PluginHandle;
 pub use launch::{Dangerous, Launch};

@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::error::ConnectStep;
 use super::stdio::{self, Writer};
-use crate::Broker;
+use crate::broker::{self, Broker};
 use crate::generated::plugin::Empty;
 use crate::generated::plugin::grpc_controller_client::GrpcControllerClient;
-use crate::transport::channel::Peer;
-use crate::transport::{Address, BoxIo, Channel, Http2, Tls};
+use crate::transport::mux::{Mode, Mux};
+use crate::transport::{Address, BoxIo, Channel, ConnectStep};
 
 /// A plugin must listen before it prints its line; several implementations listen a moment later.
 const LISTENS_LATE: Duration = Duration::from_secs(1);
@@ -23,8 +21,7 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Session {
     pub(super) channel: Channel,
-    pub(super) broker: Broker,
-    cut: CancellationToken,
+    broker: CutOnDrop,
     stdio: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -32,21 +29,22 @@ impl Session {
     /// Dials, and returns when the plugin has answered in HTTP/2. The caller sets the deadline.
     pub(super) async fn connect(
         address: &Address,
-        tls: Option<&Tls>,
-        http2: &Http2,
-        peer: Peer,
+        settings: broker::Settings,
     ) -> Result<Self, (ConnectStep, io::Error)> {
         let mut io = dial(address).await.map_err(|error| (ConnectStep::Dial, error))?;
-        if let Some(tls) = tls {
-            io = tls.connect(io).await.map_err(|error| (ConnectStep::Tls, error))?;
+        let (tls, http2, peer) =
+            (settings.tls.clone(), settings.http2.clone(), settings.peer.clone());
+        let multiplexed = settings.multiplexed;
+        let broker = Broker::new(settings);
+        // Whatever ends before this function does closes all of it.
+        let session = CutOnDrop(broker);
+        if multiplexed {
+            io = multiplex(&session.0, io).await.map_err(|error| (ConnectStep::Dial, error))?;
         }
-        let authority = tls.and_then(Tls::authority);
-        let (channel, cut) = Channel::connect(io, authority.as_deref(), http2, peer)
-            .await
-            .map_err(|error| (ConnectStep::Http2, error))?;
-        let broker = Broker::new();
-        broker.open(channel.clone());
-        Ok(Self { channel, broker, cut, stdio: tokio::sync::Mutex::default() })
+        let channel =
+            Channel::establish(io, tls.as_ref(), &http2, peer, session.0.closing()).await?;
+        session.0.open(channel.clone());
+        Ok(Self { channel, broker: session, stdio: tokio::sync::Mutex::default() })
     }
 
     /// Begins to copy what the plugin prints.
@@ -77,16 +75,36 @@ impl Session {
         self.cut();
     }
 
-    /// Closes the connection; calls under way fail.
+    /// Closes the connection and all brokered ones; calls under way fail.
     pub(super) fn cut(&self) {
-        self.cut.cancel();
+        self.broker.0.close();
+    }
+
+    pub(super) fn broker(&self) -> Broker {
+        self.broker.0.clone()
     }
 }
 
-impl Drop for Session {
+/// All connections of a session hang on its broker.
+struct CutOnDrop(Broker);
+
+impl Drop for CutOnDrop {
     fn drop(&mut self) {
-        self.cut();
+        self.0.close();
     }
+}
+
+/// Makes a session of the socket, and opens its first stream: the main connection. Spec: MUX-2.
+async fn multiplex(broker: &Broker, io: BoxIo) -> io::Result<BoxIo> {
+    let paired = broker.clone();
+    let session = Mux::start(io, Mode::Client, broker.closing(), move |io| {
+        if paired.take_stream(io).is_some() {
+            tracing::warn!("the plugin opened a stream without a knock: dropped");
+        }
+    });
+    let main = session.open().await;
+    broker.set_session(session);
+    main
 }
 
 async fn dial(address: &Address) -> io::Result<BoxIo> {

@@ -1,5 +1,6 @@
 //! The private folder for one plugin's sockets.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Gid, Uid};
 use tempfile::TempDir;
 
+use crate::broker::Trust;
 use crate::transport::socket::group_id;
 
 /// What `sockaddr_un` takes on Linux; other systems take a little less.
@@ -36,6 +38,15 @@ pub(super) fn private_folder(base: Option<&Path>, group: Option<&str>) -> io::Re
     };
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode))?;
     Ok(folder)
+}
+
+/// Where a plugin's brokered sockets may be: in its private folder, or in the temporary folder of a plugin that does not
+/// know of private ones (go-plugin before 1.5.1). `temporary` is the one that the plugin was given.
+pub(super) fn trust(private: Option<&Path>, temporary: Option<&OsStr>) -> Trust {
+    let shared = [std::env::temp_dir(), PathBuf::from("/tmp")];
+    let folders =
+        private.map(Path::to_owned).into_iter().chain(temporary.map(PathBuf::from)).chain(shared);
+    Trust::Folders(folders.collect())
 }
 
 fn is_short(base: &Path) -> bool {

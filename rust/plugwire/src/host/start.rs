@@ -1,6 +1,6 @@
 //! Starts a plugin: process → handshake line → connection.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,13 +17,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::diagnosis;
 use super::environment;
 use super::error::{Evidence, StartError, TimeoutStep};
-use super::handle::PluginHandle;
+use super::handle::{Owner, PluginHandle};
 use super::handshake::{self, NoLine, Printed};
-use super::launch::{Launch, Limits, Security};
+use super::launch::{Launch, Security};
 use super::logs;
+use super::managed;
 use super::session::Session;
 use super::sockets;
 use super::supervise::Process;
+use crate::broker::{self, Trust};
+use crate::transport::socket::Listen;
 use crate::transport::tls::Identity;
 use crate::transport::{Address, Tls};
 
@@ -50,7 +53,7 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
 
     let (mut attempt, mut stdout) =
         Attempt::spawn(&mut launch, &program, &versions, identity.as_ref())?;
-    let expected = Expectation { app_versions: &versions, multiplex: MultiplexWish::No };
+    let expected = Expectation { app_versions: &versions, multiplex: launch.multiplex };
     let reading = handshake::read(&mut stdout, &mut attempt.printed, &expected, launch.skip_noise);
     let line = match timeout_at(deadline, reading).await {
         Ok(Ok(line)) => line,
@@ -134,6 +137,9 @@ struct Attempt {
     program: PathBuf,
     printed: Printed,
     withheld: usize,
+    /// The private folder for sockets, and the temporary one that the plugin was given.
+    folder: PathBuf,
+    temporary: Option<OsString>,
     armed: bool,
 }
 
@@ -186,14 +192,17 @@ impl Attempt {
         })?;
         let stdout = child.stdout.take().expect("it is piped");
         let stderr = child.stderr.take().expect("it is piped");
-        let process = Process::supervise(child, &name(launch), folder);
-        process.spawn_reader(read_stderr(launch, stderr, &process));
-        let printed = Printed::default();
-        let program = program.to_owned();
-        Ok((
-            Self { process, program, printed, withheld: environment.withheld, armed: true },
-            stdout,
-        ))
+        let attempt = Self {
+            folder: folder.path().to_owned(),
+            process: Process::supervise(child, &name(launch), folder),
+            program: program.to_owned(),
+            printed: Printed::default(),
+            withheld: environment.withheld,
+            temporary: environment.variables.get(OsStr::new("TMPDIR")).cloned(),
+            armed: true,
+        };
+        attempt.process.spawn_reader(read_stderr(launch, stderr, &attempt.process));
+        Ok((attempt, stdout))
     }
 
     /// Connects, and lets go of the process only once the handle has it.
@@ -209,8 +218,8 @@ impl Attempt {
         if let Address::Unix(path) = &address {
             self.process.remember_socket(path);
         }
-        let peer = Arc::new(self.process.clone());
-        let connecting = Session::connect(&address, tls.as_ref(), &launch.http2, Some(peer));
+        let settings = self.broker_settings(&launch, &line, tls);
+        let connecting = Session::connect(&address, settings);
         let mut session = match timeout_at(deadline, connecting).await {
             Ok(Ok(session)) => session,
             Ok(Err((step, cause))) => {
@@ -225,21 +234,41 @@ impl Attempt {
         let name = name(&launch);
         session.copy_stdio(&name, launch.output.stdout, launch.output.stderr);
         self.armed = false;
-        let limits: Limits = launch.limits;
-        let dispensers =
-            launch.versions.into_iter().find(|(version, _)| *version == line.app_version);
+        let version = line.app_version;
+        let dispensers = launch.versions.into_iter().find(|(offered, _)| *offered == version);
         let dispensers = dispensers.map(|(_, dispensers)| dispensers).unwrap_or_default();
-        let process = self.process.clone();
-        Ok(PluginHandle::started(
-            name,
-            line.app_version,
-            address,
-            session,
-            process,
-            dispensers,
-            limits,
-            launch.managed,
-        ))
+        let owner = Owner::Us(self.process.clone());
+        let handle =
+            PluginHandle::new(name, version, address, session, owner, dispensers, launch.limits);
+        if launch.managed {
+            managed::add(&handle);
+        }
+        Ok(handle)
+    }
+
+    fn broker_settings(
+        &self,
+        launch: &Launch,
+        line: &HandshakeLine,
+        tls: Option<Tls>,
+    ) -> broker::Settings {
+        let trust = if launch.any_broker_address {
+            Trust::Anywhere
+        } else {
+            sockets::trust(Some(&self.folder), self.temporary.as_deref())
+        };
+        broker::Settings {
+            multiplexed: line.multiplex == Some(true),
+            listen: Listen::Unix {
+                directory: self.folder.clone(),
+                group: launch.socket_group.clone(),
+            },
+            tls,
+            http2: launch.http2.clone(),
+            timeout: launch.limits.broker,
+            trust,
+            peer: Some(Arc::new(self.process.clone())),
+        }
     }
 
     async fn no_line(self, why: NoLine) -> StartError {
@@ -291,6 +320,7 @@ fn protocol_variables(
     let certificate = identity.map(|identity| certificate::pem(identity.certificate()));
     let mut environment = HostEnvironment::new(launch.handshake.cookie(), versions);
     environment.ports = launch.ports;
+    environment.multiplex = launch.multiplex != MultiplexWish::No;
     environment.client_certificate_pem = certificate.as_deref();
     environment.socket_group = launch.socket_group.as_deref();
     environment.socket_dir = folder.path().to_str();

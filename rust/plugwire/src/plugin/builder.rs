@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stdio::{Hub, StdioWriter};
-use super::{Health, ServeError, Services, TestPlugin, serve, test_mode};
+use super::{Health, ServeError, TestPlugin, serve, test_mode};
 use crate::transport::{Http2, Tls};
-use crate::{Broker, Handshake};
+use crate::{Broker, Handshake, Services};
 
 type MakeServices = Box<dyn FnOnce(Services, Broker) -> Services + Send>;
 
@@ -40,6 +40,7 @@ pub struct Plugin {
     pub(super) capture_stderr: bool,
     pub(super) http2: Http2,
     pub(super) drain: Duration,
+    pub(super) broker_timeout: Duration,
     pub(super) health: Health,
     pub(super) hub: Arc<Hub>,
 }
@@ -56,6 +57,7 @@ impl Plugin {
             capture_stderr: false,
             http2: Http2::default(),
             drain: Duration::from_secs(1),
+            broker_timeout: Duration::from_secs(5),
             health: Health::new(),
             hub: Arc::default(),
         }
@@ -114,6 +116,12 @@ impl Plugin {
     /// answer without a limit, so a long time here holds them up. go-plugin: none, it cuts calls off.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.drain = limit;
+        self
+    }
+
+    /// How long the broker waits for the host to accept a connection, or to be there at all. Default 5 s, as in go-plugin.
+    pub fn broker_timeout(mut self, limit: Duration) -> Self {
+        self.broker_timeout = limit;
         self
     }
 

@@ -10,7 +10,7 @@ use plugwire_protocol::environment::{CookieError, PortRangeError};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The descriptor set given to [`Services::describe`](super::Services::describe) cannot be read. The plugin's
+    /// The descriptor set given to [`Services::describe`](crate::Services::describe) cannot be read. The plugin's
     /// author has to mend it.
     Descriptors(String),
     /// The host sent a certificate that is none (`PLUGIN_CLIENT_CERT`).

@@ -11,13 +11,11 @@ mod health;
 mod log;
 mod reflection;
 mod serve;
-mod services;
 mod stdio;
 mod test_mode;
 
 pub use builder::Plugin;
 pub use error::ServeError;
 pub use health::Health;
-pub use services::Services;
 pub use stdio::StdioWriter;
 pub use test_mode::TestPlugin;

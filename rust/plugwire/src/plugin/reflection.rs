@@ -2,7 +2,8 @@
 
 use tonic_reflection::server::Builder;
 
-use super::{ServeError, Services};
+use super::ServeError;
+use crate::Services;
 use crate::generated::{grpc, plugin};
 
 /// The go-plugin services and gRPC's own, described along with the author's.

@@ -16,21 +16,25 @@ use tokio::task::JoinSet;
 use super::capture::{Capture, Descriptor};
 use super::controller::Controller;
 use super::stdio::Hub;
-use super::{Plugin, ServeError, Services, log, reflection};
-use crate::broker::Broker;
+use super::{Plugin, ServeError, log, reflection};
+use crate::Services;
+use crate::broker::{self, Broker};
 use crate::generated::grpc::health::v1::health_server::HealthServer;
 use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
 use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
-use crate::transport::Tls;
+use crate::transport::mux::{Mode, Mux};
 use crate::transport::server::Server;
 use crate::transport::socket::{Listen, Listener};
 use crate::transport::tls::Identity;
+use crate::transport::{BoxIo, Tls};
 
 /// How long the host gets to read what was printed, and then to close its connection, once the plugin ends.
 const FLUSH: Duration = Duration::from_secs(1);
 const GOODBYE: Duration = Duration::from_millis(500);
 /// After a failed accept (no descriptors left, say): trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Streams of a multiplexed host that wait to be served.
+const MOST_MAIN_STREAMS: usize = 16;
 
 pub(super) async fn serve(plugin: Plugin) -> Result<(), ServeError> {
     let environment =
@@ -54,10 +58,11 @@ pub(super) async fn serve(plugin: Plugin) -> Result<(), ServeError> {
         network: address.network(),
         address: address.to_string(),
         certificate,
-        multiplex: None,
+        // Go's plugins say `true` whatever the variable's value is, and so does this: it means "I know of it".
+        multiplex: environment.multiplex_asked.then_some(true),
     };
     let (hub, capture_stderr) = (plugin.hub.clone(), plugin.capture_stderr);
-    let running = Running::prepare(plugin, version, tls)?;
+    let running = Running::prepare(plugin, version, tls, listen, environment.multiplex)?;
     announce(&line).map_err(ServeError::Line)?;
 
     let mut captures =
@@ -142,6 +147,8 @@ pub(super) struct Running {
     hub: Arc<Hub>,
     drain: Duration,
     shutdowns: mpsc::Receiver<oneshot::Sender<()>>,
+    broker: Broker,
+    multiplexed: bool,
 }
 
 impl Running {
@@ -149,9 +156,19 @@ impl Running {
         mut plugin: Plugin,
         version: u32,
         tls: Option<Tls>,
+        listen: Listen,
+        multiplexed: bool,
     ) -> Result<Self, ServeError> {
         let make = plugin.versions.remove(&version).ok_or(ServeError::NoVersions)?;
-        let broker = Broker::new();
+        let broker = Broker::new(broker::Settings {
+            multiplexed,
+            listen,
+            tls: tls.clone(),
+            http2: plugin.http2.clone(),
+            timeout: plugin.broker_timeout,
+            trust: broker::Trust::Anywhere,
+            peer: None,
+        });
         let services = make(Services::new(), broker.clone());
         let (controller, shutdowns) = Controller::new();
         let services = services
@@ -161,15 +178,26 @@ impl Running {
             .add(broker.service());
         let services = reflection::add(services)?;
         let server = Server::new(services.into_dispatch(), plugin.http2.clone());
-        Ok(Self { server, tls, hub: plugin.hub, drain: plugin.drain, shutdowns })
+        Ok(Self {
+            server,
+            tls,
+            hub: plugin.hub,
+            drain: plugin.drain,
+            shutdowns,
+            broker,
+            multiplexed,
+        })
     }
 
     /// Serves until `Shutdown`, then ends in order: calls under way, printed output, the answer, the connections.
     pub(super) async fn run(mut self, listener: Listener, captures: Vec<Capture>) {
         let mut connections = JoinSet::new();
+        let (main_streams, mut streams) = mpsc::channel(MOST_MAIN_STREAMS);
+        let mut session: Option<Mux> = None;
         let answer = loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
+                accepted = listener.accept(), if session.is_none() => match accepted {
+                    Ok(io) if self.multiplexed => session = Some(self.multiplex(io, main_streams.clone())),
                     Ok(io) => {
                         connections.spawn(self.server.clone().serve(io, self.tls.clone()));
                     }
@@ -178,17 +206,38 @@ impl Running {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
+                Some(io) = streams.recv() => {
+                    connections.spawn(self.server.clone().serve(io, self.tls.clone()));
+                }
                 Some(_) = connections.join_next() => {}
-                Some(answer) = self.shutdowns.recv() => break answer,
+                Some(answer) = self.shutdowns.recv() => break Some(answer),
+                // As in Go: nobody else can ever connect to a multiplexed plugin.
+                () = ended(session.as_ref()) => break None,
             }
         };
         drop(listener);
         let _ = tokio::time::timeout(self.drain, self.server.calls.finished()).await;
         self.flush(captures).await;
-        let _ = answer.send(());
+        let _ = answer.map(|answer| answer.send(()));
         self.server.drain.cancel();
         let all_closed = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(GOODBYE, all_closed).await;
+        self.broker.close();
+    }
+
+    /// Makes the one session of a multiplexed plugin of its first connection. A stream without a knock before it is a
+    /// connection to the main services. Spec: MUX-2.
+    fn multiplex(&self, io: BoxIo, main: mpsc::Sender<BoxIo>) -> Mux {
+        let broker = self.broker.clone();
+        let cut = self.broker.closing();
+        let session = Mux::start(io, Mode::Server, cut, move |io| {
+            if let Some(io) = broker.take_stream(io) {
+                // Full only when the host opens streams by the dozen and uses none: those beyond are dropped.
+                let _ = main.try_send(io);
+            }
+        });
+        self.broker.set_session(session.clone());
+        session
     }
 
     async fn flush(&self, captures: Vec<Capture>) {
@@ -200,5 +249,12 @@ impl Running {
         if emptied.is_err() {
             log::warn("the host did not read all that the plugin printed");
         }
+    }
+}
+
+async fn ended(session: Option<&Mux>) {
+    match session {
+        Some(session) => session.closed().await,
+        None => std::future::pending().await,
     }
 }

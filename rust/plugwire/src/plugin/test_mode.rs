@@ -45,7 +45,7 @@ pub(super) fn start(plugin: Plugin, version: u32) -> Result<TestPlugin, ServeErr
     let listener = Listener::bind(&listen).map_err(ServeError::Listen)?;
     let address = listener.address();
     let tls = plugin.tls.clone();
-    let running = Running::prepare(plugin, version, tls)?;
+    let running = Running::prepare(plugin, version, tls, listen, false)?;
     let task = tokio::spawn(running.run(listener, Vec::new())).abort_handle();
     let record = Reattach {
         protocol_version: version,

@@ -21,7 +21,7 @@ use tonic::Status;
 
 use super::body::{AbortOnDrop, Pump, ResponseBody};
 use super::limits::{Http2, KeepAlive};
-use super::{BoxIo, clock, status};
+use super::{BoxIo, Tls, clock, status};
 
 /// Says what became of the other side, for the error of a call whose connection broke.
 pub(crate) trait Autopsy: Send + Sync {
@@ -30,6 +30,19 @@ pub(crate) trait Autopsy: Send + Sync {
 }
 
 pub(crate) type Peer = Option<Arc<dyn Autopsy>>;
+
+/// A step of connecting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectStep {
+    /// Reaching the socket.
+    Dial,
+    /// HTTP/2's first answer. A peer that refuses this side's certificate fails here, since TLS 1.3 lets a client finish
+    /// before the server has looked at its certificate.
+    Http2,
+    /// The TLS handshake.
+    Tls,
+}
 
 /// A connection to the other side's services, for tonic's generated clients: `GreeterClient::new(plugin.channel())`.
 ///
@@ -50,18 +63,35 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Starts HTTP/2 on `io` and waits until the other side has answered in it. The caller sets the deadline.
+    /// Makes a connection of a byte stream: TLS if there is any, then HTTP/2. Returns when the other side has answered in
+    /// it. The caller sets the deadline.
     ///
-    /// Cancelling the token cuts the connection; calls under way then fail.
-    pub(crate) async fn connect(
+    /// Cancelling `cut` cuts the connection; calls under way then fail.
+    pub(crate) async fn establish(
+        io: BoxIo,
+        tls: Option<&Tls>,
+        http2: &Http2,
+        peer: Peer,
+        cut: CancellationToken,
+    ) -> Result<Self, (ConnectStep, io::Error)> {
+        let io = match tls {
+            Some(tls) => tls.connect(io).await.map_err(|error| (ConnectStep::Tls, error))?,
+            None => io,
+        };
+        let authority = tls.and_then(Tls::authority);
+        let connecting = Self::connect(io, authority.as_deref(), http2, peer, cut);
+        connecting.await.map_err(|error| (ConnectStep::Http2, error))
+    }
+
+    async fn connect(
         io: BoxIo,
         authority: Option<&str>,
         http2: &Http2,
         peer: Peer,
-    ) -> io::Result<(Self, CancellationToken)> {
+        cut: CancellationToken,
+    ) -> io::Result<Self> {
         let (requests, mut connection) = http2.client().handshake(io).await.map_err(into_io)?;
         let mut pings = connection.ping_pong().expect("taken once");
-        let cut = CancellationToken::new();
         let channel = Self {
             requests,
             scheme: if authority.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
@@ -78,8 +108,8 @@ impl Channel {
             ended = &mut driver => return Err(ended.err().map_or_else(closed_early, into_io)),
             pong = pings.ping(Ping::opaque()) => { pong.map_err(into_io)?; }
         }
-        tokio::spawn(drive(driver, pings, http2.keep_alive, cut.clone()));
-        Ok((channel, cut))
+        tokio::spawn(drive(driver, pings, http2.keep_alive, cut));
+        Ok(channel)
     }
 }
 

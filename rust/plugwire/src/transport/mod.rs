@@ -8,13 +8,14 @@ pub(crate) mod body;
 pub(crate) mod channel;
 mod clock;
 pub(crate) mod limits;
+pub(crate) mod mux;
 pub(crate) mod server;
 pub(crate) mod socket;
 mod status;
 pub(crate) mod tls;
 
 pub use body::ResponseBody;
-pub use channel::{CallFuture, Channel};
+pub use channel::{CallFuture, Channel, ConnectStep};
 pub use limits::Http2;
 pub use socket::Address;
 pub use tls::Tls;

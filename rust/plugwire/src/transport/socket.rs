@@ -40,6 +40,14 @@ impl Address {
         })
     }
 
+    /// The folder of a socket that has one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Address::Unix(path) => path.parent(),
+            Address::Tcp(_) => None,
+        }
+    }
+
     pub(crate) fn network(&self) -> Network {
         match self {
             Address::Unix(_) => Network::Unix,

@@ -1,0 +1,261 @@
+//! With multiplexing: all connections are streams of one session, and only their order tells which is which.
+//!
+//! The dialer knocks on the broker's stream, the acceptor acknowledges, and the next stream that the dialer opens is that
+//! connection. Spec: MUX-3 to MUX-12.
+//!
+//! As dialer we hold one turn from the knock until the peer has really taken the stream, which its first byte shows: a Go
+//! host lets two acknowledged connections race for the next two streams. As acceptor we rely on the other side doing
+//! the same, so a new knock proves that the one before was given up.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use plugwire_protocol::evidence::excerpt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Mutex as Turns, OwnedMutexGuard, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::serving::Source;
+use super::{Broker, DialError, ListenError, PeerGone};
+use crate::generated::plugin::{ConnInfo, Knock};
+use crate::transport::mux::Mux;
+use crate::transport::{BoxIo, Channel, ConnectStep};
+
+/// Connections that a listener has not taken yet.
+const BACKLOG: usize = 64;
+/// A Go host refuses ids at once that it does not accept *yet*; asking again after a while finds it ready.
+const KNOCK_AGAIN: Duration = Duration::from_millis(20);
+
+#[derive(Default)]
+pub(super) struct Knocks {
+    session: OnceLock<Mux>,
+    turn: Arc<Turns<()>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// As dialer: who waits for an acknowledgement.
+    acks: HashMap<u32, oneshot::Sender<Result<(), String>>>,
+    /// As acceptor: who takes streams.
+    listeners: HashMap<u32, mpsc::Sender<BoxIo>>,
+    /// The id that was acknowledged last and whose stream has not come.
+    pairing: Option<u32>,
+    /// A knock for an id that nobody listens on, kept for a while: it may come right.
+    unanswered: Option<(u32, Instant)>,
+}
+
+impl Broker {
+    /// The session that all streams belong to. Set once: a multiplexed plugin has one host.
+    pub(crate) fn set_session(&self, session: Mux) {
+        let _ = self.0.knocks.session.set(session);
+    }
+
+    fn knocks(&self) -> MutexGuard<'_, State> {
+        // Nothing in here can panic half-way through a change.
+        self.0.knocks.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a stream that the peer opened. Gives it back if no knock came before it.
+    ///
+    /// Must be called before anything is read that the peer sent after it: the next knock takes its pairing.
+    pub(crate) fn take_stream(&self, io: BoxIo) -> Option<BoxIo> {
+        let mut state = self.knocks();
+        let Some(id) = state.pairing.take() else { return Some(io) };
+        match state.listeners.get(&id).map(|listener| listener.try_send(io)) {
+            Some(Ok(())) => {}
+            // The listener went after its knock was acknowledged, or does not keep up. Dropping the stream tells the
+            // dialer, and holds up nobody else.
+            _ => tracing::debug!(id, "a brokered stream came to a listener that is not there"),
+        }
+        None
+    }
+
+    /// A knock, or the answer to one.
+    pub(super) fn take_knock(&self, id: u32, knock: Knock) {
+        if knock.ack {
+            self.take_ack(id, if knock.error.is_empty() { Ok(()) } else { Err(knock.error) });
+            return;
+        }
+        let mut state = self.knocks();
+        state.pairing = None;
+        if state.listeners.contains_key(&id) {
+            state.pairing = Some(id);
+            state.unanswered = None;
+            self.acknowledge(id);
+        } else {
+            state.unanswered = Some((id, Instant::now() + self.0.settings.timeout));
+        }
+    }
+
+    fn acknowledge(&self, id: u32) {
+        self.tell(ConnInfo {
+            service_id: id,
+            knock: Some(Knock { knock: true, ack: true, error: String::new() }),
+            ..ConnInfo::default()
+        });
+    }
+
+    fn take_ack(&self, id: u32, answer: Result<(), String>) {
+        let waiting = self.knocks().acks.remove(&id);
+        let paired = answer.is_ok();
+        let taken = waiting.is_some_and(|waiting| waiting.send(answer).is_ok());
+        if paired && !taken {
+            // The dial gave up, and the peer has lined up a stream for it all the same. Without one, the next stream of any
+            // id would go to the wrong listener.
+            let broker = self.clone();
+            tokio::spawn(async move {
+                if let Ok(mut io) = broker.open_stream(id).await {
+                    let _ = tokio::io::AsyncWriteExt::shutdown(&mut io).await;
+                }
+            });
+        }
+    }
+
+    /// Accepts streams for an id from now on.
+    pub(super) fn register(&self, id: u32) -> Result<Source, ListenError> {
+        if self.0.closing.is_cancelled() {
+            return Err(ListenError::PeerGone(PeerGone));
+        }
+        let (sender, streams) = mpsc::channel(BACKLOG);
+        let mut state = self.knocks();
+        if state.listeners.contains_key(&id) {
+            return Err(ListenError::InUse { id });
+        }
+        state.listeners.insert(id, sender);
+        if let Some((_, until)) = state.unanswered.take_if(|(waiting, _)| *waiting == id)
+            && Instant::now() < until
+        {
+            state.pairing = Some(id);
+            self.acknowledge(id);
+        }
+        Ok(Source::Streams(streams))
+    }
+
+    /// Accepts no more. A stream that was acknowledged and is still to come will be dropped.
+    pub(super) fn unregister(&self, id: u32) {
+        self.knocks().listeners.remove(&id);
+    }
+
+    /// Forgets all that was agreed with a peer that is gone.
+    pub(super) fn forget_knocks(&self) {
+        let mut state = self.knocks();
+        state.acks.clear();
+        state.pairing = None;
+        state.unanswered = None;
+    }
+
+    /// Dials by knocking. Runs on a task of its own, so that a caller who drops the future half-way leaves no pairing
+    /// unconsumed.
+    pub(super) async fn knock(&self, id: u32) -> Result<Channel, DialError> {
+        let until = Instant::now() + self.0.settings.timeout;
+        let broker = self.clone();
+        let (sender, dialled) = oneshot::channel();
+        tokio::spawn(async move {
+            let result = broker.knock_until_answered(id, until, &sender).await;
+            // Whoever dropped the receiver drops the connection with it.
+            let _ = sender.send(result);
+        });
+        dialled.await.unwrap_or(Err(DialError::PeerGone(PeerGone)))
+    }
+
+    async fn knock_until_answered(
+        &self,
+        id: u32,
+        until: Instant,
+        caller: &oneshot::Sender<Result<Channel, DialError>>,
+    ) -> Result<Channel, DialError> {
+        loop {
+            let refused = match self.knock_once(id, until).await {
+                Err(DialError::Refused { id, why }) => DialError::Refused { id, why },
+                result => return result,
+            };
+            if caller.is_closed() || Instant::now() + KNOCK_AGAIN > until {
+                return Err(refused);
+            }
+            tokio::time::sleep(KNOCK_AGAIN).await;
+        }
+    }
+
+    async fn knock_once(&self, id: u32, until: Instant) -> Result<Channel, DialError> {
+        let limit = self.0.settings.timeout;
+        let timed_out = |_| DialError::Timeout { id, limit };
+        let turn = self.0.knocks.turn.clone().lock_owned();
+        let turn = timeout_at(until, turn).await.map_err(timed_out)?;
+        let answered = self.ask(id).await?;
+        // Whoever comes next waits out what is left of this dial's time: a Go peer may still answer.
+        match timeout_at(until, answered).await.map_err(timed_out)? {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => return Err(DialError::Refused { id, why: excerpt(why) }),
+            Err(_) => return Err(DialError::PeerGone(PeerGone)),
+        }
+        let connecting = async {
+            let io = self.open_stream(id).await?;
+            self.establish(id, Box::new(UntilTaken { io, turn: Some(turn) })).await
+        };
+        timeout_at(until, connecting).await.map_err(timed_out)?
+    }
+
+    /// Sends the knock.
+    async fn ask(&self, id: u32) -> Result<oneshot::Receiver<Result<(), String>>, DialError> {
+        self.wait_for(|state| (state.outbound.is_some() || state.gone).then_some(())).await;
+        let (sender, answered) = oneshot::channel();
+        {
+            let mut state = self.knocks();
+            // Dials that gave up leave theirs behind; an answer that comes late is told by finding none.
+            state.acks.retain(|_, waiting| !waiting.is_closed());
+            state.acks.insert(id, sender);
+        }
+        let knock = Knock { knock: true, ack: false, error: String::new() };
+        let sent =
+            self.tell(ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() });
+        if sent { Ok(answered) } else { Err(DialError::PeerGone(PeerGone)) }
+    }
+
+    async fn open_stream(&self, id: u32) -> Result<BoxIo, DialError> {
+        let session = self.0.knocks.session.get().ok_or(DialError::PeerGone(PeerGone))?;
+        let failed = |cause| DialError::Connect { id, step: ConnectStep::Dial, cause };
+        session.open().await.map_err(failed)
+    }
+}
+
+/// A stream that keeps the dialer's turn until the peer has shown, by its first byte, that the stream is in the
+/// right hands.
+struct UntilTaken {
+    io: BoxIo,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl AsyncRead for UntilTaken {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        self.turn = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for UntilTaken {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
