@@ -147,7 +147,8 @@ func checkHealth(p pair, s seen) {
 func checkReflection(p pair, s seen) {
 	services := []string{
 		"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
-		"plugin.GRPCBroker", "plugin.GRPCController", "plugin.GRPCStdio", "plugwire.probe.v1.Probe",
+		"plugin.GRPCBroker", "plugin.GRPCController", "plugin.GRPCStdio", "plugwire.probe.v1.BrokerProbe",
+		"plugwire.probe.v1.Probe",
 	}
 	versions := []string{"v1", "v1alpha"}
 	switch p.plugin {

@@ -34,6 +34,13 @@ var scenarios = map[string]scenario{
 	"reattach":   reattach,
 	"rounds":     rounds,
 	"checksum":   checksum,
+
+	"broker-accept":     brokerAccept,
+	"broker-dial":       brokerDial,
+	"broker-early-dial": brokerEarlyDial,
+	"broker-nobody":     brokerNobody,
+	"broker-many":       brokerMany,
+	"broker-nest":       brokerNest,
 }
 
 // report is the JSON object. Start and Kill are absent where the scenario did not come that far.

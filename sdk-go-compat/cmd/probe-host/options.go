@@ -42,6 +42,12 @@ type options struct {
 	how      string
 	reattach string
 	checksum string
+
+	overBroker bool
+	raw        bool
+	atOnce     bool
+	delay      time.Duration
+	depth      uint
 }
 
 // list is a flag that may be given several times.
@@ -75,6 +81,11 @@ func newOptions(flags *flag.FlagSet) *options {
 	flags.StringVar(&o.how, "how", "exit:3", "die: how")
 	flags.StringVar(&o.reattach, "reattach", "", "reattach: the record, JSON")
 	flags.StringVar(&o.checksum, "checksum", "", "checksum: SHA-256 in hex; default that of the command")
+	flags.BoolVar(&o.overBroker, "over-broker", false, "make the scenario's calls over a brokered connection to the plugin")
+	flags.BoolVar(&o.raw, "raw", false, "broker: accept a listener in place of AcceptAndServe; without TLS")
+	flags.BoolVar(&o.atOnce, "at-once", false, "broker-many: all at once; default one after the other, as multiplexing needs with Go")
+	flags.DurationVar(&o.delay, "delay", 300*time.Millisecond, "broker-early-dial: how long nobody accepts")
+	flags.UintVar(&o.depth, "depth", 4, "broker-nest: how deep")
 	return o
 }
 

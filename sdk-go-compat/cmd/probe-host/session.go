@@ -92,11 +92,15 @@ func (s *session) dispense() (*plugins.Dispensed, error) {
 	return plugins.Dispense(s.client, "probe")
 }
 
-// probe is dispense for the scenarios that only make calls.
+// probe is dispense for the scenarios that only make calls: on the main connection or, with --over-broker, another.
 func (s *session) probe() (contracts.ProbeClient, error) {
 	dispensed, err := s.dispense()
 	if err != nil {
 		return contracts.ProbeClient{}, err
+	}
+	if s.overBroker {
+		conn, err := s.brokered(dispensed)
+		return contracts.ProbeClient{Conn: conn}, err
 	}
 	return contracts.ProbeClient{Conn: dispensed.Conn}, nil
 }

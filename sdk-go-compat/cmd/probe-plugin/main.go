@@ -13,7 +13,6 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 
-	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 	"github.com/plugwire/plugwire/sdk-go-compat/plugins"
 	"github.com/plugwire/plugwire/sdk-go-compat/probe"
 )
@@ -46,8 +45,8 @@ func main() {
 
 func serveConfig(versions string, unlimited bool, files plugins.TLSFiles) (*goplugin.ServeConfig, error) {
 	service := probe.New()
-	served := &plugins.Served{Register: func(_ *goplugin.GRPCBroker, server *grpc.Server) {
-		contracts.RegisterProbe(server, service)
+	served := &plugins.Served{Register: func(broker *goplugin.GRPCBroker, server *grpc.Server) {
+		(&probe.Side{Broker: broker, Service: service}).Register(server)
 	}}
 	config := &goplugin.ServeConfig{
 		HandshakeConfig:  plugins.ProbeHandshake,

@@ -1,0 +1,149 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	goplugin "github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+
+	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
+)
+
+// Side is one side of a broker: it implements contracts.BrokerProbe, in host and plugin alike.
+type Side struct {
+	Broker  *goplugin.GRPCBroker
+	Service *Service
+
+	mutex sync.Mutex
+	conns []*grpc.ClientConn
+}
+
+// Register adds both services to a server.
+func (s *Side) Register(server *grpc.Server) {
+	contracts.RegisterProbe(server, s.Service)
+	contracts.RegisterBrokerProbe(server, s)
+}
+
+func (s *Side) server(options []grpc.ServerOption) *grpc.Server {
+	server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(math.MaxInt32))...)
+	s.Register(server)
+	return server
+}
+
+// Serve takes the next id and serves it, until the session ends.
+func (s *Side) Serve(delay time.Duration, raw bool) uint32 {
+	id := s.Broker.NextId()
+	time.AfterFunc(delay, func() {
+		if !raw {
+			s.Broker.AcceptAndServe(id, s.server)
+			return
+		}
+		// An error here is the dialer's to see: it finds nobody.
+		if listener, err := s.Broker.Accept(id); err == nil {
+			_ = s.server(nil).Serve(listener)
+		}
+	})
+	return id
+}
+
+// Dial connects to an id of the other side. The connection lives until Close.
+func (s *Side) Dial(id uint32) (*grpc.ClientConn, error) {
+	conn, err := s.Broker.Dial(id)
+	if err != nil {
+		return nil, err
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.conns = append(s.conns, conn)
+	return conn, nil
+}
+
+// Close closes what was dialled.
+func (s *Side) Close() {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for _, conn := range s.conns {
+		_ = conn.Close()
+	}
+	s.conns = nil
+}
+
+// Offer serves an id and names it.
+func (s *Side) Offer(_ context.Context, in *contracts.OfferRequest) (*contracts.OfferReply, error) {
+	return &contracts.OfferReply{ID: s.Serve(time.Duration(in.DelayMs)*time.Millisecond, in.Raw)}, nil
+}
+
+// DialBack dials the caller's id and makes calls there.
+func (s *Side) DialBack(ctx context.Context, in *contracts.DialBackRequest) (*contracts.DialBackReport, error) {
+	report := &contracts.DialBackReport{}
+	began := time.Now()
+	conn, err := s.Broker.Dial(in.ID)
+	report.DialMs = uint64(time.Since(began).Milliseconds())
+	if err != nil {
+		report.DialError = err.Error()
+		return report, nil
+	}
+	defer conn.Close()
+	report.Dialled = true
+
+	began = time.Now()
+	client := contracts.ProbeClient{Conn: conn}
+	reply, err := client.Echo(ctx, &contracts.Payload{Data: in.Data})
+	report.CallMs = uint64(time.Since(began).Milliseconds())
+	if err != nil {
+		failed, _ := status.FromError(err)
+		report.Code, report.Message = uint32(failed.Code()), failed.Message()
+		return report, nil
+	}
+	report.Data = reply.Data
+	report.Messages, err = chat(ctx, client, in.Count, in.Size)
+	return report, err
+}
+
+// chat counts the messages that come back intact, one at a time.
+func chat(ctx context.Context, client contracts.ProbeClient, count, size uint64) (uint64, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	calls, err := client.Chat(ctx)
+	if err != nil {
+		return 0, err
+	}
+	intact := uint64(0)
+	for n := uint64(0); n < count; n++ {
+		sent := Pattern(n, size)
+		if err := calls.SendMsg(&contracts.Payload{Data: sent}); err != nil {
+			return intact, err
+		}
+		back, err := contracts.Recv[contracts.Payload](calls)
+		if err != nil {
+			return intact, err
+		}
+		if bytes.Equal(back.Data, sent) {
+			intact++
+		}
+	}
+	return intact, nil
+}
+
+// Nest calls back into the caller, which calls back into this side, and so on.
+func (s *Side) Nest(ctx context.Context, in *contracts.NestRequest) (*contracts.NestReply, error) {
+	if in.Depth == 0 {
+		return &contracts.NestReply{Data: in.Data}, nil
+	}
+	conn, err := s.Broker.Dial(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	request := &contracts.NestRequest{ID: s.Serve(0, false), Depth: in.Depth - 1, Data: in.Data}
+	reply, err := contracts.BrokerProbeClient{Conn: conn}.Nest(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return &contracts.NestReply{Data: append(reply.Data, byte(in.Depth))}, nil
+}
