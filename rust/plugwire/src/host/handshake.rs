@@ -1,5 +1,7 @@
 //! Reads the handshake line off a plugin's standard output.
 
+use std::path::PathBuf;
+
 use plugwire_protocol::handshake::{Expectation, HandshakeError, HandshakeLine};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -38,6 +40,15 @@ impl Printed {
                         .collect::<String>()
             })
             .collect()
+    }
+
+    /// The socket that the line names, if it does: a plugin that is refused for something else listens there all the
+    /// same, and Go's leave the file when they are killed.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        let line = std::str::from_utf8(&self.line).ok()?;
+        let mut fields = line.trim().split('|').skip(2);
+        (fields.next()? == "unix").then_some(())?;
+        fields.next().map(PathBuf::from)
     }
 
     fn forget_line(&mut self) {
@@ -153,6 +164,15 @@ mod tests {
         let (line, printed) = read_all(&lines, true).await;
         assert!(matches!(line, Err(NoLine::Endless(_))));
         assert!(printed.excerpt().len() <= KEPT);
+    }
+
+    #[tokio::test]
+    async fn a_refused_line_still_names_its_socket() {
+        let (line, printed) = read_all(b"1|9|unix|/tmp/plugin1|grpc|\n", false).await;
+        assert!(matches!(line, Err(NoLine::Refused(_))));
+        assert_eq!(printed.socket(), Some(PathBuf::from("/tmp/plugin1")));
+        assert_eq!(read_all(b"1|9|tcp|127.0.0.1:1|grpc|\n", false).await.1.socket(), None);
+        assert_eq!(read_all(b"noise\n", false).await.1.socket(), None);
     }
 
     #[tokio::test]

@@ -274,6 +274,9 @@ impl Attempt {
     async fn no_line(self, why: NoLine) -> StartError {
         match why {
             NoLine::Refused(cause) => {
+                if let Some(socket) = self.printed.socket() {
+                    self.process.remember_socket(&socket);
+                }
                 StartError::Handshake { cause, evidence: self.fail_soon().await }
             }
             NoLine::Endless(read) => StartError::NoLine { read, evidence: self.fail().await },
