@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -50,13 +51,12 @@ pub fn is_alive(pid: u32) -> bool {
 
 /// The sockets and plugwire folders in a folder. A test that counts them has a folder of its own, passed on as `TMPDIR`.
 pub fn sockets(folder: &Path) -> BTreeSet<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("plugin") || name.starts_with("plugwire-")
-        })
-        .collect()
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| {
+        entry.file_type().is_ok_and(|kind| kind.is_socket())
+            || entry.file_name().to_string_lossy().starts_with("plugwire-")
+    });
+    ours.map(|entry| entry.path()).collect()
 }
 
 /// Asks again until `done`, at most for `limit`; true if it came. For what has no event to wait for.

@@ -21,6 +21,7 @@ use crate::generated::grpc::health::v1::HealthCheckRequest;
 use crate::generated::grpc::health::v1::health_check_response::ServingStatus;
 use crate::generated::grpc::health::v1::health_client::HealthClient;
 use crate::probe::probe_client::ProbeClient;
+use crate::probe::probe_server::SERVICE_NAME as PROBE_SERVICE;
 use crate::probe::*;
 
 /// How long a scenario waits for what may never come.
@@ -216,7 +217,7 @@ fn serving(answer: Result<ServingStatus, Status>) -> Value {
     }
 }
 
-/// reflection: the services listed by either version of the service.
+/// reflection: the services listed by either version of the service, without what else a probe plugin offers.
 pub async fn reflection(plugin: &PluginHandle) -> Value {
     macro_rules! listed {
         ($version:ident) => {{
@@ -236,13 +237,20 @@ pub async fn reflection(plugin: &PluginHandle) -> Value {
             match answer.map(|answer| answer.and_then(|answer| answer.message_response)) {
                 Ok(Some(pb::server_reflection_response::MessageResponse::ListServicesResponse(
                     list,
-                ))) => list.service.into_iter().map(|service| service.name).collect(),
+                ))) => everybodys(list.service.into_iter().map(|service| service.name)),
                 Ok(other) => json!({ "answer": format!("{other:?}") }),
                 Err(status) => failure(&status),
             }
         }};
     }
     json!({ "v1": listed!(v1), "v1alpha": listed!(v1alpha) })
+}
+
+fn everybodys(services: impl Iterator<Item = String>) -> Value {
+    let wanted = |name: &str| {
+        name.starts_with("grpc.") || name.starts_with("plugin.") || name == PROBE_SERVICE
+    };
+    services.filter(|name| wanted(name)).collect()
 }
 
 /// A failure as the Go host shows it.
@@ -339,8 +347,11 @@ pub fn comparable(report: &Value) -> Value {
         "reflection" => ["v1", "v1alpha"]
             .map(|version| {
                 let seen = &result[version];
-                let listed = if seen["error"].is_null() { "services" } else { "error" };
-                (version.to_owned(), seen[listed].clone())
+                let services = seen["services"].as_array().into_iter().flatten();
+                let services = services.filter_map(|name| Some(name.as_str()?.to_owned()));
+                let error = &seen["error"];
+                let listed = if error.is_null() { everybodys(services) } else { error.clone() };
+                (version.to_owned(), listed)
             })
             .into_iter()
             .collect(),

@@ -1,3 +1,4 @@
 //! What real Go peers prove.
 
+mod examples;
 mod pairing;

@@ -1,49 +1,224 @@
-//! Hosts and plugins in both languages, with every release of go-plugin.
+//! Every pairing of Go and Rust, with every release of go-plugin, plain and with mutual TLS.
+//!
+//! A Go host and a Go plugin of the same release are the reference: each other pairing must see what they see, in
+//! codes, texts, metadata, counts and bytes.
 
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Command;
 
-use plugwire::host::Launch;
-use plugwire_interop::generated::greeter::GreetRequest;
-use plugwire_interop::generated::greeter::greeter_client::GreeterClient;
-use plugwire_interop::{GREETER, RELEASES, go, rust};
+use plugwire::host::{Launch, PluginHandle, StopPhase};
+use plugwire::protocol::environment::PortRange;
+use plugwire_interop::collected::Output;
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::scenarios::{self, comparable};
+use plugwire_interop::{PROBE, RELEASES, go, rust};
+use serde_json::{Value, json};
+use tonic::Code;
 
-async fn rust_host_greets(plugin: &Path, plaintext: bool) {
-    let mut launch = Launch::new(GREETER, plugin).version(1);
-    if plaintext {
-        launch = launch.dangerous().plaintext();
+/// The scenarios that a Rust host can play, with the Go host's options.
+const SCENARIOS: [&[&str]; 7] = [
+    &["start"],
+    &["echo", "--size", "1000"],
+    &["fail", "--size", "100000"],
+    &["stream", "--count", "200", "--size", "100"],
+    &["stdio"],
+    &["health"],
+    &["reflection"],
+];
+
+/// What a Go host sees of a plugin.
+async fn go_host_sees(
+    release: &str,
+    scenario: &[&str],
+    mutual_tls: bool,
+    plugin: &[&OsStr],
+) -> Value {
+    let sandbox = Sandbox::new();
+    let mut scenario = scenario.to_vec();
+    if mutual_tls {
+        scenario.push("--auto-mtls");
     }
-    let plugin = launch.start().await.expect("a start");
-    let mut greeter = GreeterClient::new(plugin.channel());
-    let request = GreetRequest { name: "World".to_owned() };
-    let reply = greeter.greet(request).await.expect("a reply").into_inner();
-    assert_eq!(reply.message, "Hello, World!");
-    plugin.ping().await.expect("it is well");
-    plugin.shutdown().await.expect("it stops");
+    let report = sandbox.go_host(release, &scenario, plugin).await;
+    assert_eq!(report["kill"]["exited"], true, "{report:#}");
+    assert_eq!(report["kill"]["hung"], false, "{report:#}");
+    sandbox.assert_empty().await;
+    comparable(&report)
+}
+
+/// What a Rust host sees of a plugin in one of the scenarios.
+async fn play(plugin: &PluginHandle, scenario: &str, stdout: &Output, stderr: &Output) -> Value {
+    match scenario {
+        "start" => scenarios::start(plugin).await,
+        "echo" => scenarios::echo(plugin, 1000).await,
+        "fail" => scenarios::fail(plugin, Code::NotFound, 100_000).await,
+        "stream" => scenarios::stream(plugin, 200, 100).await,
+        "stdio" => scenarios::stdio(plugin, stdout, stderr).await,
+        "health" => scenarios::health(plugin).await,
+        "reflection" => scenarios::reflection(plugin).await,
+        other => panic!("no scenario `{other}`"),
+    }
+}
+
+fn launch(sandbox: &Sandbox, program: &Path, mutual_tls: bool) -> Launch {
+    let launch = sandbox.launch(PROBE, program).version(1);
+    if mutual_tls { launch } else { launch.dangerous().plaintext() }
+}
+
+/// What a Rust host sees of a plugin in all of them, in one life of the plugin.
+async fn rust_host_sees(program: &Path, options: &[&str], mutual_tls: bool) -> Vec<Value> {
+    let (sandbox, stdout, stderr) = (Sandbox::new(), Output::default(), Output::default());
+    let launch = launch(&sandbox, program, mutual_tls).args(options.iter().copied());
+    let plugin = launch.stdout(stdout.clone()).stderr(stderr.clone()).start().await;
+    let plugin = plugin.unwrap_or_else(|error| panic!("{program:?}: {error:?}"));
+    let mut seen = Vec::new();
+    for scenario in SCENARIOS {
+        seen.push(play(&plugin, scenario[0], &stdout, &stderr).await);
+    }
+    let stop = plugin.shutdown().await.expect("it ends");
+    assert_eq!(stop.phase, StopPhase::Asked, "{program:?}: {stop:?}");
+    assert!(stop.exit.expect("it was ours").status.success());
+    sandbox.assert_empty().await;
+    seen
+}
+
+/// What is different in a Rust plugin, on purpose: it has the newest grpc-go's `List` and both reflection services.
+fn as_the_newest(release: &str, scenario: &str, mut reference: Value) -> Value {
+    if scenario == "health" && release != "1.8.0-newest" {
+        assert_eq!(reference["list"]["name"], "Unimplemented", "{reference}");
+        reference["list"] =
+            json!({ "": { "status": "SERVING" }, "plugin": { "status": "SERVING" } });
+    }
+    if scenario == "reflection" && release == "1.4.8" {
+        let mut services = reference["v1alpha"].clone();
+        let all = services.as_array_mut().expect("1.4.8 has v1alpha");
+        all.insert(1, "grpc.reflection.v1.ServerReflection".into());
+        reference = json!({ "v1": services, "v1alpha": services });
+    }
+    reference
+}
+
+async fn pairings_of(release: &str) {
+    let go_plugin = go::peer(release, "probe-plugin");
+    let rust_plugin = rust::program("probe-plugin");
+    for mutual_tls in [false, true] {
+        let rust_go = rust_host_sees(&go_plugin, &[], mutual_tls).await;
+        for (scenario, rust_go) in SCENARIOS.into_iter().zip(rust_go) {
+            let case = format!("{release} {scenario:?}, mutual TLS {mutual_tls}");
+            let go_go = go_host_sees(release, scenario, mutual_tls, &[go_plugin.as_os_str()]).await;
+            assert_eq!(rust_go, go_go, "Rust host, Go plugin: {case}");
+
+            let rust_plugin = [rust_plugin.as_os_str(), OsStr::new("--capture-stderr")];
+            let go_rust = go_host_sees(release, scenario, mutual_tls, &rust_plugin).await;
+            let expected = as_the_newest(release, scenario[0], go_go);
+            assert_eq!(go_rust, expected, "Go host, Rust plugin: {case}");
+        }
+    }
 }
 
 #[tokio::test]
-async fn rust_host_and_go_plugin() {
-    for release in RELEASES.iter().chain(&["1.0.1"]) {
-        for plaintext in [true, false] {
-            rust_host_greets(&go::peer(release, "greeter-plugin"), plaintext).await;
+async fn go_1_4_8_and_rust() {
+    pairings_of("1.4.8").await;
+}
+
+#[tokio::test]
+async fn go_1_6_3_and_rust() {
+    pairings_of("1.6.3").await;
+}
+
+#[tokio::test]
+async fn go_1_7_0_and_rust() {
+    pairings_of("1.7.0").await;
+}
+
+#[tokio::test]
+async fn go_1_8_0_and_rust() {
+    pairings_of("1.8.0").await;
+}
+
+#[tokio::test]
+async fn go_1_8_0_with_the_newest_grpc_and_rust() {
+    pairings_of("1.8.0-newest").await;
+}
+
+/// With the same reference as for the others: the newest Go pair.
+#[tokio::test]
+async fn rust_and_rust_as_go_and_go() {
+    let go_plugin = go::peer("1.8.0-newest", "probe-plugin");
+    let mut reference = Vec::new();
+    for scenario in SCENARIOS {
+        let seen = go_host_sees("1.8.0-newest", scenario, false, &[go_plugin.as_os_str()]).await;
+        reference.push(seen);
+    }
+    for mutual_tls in [false, true] {
+        let program = rust::program("probe-plugin");
+        let mut seen = rust_host_sees(&program, &["--capture-stderr"], mutual_tls).await;
+        assert_eq!(seen, reference, "unix, mutual TLS {mutual_tls}");
+        seen = rust_host_sees(&program, &["--capture-stderr", "--tcp"], mutual_tls).await;
+        reference[0]["network"] = "tcp".into();
+        assert_eq!(seen, reference, "TCP, mutual TLS {mutual_tls}");
+        reference[0]["network"] = "unix".into();
+    }
+}
+
+/// Go plugins listen on TCP on Windows only; hosts take it anywhere. Go's hosts give 10000 to 25000.
+#[tokio::test]
+async fn go_hosts_reach_a_rust_plugin_on_tcp() {
+    let plugin = rust::program("probe-plugin");
+    for release in RELEASES {
+        for tls in [&[][..], &["--auto-mtls"]] {
+            let sandbox = Sandbox::new();
+            let scenario: Vec<&str> = ["echo"].iter().chain(tls).copied().collect();
+            let plugin = [plugin.as_os_str(), OsStr::new("--tcp")];
+            let report = sandbox.go_host(release, &scenario, &plugin).await;
+            assert_eq!(report["start"]["network"], "tcp", "{release}: {report:#}");
+            let address = report["start"]["address"].as_str().expect("an address");
+            assert_port(address, 10_000..=25_000);
+            assert_eq!(report["result"]["payload_intact"], true, "{release}: {report:#}");
+            sandbox.assert_empty().await;
         }
     }
 }
 
-#[test]
-fn go_host_and_rust_plugin() {
-    for release in RELEASES {
-        for options in [&[][..], &["--auto-mtls"]] {
-            let mut host = Command::new(go::peer(release, "greeter-host"));
-            let output = host
-                .args(options)
-                .arg("--")
-                .arg(rust::example("greeter-plugin"))
-                .output()
-                .expect("it runs");
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert_eq!(said.trim(), "Hello, World!", "{release} {options:?}: {output:?}");
+fn assert_port(address: &str, range: std::ops::RangeInclusive<u16>) {
+    let (host, port) = address.rsplit_once(':').expect("host and port");
+    assert_eq!(host, "127.0.0.1");
+    assert!(range.contains(&port.parse().expect("a port")), "{address}");
+}
+
+/// A range of the host's own, and none.
+#[tokio::test]
+async fn a_rust_plugin_on_tcp_takes_a_port_of_its_hosts_range() {
+    for (range, expected) in [
+        (PortRange::new(31_000, 31_999).ok(), 31_000..=31_999),
+        (Some(PortRange::default()), 10_000..=25_000),
+        (None, 1024..=u16::MAX),
+    ] {
+        let sandbox = Sandbox::new();
+        let program = rust::program("probe-plugin");
+        let launch = launch(&sandbox, &program, true).arg("--tcp").ports(range);
+        let plugin = launch.start().await.expect("a start");
+        assert_port(&plugin.record().address, expected);
+        plugin.ping().await.expect("it is well");
+        plugin.shutdown().await.expect("it ends");
+        sandbox.assert_empty().await;
+    }
+}
+
+/// The six fields of the handshake line, and no more: this release has neither stdio nor reflection.
+#[tokio::test]
+async fn rust_host_and_go_plugin_1_0_1() {
+    let program = go::peer("1.0.1", "probe-plugin");
+    for mutual_tls in [false, true] {
+        let (sandbox, stdout) = (Sandbox::new(), Output::default());
+        let launch = launch(&sandbox, &program, mutual_tls).stdout(stdout.clone());
+        let plugin = launch.start().await.expect("a start");
+        for scenario in SCENARIOS.into_iter().filter(|scenario| scenario[0] != "stdio") {
+            let go_go = go_host_sees("1.4.8", scenario, mutual_tls, &[program.as_os_str()]).await;
+            let rust_go = play(&plugin, scenario[0], &stdout, &stdout).await;
+            assert_eq!(rust_go, go_go, "{scenario:?}, mutual TLS {mutual_tls}");
         }
+        let stop = plugin.shutdown().await.expect("it ends");
+        assert_eq!(stop.phase, StopPhase::Asked);
+        sandbox.assert_empty().await;
     }
 }
