@@ -18,6 +18,8 @@ struct Target {
 const TARGETS: &[Target] = &[
     Target { folder: "rust/plugwire/src/generated", protos: &["plugin", "grpc/health/v1"] },
     Target { folder: "rust/plugwire/examples/contracts", protos: &["greeter", "kv"] },
+    // Its package is `proto`, as is the KV contract's, and their messages have the same names.
+    Target { folder: "rust/plugwire/examples/counter_contract", protos: &["counter"] },
     Target {
         folder: "rust/plugwire-interop/src/generated",
         protos: &["greeter", "grpc/health/v1", "kv", "probe", "streaming"],
