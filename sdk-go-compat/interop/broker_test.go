@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// brokenBroker: before 1.4.4 a plugin with mutual TLS cannot dial, and what it serves the host does not trust.
+// brokenBroker: before 1.4.4 a plugin with mutual TLS cannot dial. That it accepts works.
 func brokenBroker(p pair) bool { return p.plugin == "1.0.1" && p.mtls }
 
 func checkBrokerAccept(p pair, s seen) {

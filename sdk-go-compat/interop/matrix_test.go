@@ -121,23 +121,26 @@ func TestMatrix(t *testing.T) {
 	for _, pair := range pairs() {
 		t.Run(pair.String(), func(t *testing.T) {
 			t.Parallel()
+			whole := newSandbox(t)
 			for n, play := range plays {
 				if !play.reach.includes(pair) {
 					continue
 				}
-				t.Run(fmt.Sprintf("%s_%d", play.scenario, n), func(t *testing.T) { play.run(t, pair) })
+				t.Run(fmt.Sprintf("%s_%d", play.scenario, n), func(t *testing.T) { play.run(t, whole.mark, pair) })
 			}
+			whole.noProcesses()
 		})
 	}
 }
 
-func (p play) run(t *testing.T, pair pair) {
+// run plays it with a folder of its own. The mark is that of the pair: looking for processes after each play takes long.
+func (p play) run(t *testing.T, mark string, pair pair) {
 	box := newSandbox(t)
+	box.mark = mark
 	args := append(append([]string{p.scenario}, pair.flags()...), p.flags...)
 	args = append(append(args, "--", bin(pair.plugin, "probe-plugin")), p.plugin...)
 	s := box.probe(pair.host, args...)
 	p.check(pair, s)
-	box.noProcesses()
 	expected := p.sockets
 	if pair.mux {
 		expected = p.lives

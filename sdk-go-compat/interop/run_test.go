@@ -33,7 +33,9 @@ func newSandbox(t *testing.T) *sandbox {
 	}
 	s := &sandbox{t: t, dir: dir, mark: fmt.Sprintf("PLUGWIRE_RUN=%d-%d", os.Getpid(), sandboxes.Add(1))}
 	t.Cleanup(func() {
-		s.killAll()
+		if t.Failed() {
+			s.killAll()
+		}
 		_ = os.RemoveAll(dir)
 	})
 	return s
