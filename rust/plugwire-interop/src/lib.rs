@@ -26,3 +26,8 @@ pub const BASIC: Handshake = Handshake::new("BASIC_PLUGIN", "hello");
 
 /// The releases of go-plugin that have both roles, each with the grpc-go that it pins; the last with the newest.
 pub const RELEASES: [&str; 5] = ["1.4.8", "1.6.3", "1.7.0", "1.8.0", "1.8.0-newest"];
+
+/// Whether tests with `soak` in their name run in full length (`cargo xtask soak`).
+pub fn soaks() -> bool {
+    std::env::var_os("PLUGWIRE_SOAK").is_some()
+}

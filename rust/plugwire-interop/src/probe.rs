@@ -58,7 +58,10 @@ impl RustProbe {
 
 /// The bytes that `Download` sends: byte i of message n is (n + i) mod 256.
 pub fn pattern(message: u64, size: u64) -> Vec<u8> {
-    (0..size).map(|i| (message.wrapping_add(i) % 256) as u8).collect()
+    let cycle: Vec<u8> = (0..=255).map(|i: u8| i.wrapping_add(message as u8)).collect();
+    let mut all = cycle.repeat((size / 256 + 1) as usize);
+    all.truncate(size as usize);
+    all
 }
 
 /// Copies what begins with "probe-", each key with a prefix.
@@ -145,7 +148,7 @@ impl Probe for RustProbe {
         request: Request<HangRequest>,
     ) -> Result<Response<Payloads>, Status> {
         let witness = self.begin_hang(&request.into_inner().id);
-        let first = stream::once(async { Ok(Payload::default()) });
+        let first = stream::once(async { Ok(Payload { data: "first".into() }) });
         let rest = stream::pending().inspect(move |_: &Result<Payload, Status>| {
             let _ = &witness;
         });

@@ -1,4 +1,7 @@
 //! What real Go peers prove.
 
+mod cancellation;
 mod examples;
 mod pairing;
+mod sizes;
+mod streams;

@@ -1,0 +1,166 @@
+//! Cancellation and deadlines cross the border, both ways, for single calls and for streams. Spec: GRPC-10.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
+
+use plugwire::host::PluginHandle;
+use plugwire_interop::probe::{AwaitHangRequest, HangReport, HangRequest, InspectRequest};
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::scenarios::probe;
+use plugwire_interop::{PROBE, RELEASES, go, rust};
+use serde_json::Value;
+use tokio::time::timeout;
+use tonic::{Code, Request};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn hang(id: &str) -> HangRequest {
+    HangRequest { id: id.to_owned() }
+}
+
+/// Waits at the plugin until the call has begun, or has been cancelled.
+async fn await_hang(plugin: &PluginHandle, id: &str, cancelled: bool) -> HangReport {
+    let wait_ms = LIMIT.as_millis() as u64;
+    let request = AwaitHangRequest { id: id.to_owned(), cancelled, wait_ms };
+    probe(plugin).await_hang(request).await.expect("a report").into_inner()
+}
+
+async fn assert_begun(plugin: &PluginHandle, id: &str) {
+    let report = await_hang(plugin, id, false).await;
+    assert_eq!((report.started, report.cancelled), (true, false), "{id}");
+}
+
+/// `reasons`: what a handler may have seen. A Rust handler is dropped and sees none.
+async fn assert_cancelled(plugin: &PluginHandle, id: &str, reasons: &[&str]) {
+    let report = await_hang(plugin, id, true).await;
+    assert!(report.cancelled, "{id}");
+    assert!(reasons.contains(&report.reason.as_str()), "{id}: {report:?}");
+}
+
+/// Dropping what a call returned is all that a Rust caller does.
+async fn dropping_cancels(plugin: &PluginHandle) {
+    let mut client = probe(plugin);
+    let unary = tokio::spawn(async move { client.hang(hang("dropped")).await.map(drop) });
+    assert_begun(plugin, "dropped").await;
+    unary.abort();
+    assert_cancelled(plugin, "dropped", &["canceled", "dropped"]).await;
+
+    let stream = probe(plugin).hang_stream(hang("dropped stream")).await;
+    let mut stream = stream.expect("a stream").into_inner();
+    stream.message().await.expect("no failure").expect("a first message");
+    assert_begun(plugin, "dropped stream").await;
+    drop(stream);
+    assert_cancelled(plugin, "dropped stream", &["canceled", "dropped"]).await;
+}
+
+/// The caller's clock and the handler's may come first, the reset by the caller too.
+async fn deadlines_end_calls(plugin: &PluginHandle) {
+    let reasons = ["deadline", "canceled", "dropped"];
+    let with_deadline = |id| {
+        let mut request = Request::new(hang(id));
+        request.set_timeout(Duration::from_millis(300));
+        request
+    };
+    let mut client = probe(plugin);
+    let call = timeout(LIMIT, client.hang(with_deadline("late"))).await;
+    let status = call.expect("in time").expect_err("its time is over");
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_cancelled(plugin, "late", &reasons).await;
+
+    let stream = probe(plugin).hang_stream(with_deadline("late stream")).await;
+    let mut stream = stream.expect("a stream").into_inner();
+    stream.message().await.expect("no failure").expect("a first message");
+    let status = timeout(LIMIT, stream.message()).await.expect("in time").expect_err("it is over");
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_cancelled(plugin, "late stream", &reasons).await;
+}
+
+/// What tonic's `set_timeout` says is the handler's deadline.
+async fn deadlines_arrive(plugin: &PluginHandle) {
+    for (set, at_least) in [(20_000, 5_000), (100_000_000, 99_000_000)] {
+        let mut request = Request::new(InspectRequest {});
+        request.set_timeout(Duration::from_millis(set));
+        let report = probe(plugin).inspect(request).await.expect("a report").into_inner();
+        assert!((at_least..=set).contains(&report.deadline_ms), "{set}: {}", report.deadline_ms);
+    }
+    let none = probe(plugin).inspect(InspectRequest {}).await.expect("a report").into_inner();
+    assert_eq!(none.deadline_ms, 0);
+}
+
+async fn from_a_rust_host(program: &Path, plaintext: bool) {
+    let sandbox = Sandbox::new();
+    let mut launch = sandbox.launch(PROBE, program).version(1);
+    if plaintext {
+        launch = launch.dangerous().plaintext();
+    }
+    let plugin = launch.start().await.expect("a start");
+    dropping_cancels(&plugin).await;
+    deadlines_end_calls(&plugin).await;
+    deadlines_arrive(&plugin).await;
+    plugin.ping().await.expect("the connection is well");
+    plugin.shutdown().await.expect("it ends");
+    sandbox.assert_empty().await;
+}
+
+#[tokio::test]
+async fn rust_host_and_go_plugin() {
+    for release in RELEASES {
+        from_a_rust_host(&go::peer(release, "probe-plugin"), true).await;
+    }
+    from_a_rust_host(&go::peer("1.8.0-newest", "probe-plugin"), false).await;
+}
+
+#[tokio::test]
+async fn rust_host_and_rust_plugin() {
+    from_a_rust_host(&rust::program("probe-plugin"), false).await;
+}
+
+/// What the Go host's scenario shows of one hanging call, without what clocks decide.
+fn seen(report: &Value, kind: &str) -> Value {
+    let seen = &report["result"][kind];
+    serde_json::json!({
+        "call": seen["call"]["name"],
+        "first_message": seen["first_message"],
+        "begun": seen["begun"],
+        "started": seen["after"]["started"],
+        "cancelled": seen["after"]["cancelled"],
+    })
+}
+
+/// A Go context that is cancelled, or whose time is over, drops the Rust handler's future.
+#[tokio::test]
+async fn go_host_and_rust_plugin() {
+    let rust_plugin = rust::program("probe-plugin");
+    for release in RELEASES {
+        let go_plugin = go::peer(release, "probe-plugin");
+        for scenario in ["cancel", "deadline"] {
+            for tls in [&[][..], &["--auto-mtls"]] {
+                let sandbox = Sandbox::new();
+                let scenario: Vec<&str> = [scenario].iter().chain(tls).copied().collect();
+                let go_go = sandbox.go_host(release, &scenario, &[go_plugin.as_os_str()]).await;
+                let go_rust = sandbox.go_host(release, &scenario, &[rust_plugin.as_os_str()]).await;
+                for kind in ["unary", "stream"] {
+                    let case = format!("{release} {scenario:?} {kind}");
+                    assert_eq!(seen(&go_rust, kind), seen(&go_go, kind), "{case}");
+                    assert_eq!(go_rust["result"][kind]["after"]["reason"], "dropped", "{case}");
+                    assert_eq!(go_rust["result"][kind]["after"]["cancelled"], true, "{case}");
+                }
+                sandbox.assert_empty().await;
+            }
+        }
+    }
+}
+
+/// A Go context's deadline is the Rust handler's `grpc-timeout`.
+#[tokio::test]
+async fn go_deadlines_arrive_at_a_rust_handler() {
+    for release in RELEASES {
+        let sandbox = Sandbox::new();
+        let plugin = rust::program("probe-plugin");
+        let scenario = ["inspect", "--timeout", "20s"];
+        let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str() as &OsStr]).await;
+        let left = report["result"]["deadline_ms"].as_u64().expect("a number");
+        assert!((5_000..=20_000).contains(&left), "{release}: {left}");
+    }
+}
