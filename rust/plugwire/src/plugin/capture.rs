@@ -110,6 +110,7 @@ impl Drop for Capture {
 fn read(mut pipe: File, stopped: &OwnedFd, channel: Channel, hub: &Hub, runtime: &Handle) {
     let mut buffer = BytesMut::new();
     let mut left = usize::MAX;
+    let mut unanswered = None;
     while left > 0 {
         if left == usize::MAX && wait(&pipe, stopped) {
             left = LARGEST_PIPE;
@@ -119,7 +120,7 @@ fn read(mut pipe: File, stopped: &OwnedFd, channel: Channel, hub: &Hub, runtime:
             Ok(0) => return,
             Ok(length) => {
                 let data = buffer.split_to(length).freeze();
-                hub.push_blocking(channel, data, runtime);
+                hub.push_blocking(channel, data, runtime, &mut unanswered);
                 if left < usize::MAX {
                     left = left.saturating_sub(length);
                 }

@@ -35,6 +35,22 @@ pub(super) struct Hub {
     room: Condvar,
 }
 
+/// A task on the runtime that says no more than that it ran.
+pub(super) struct Heartbeat(Arc<AtomicBool>);
+
+impl Heartbeat {
+    fn ask(runtime: &Handle) -> Self {
+        let came = Arc::new(AtomicBool::new(false));
+        let beat = came.clone();
+        runtime.spawn(async move { beat.store(true, Ordering::Relaxed) });
+        Self(came)
+    }
+
+    fn came(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Default)]
 struct State {
     queue: VecDeque<(Channel, Bytes)>,
@@ -93,20 +109,27 @@ impl Hub {
     ///
     /// A slow reader blocks it, and through the pipe whoever prints. One writer must not be blocked: a handler that
     /// prints on the very thread that would carry the output to the host (a current-thread runtime). A task that
-    /// does not get to run tells that case from a slow reader.
-    pub(super) fn push_blocking(&self, channel: Channel, data: Bytes, runtime: &Handle) {
+    /// does not get to run tells that case from a slow reader; as long as that task has not run, nobody waits again.
+    pub(super) fn push_blocking(
+        &self,
+        channel: Channel,
+        data: Bytes,
+        runtime: &Handle,
+        unanswered: &mut Option<Heartbeat>,
+    ) {
         let mut state = self.lock();
         while state.must_wait() {
-            let alive = Arc::new(AtomicBool::new(false));
-            let beat = alive.clone();
-            runtime.spawn(async move { beat.store(true, Ordering::Relaxed) });
+            if unanswered.as_ref().is_some_and(|heartbeat| !heartbeat.came()) {
+                break;
+            }
+            let heartbeat = Heartbeat::ask(runtime);
             let (woken, waited) = self
                 .room
                 .wait_timeout_while(state, HEARTBEAT, |state| state.must_wait())
                 .unwrap_or_else(PoisonError::into_inner);
             state = woken;
-            if waited.timed_out() && !alive.load(Ordering::Relaxed) {
-                break;
+            if waited.timed_out() && !heartbeat.came() {
+                *unanswered = Some(heartbeat);
             }
         }
         state.push(channel, data);
