@@ -2,10 +2,13 @@
 
 use std::error::Error;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use digest::DynDigest;
+use rustix::fs::OFlags;
 
 /// The digest that a plugin's file must have before it is started. go-plugin: `SecureConfig`.
 ///
@@ -32,7 +35,7 @@ impl Checksum {
                 given: self.expected.len(),
             });
         }
-        let mut file = std::fs::File::open(path).map_err(ChecksumError::Read)?;
+        let mut file = open(path).map_err(ChecksumError::Read)?;
         let mut buffer = vec![0; 128 * 1024];
         loop {
             match file.read(&mut buffer) {
@@ -49,6 +52,17 @@ impl Checksum {
         } else {
             Err(ChecksumError::Mismatch { expected: hex(&self.expected), actual: hex(&actual) })
         }
+    }
+}
+
+/// Opens a file that ends: a named pipe would let the host wait, a device let it read, for ever.
+fn open(path: &Path) -> io::Result<File> {
+    let no_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(no_waiting).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"))
     }
 }
 

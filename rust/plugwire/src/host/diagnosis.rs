@@ -1,12 +1,15 @@
 //! Looks at a file that did not run as a plugin, and says what it is.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use object::{Object, ReadCache};
+use plugwire_protocol::evidence::excerpt;
 use rustix::fs::StatVfsMountFlags;
 
 /// What a program's file is, as far as that keeps it from running.
@@ -62,7 +65,11 @@ impl fmt::Display for Executable {
             Executable::Fitting { kind } => write!(f, "{kind}"),
             Executable::Missing => write!(f, "there is no such file"),
             Executable::MissingInterpreter { interpreter } => {
-                write!(f, "its interpreter {} is missing", interpreter.display())
+                write!(
+                    f,
+                    "its interpreter {} is missing",
+                    excerpt(interpreter.as_os_str().as_bytes())
+                )
             }
             Executable::NoExec => write!(f, "its file system is mounted noexec"),
             Executable::NotExecutable { mode } => {
@@ -97,9 +104,12 @@ pub(super) fn examine(path: &Path) -> Executable {
     if rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
         return Executable::NoExec;
     }
+    if !metadata.is_file() {
+        // Opening a named pipe would wait for somebody who writes into it.
+        return Executable::Unknown;
+    }
     match File::open(path) {
-        Ok(file) if metadata.is_file() => contents(&file),
-        Ok(_) => Executable::Unknown,
+        Ok(file) => contents(&file),
         Err(error) => Executable::Unreadable { why: error.to_string() },
     }
 }
@@ -142,12 +152,15 @@ fn native() -> String {
     format!("{format} {machine}")
 }
 
-/// The rest of a first line that begins with `#!`, up to the interpreter's first argument.
+/// The rest of a first line that begins with `#!`, up to the interpreter's first argument. Only spaces and tabs end it: with
+/// the line ends of Windows, the system looks for an interpreter whose name ends in a carriage return.
 fn script_interpreter(file: &File) -> Option<PathBuf> {
     let mut line = Vec::new();
     BufReader::new(file.take(256)).read_until(b'\n', &mut line).ok()?;
-    let rest = String::from_utf8_lossy(line.strip_prefix(b"#!")?).into_owned();
-    Some(PathBuf::from(rest.split_whitespace().next()?))
+    let rest = line.strip_prefix(b"#!")?;
+    let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
+    let name = rest.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
+    Some(PathBuf::from(OsStr::from_bytes(name)))
 }
 
 /// The dynamic loader that an ELF program names.

@@ -86,7 +86,8 @@ pub(super) async fn read(
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             printed.line.extend_from_slice(&rest[..=end]);
             rest = &rest[end + 1..];
-            match HandshakeLine::parse(&printed.line, expected) {
+            let line = &printed.line[..printed.line.len() - 1];
+            match HandshakeLine::parse(line, expected) {
                 Ok(line) => return Ok(line),
                 Err(error) if skip_noise && is_noise(&error) => printed.forget_line(),
                 Err(error) => return Err(NoLine::Refused(error)),

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::process::{ChildStderr, ChildStdout, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::diagnosis;
+use super::diagnosis::{self, Executable};
 use super::environment;
 use super::error::{Evidence, StartError, TimeoutStep};
 use super::handle::{Owner, PluginHandle};
@@ -73,20 +73,19 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
 
 /// Where the program is. Looking it up here makes a relative path mean the same whatever the plugin's own directory is.
 fn find(program: &Path) -> Result<PathBuf, StartError> {
-    let spawn_error = |cause: io::Error| StartError::Spawn {
+    let missing = |cause: io::Error| StartError::Spawn {
         cause,
         evidence: Box::new(Evidence {
             program: program.to_owned(),
-            executable: Some(diagnosis::examine(program)),
+            executable: Some(Executable::Missing),
             ..Evidence::default()
         }),
     };
     if program.components().count() == 1 && !program.is_absolute() {
-        let not_found =
-            |_| spawn_error(io::Error::new(io::ErrorKind::NotFound, "not found in PATH"));
+        let not_found = |_| missing(io::Error::new(io::ErrorKind::NotFound, "not found in PATH"));
         return which::which(program).map_err(not_found);
     }
-    std::path::absolute(program).map_err(spawn_error)
+    std::path::absolute(program).map_err(missing)
 }
 
 async fn verify(launch: &mut Launch, program: &Path) -> Result<(), StartError> {
@@ -181,15 +180,9 @@ impl Attempt {
         if let Some(directory) = &launch.directory {
             command.current_dir(directory);
         }
-        let mut child = command.spawn().map_err(|cause| StartError::Spawn {
-            cause,
-            evidence: Box::new(Evidence {
-                program: program.to_owned(),
-                executable: Some(diagnosis::examine(program)),
-                withheld: environment.withheld,
-                ..Evidence::default()
-            }),
-        })?;
+        let mut child = command
+            .spawn()
+            .map_err(|cause| not_spawned(cause, launch, program, environment.withheld))?;
         let stdout = child.stdout.take().expect("it is piped");
         let stderr = child.stderr.take().expect("it is piped");
         let attempt = Self {
@@ -312,6 +305,20 @@ impl Attempt {
             withheld: self.withheld,
         })
     }
+}
+
+/// The system's error is the same for a program and for a working directory that cannot be used.
+fn not_spawned(cause: io::Error, launch: &Launch, program: &Path, withheld: usize) -> StartError {
+    if let Some(directory) = launch.directory.as_ref().filter(|directory| !directory.is_dir()) {
+        let directory = directory.display();
+        return StartError::Configuration(format!(
+            "its working directory {directory} is no folder"
+        ));
+    }
+    let executable = Some(diagnosis::examine(program));
+    let program = program.to_owned();
+    let evidence = Evidence { program, executable, withheld, ..Evidence::default() };
+    StartError::Spawn { cause, evidence: Box::new(evidence) }
 }
 
 fn protocol_variables(
