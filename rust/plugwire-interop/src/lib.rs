@@ -14,6 +14,7 @@ pub mod probe;
 pub mod rust;
 pub mod sandbox;
 pub mod scenarios;
+pub mod scene;
 
 use plugwire::Handshake;
 

@@ -17,6 +17,14 @@ pub fn example(name: &str) -> PathBuf {
     BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(root()).args(["build", "--quiet", "--package", "plugwire", "--examples"]);
+        // `cargo test` describes this package in variables that some build scripts watch: with them everything would be
+        // built again, and once more by the next `cargo test`.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                cargo.env_remove(&name);
+            }
+        }
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }

@@ -1,5 +1,6 @@
 //! What real Go peers prove.
 
+mod bad_input;
 mod cancellation;
 mod examples;
 mod pairing;

@@ -1,3 +1,4 @@
 //! What can be proved without Go.
 
+mod executables;
 mod pairing;

@@ -1,0 +1,214 @@
+//! Files that do not run as a plugin, and what the host says of each. Every test expects that nothing is left.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use plugwire::host::{Checksum, ChecksumError, Executable, Launch, StartError};
+use plugwire_interop::scene::Scene;
+use plugwire_interop::{GREETER, rust};
+
+/// A file to execute, beside the sandbox, which a test expects to be empty.
+struct File(tempfile::TempDir);
+
+impl File {
+    fn new(contents: impl AsRef<[u8]>, mode: u32) -> Self {
+        let file = Self(tempfile::tempdir().expect("a folder"));
+        fs::write(file.path(), contents).expect("write");
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).expect("chmod");
+        file
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("plugin")
+    }
+}
+
+/// What is said of a program that cannot be executed.
+async fn diagnosis(program: impl AsRef<Path>) -> (Executable, String) {
+    let scene = Scene::new();
+    let error = scene.refuse(scene.program(program.as_ref())).await;
+    assert_eq!(error.code(), "start.spawn");
+    let StartError::Spawn { evidence, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(evidence.program, program.as_ref());
+    assert_eq!((evidence.stdout.as_str(), evidence.stderr.as_str()), ("", ""));
+    assert_eq!(evidence.exit, None);
+    (evidence.executable.clone().expect("a diagnosis"), error.to_string())
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there() {
+    let (executable, text) = diagnosis("/nowhere/plugin").await;
+    assert_eq!(executable, Executable::Missing);
+    assert_eq!(text, "the plugin cannot be executed: there is no such file");
+}
+
+/// A name without a slash is looked up in PATH and nowhere else: there is a file of the second name in this test's folder.
+#[tokio::test]
+async fn a_name_that_is_not_in_the_path() {
+    for name in ["no-such-plugin-anywhere", "Cargo.toml"] {
+        let scene = Scene::new();
+        let error = scene.refuse(scene.program(name)).await;
+        let StartError::Spawn { cause, evidence } = &error else { panic!("{error:?}") };
+        assert_eq!(cause.to_string(), "not found in PATH");
+        assert_eq!(evidence.executable, Some(Executable::Missing));
+    }
+}
+
+#[tokio::test]
+async fn a_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (executable, text) = diagnosis(folder.path()).await;
+    assert_eq!(executable, Executable::Directory);
+    assert_eq!(text, "the plugin cannot be executed: it is a folder");
+}
+
+#[tokio::test]
+async fn a_file_without_permission_to_run() {
+    let program = fs::read(rust::program("probe-plugin")).expect("read");
+    let file = File::new(program, 0o644);
+    let (executable, text) = diagnosis(file.path()).await;
+    assert_eq!(executable, Executable::NotExecutable { mode: 0o644 });
+    assert_eq!(text, "the plugin cannot be executed: it has no permission to run (mode 0644)");
+}
+
+#[tokio::test]
+async fn a_program_for_another_machine() {
+    let mut program = fs::read(rust::program("probe-plugin")).expect("read");
+    // The field e_machine of an ELF header. S/390 is nobody's desktop.
+    program[18..20].copy_from_slice(&22_u16.to_le_bytes());
+    let (executable, text) = diagnosis(File::new(program, 0o755).path()).await;
+    let Executable::OtherMachine { kind, expected } = executable else { panic!("{executable:?}") };
+    assert_eq!(kind, "Elf s390x");
+    assert!(text.contains(&expected) && text.contains("made for another machine"), "{text}");
+}
+
+#[tokio::test]
+async fn a_script_without_its_interpreter() {
+    let (executable, text) =
+        diagnosis(File::new("#!/no/such/shell -e\nexit\n", 0o755).path()).await;
+    let interpreter = PathBuf::from("/no/such/shell");
+    assert_eq!(executable, Executable::MissingInterpreter { interpreter });
+    assert!(text.contains("its interpreter /no/such/shell is missing"), "{text}");
+}
+
+/// The system takes the line end of Windows for a part of the interpreter's name.
+#[tokio::test]
+async fn a_script_with_line_ends_of_windows() {
+    let (executable, text) = diagnosis(File::new("#!/bin/sh\r\nexit\r\n", 0o755).path()).await;
+    let interpreter = PathBuf::from("/bin/sh\r");
+    assert_eq!(executable, Executable::MissingInterpreter { interpreter });
+    assert!(text.contains(r"/bin/sh\r"), "{text}");
+}
+
+/// A shell would run it; the system does not.
+#[tokio::test]
+async fn a_text_without_an_interpreter_line() {
+    for contents in ["echo '1|1|unix|/tmp/x|grpc|'\n", ""] {
+        let (executable, text) = diagnosis(File::new(contents, 0o755).path()).await;
+        assert_eq!(executable, Executable::Unknown);
+        assert!(text.contains("neither a program nor a script"), "{text}");
+    }
+}
+
+/// Opening one waits for somebody who writes into it.
+#[tokio::test]
+async fn a_named_pipe() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("plugin");
+    let mode = rustix::fs::Mode::from_raw_mode(0o755);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("a pipe");
+    assert_eq!(diagnosis(&pipe).await.0, Executable::Unknown);
+
+    let scene = Scene::new();
+    let error = scene.refuse(scene.program(&pipe).checksum(any_checksum())).await;
+    assert_eq!(error.code(), "start.checksum");
+    let StartError::Checksum(ChecksumError::Read(cause)) = &error else { panic!("{error:?}") };
+    assert_eq!(cause.to_string(), "it is not a file");
+}
+
+fn any_checksum() -> Checksum {
+    Checksum::new::<sha2::Sha256>([0; 32])
+}
+
+#[tokio::test]
+async fn a_link_to_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let link = folder.path().join("plugin");
+    symlink("plugin", &link).expect("a link");
+    let (executable, _) = diagnosis(&link).await;
+    assert!(matches!(executable, Executable::Unreadable { .. }), "{executable:?}");
+}
+
+/// It is the folder that is missing, and not the program.
+#[tokio::test]
+async fn a_working_directory_that_is_not_there() {
+    let scene = Scene::new();
+    let launch = scene.program(rust::example("greeter-plugin")).current_dir("/nowhere");
+    let error = scene.refuse(launch).await;
+    assert_eq!(error.code(), "start.configuration");
+    assert!(error.to_string().contains("/nowhere"), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_for_sockets_that_cannot_be_used() {
+    for (folder, kind) in [
+        (PathBuf::from("/nowhere"), std::io::ErrorKind::NotFound),
+        (PathBuf::from(format!("/{}", "x".repeat(200))), std::io::ErrorKind::InvalidInput),
+    ] {
+        let launch = Launch::new(GREETER, rust::example("greeter-plugin")).version(1);
+        let error = launch.socket_dir(folder).start().await.expect_err("no folder, no plugin");
+        assert_eq!(error.code(), "start.machine");
+        let StartError::Machine { cause, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(cause.kind(), kind);
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_is_not_there() {
+    let scene = Scene::new();
+    let launch = scene.program(rust::example("greeter-plugin")).socket_group("no-such-group");
+    let error = scene.refuse(launch).await;
+    assert_eq!(error.code(), "start.machine");
+}
+
+/// Tried where this user may mount something for himself.
+#[test]
+fn a_file_system_mounted_noexec() {
+    const MOUNT: &str = r#"mount -t tmpfs -o noexec none "$0" && cp "$1" "$0/plugin" && exec "$2" --exact --ignored "$3""#;
+    let works = |options: &&[&str]| {
+        let tried = Command::new("unshare").args(*options).arg("true").output();
+        tried.is_ok_and(|tried| tried.status.success())
+    };
+    let own_view = [&["--mount"][..], &["--user", "--map-root-user", "--mount"]];
+    let Some(options) = own_view.into_iter().find(works) else {
+        eprintln!("not tried: nothing can be mounted here");
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let inner = Command::new("unshare")
+        .args(options)
+        .args(["sh", "-c", MOUNT])
+        .arg(folder.path())
+        .arg(rust::program("probe-plugin"))
+        .arg(std::env::current_exe().expect("a test is a program"))
+        .arg("executables::inside_a_file_system_mounted_noexec")
+        .env(NOEXEC, folder.path())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&inner.stdout);
+    assert!(said.contains("1 passed"), "{inner:?}");
+}
+
+const NOEXEC: &str = "PLUGWIRE_NOEXEC";
+
+#[tokio::test]
+#[ignore = "run by the test above, where the folder is mounted"]
+async fn inside_a_file_system_mounted_noexec() {
+    let folder = std::env::var_os(NOEXEC).expect("it is set by the test above");
+    let (executable, text) = diagnosis(Path::new(&folder).join("plugin")).await;
+    assert_eq!(executable, Executable::NoExec);
+    assert_eq!(text, "the plugin cannot be executed: its file system is mounted noexec");
+}
