@@ -223,6 +223,13 @@ impl ResponseBody {
     }
 }
 
+/// An empty body: tonic's interceptors ask for one, for calls that they refuse.
+impl Default for ResponseBody {
+    fn default() -> Self {
+        Self { state: State::Done, upload: None, deadline: None, peer: None }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Status;
