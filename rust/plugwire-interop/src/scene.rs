@@ -10,13 +10,14 @@ use serde_json::Value;
 
 use crate::generated::greeter::GreetRequest;
 use crate::generated::greeter::greeter_client::GreeterClient;
+use crate::leaks::eventually;
 use crate::sandbox::Sandbox;
 use crate::{GREETER, go};
 
 /// How long a start may take here. Only a test of the timeout itself comes near it.
 const START: Duration = Duration::from_secs(20);
-/// How long a failed start may take to clean up.
-const CLEAN_UP: Duration = Duration::from_secs(5);
+/// How long what must come may take, clean-up after a failed start included.
+const SOON: Duration = Duration::from_secs(10);
 
 /// A sandbox with a witness file.
 #[derive(Debug, Default)]
@@ -62,25 +63,40 @@ impl Scene {
         self.folder().join("witness")
     }
 
-    fn told(&self) -> Vec<Value> {
+    fn all_told(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.witness_file()).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 
-    /// The first event of this name in the witness file. A test of a misbehaviour that did not happen proves nothing.
+    /// The first event of this name in the witness file, if there is one yet.
+    pub fn told(&self, event: &str) -> Option<Value> {
+        self.all_told().into_iter().find(|told| told["event"] == event)
+    }
+
+    /// Waits for the first event of this name.
+    pub async fn comes(&self, event: &str) {
+        let told = eventually(SOON, || self.told(event).is_some()).await;
+        assert!(told, "the witness does not tell of `{event}`");
+    }
+
+    /// The same, where it must be there by now. A test of a misbehaviour that did not happen proves nothing.
     pub fn witness(&self, event: &str) -> Value {
-        let mut told = self.told().into_iter();
-        told.find(|told| told["event"] == event)
-            .unwrap_or_else(|| panic!("the witness does not tell of `{event}`"))
+        self.told(event).unwrap_or_else(|| panic!("the witness does not tell of `{event}`"))
     }
 
     /// Starts what must not start, within its deadline, and leaves nothing.
     pub async fn refuse(&self, launch: Launch) -> StartError {
         let began = Instant::now();
         let error = launch.start().await.expect_err("it must not start");
-        assert!(began.elapsed() < START + CLEAN_UP, "it took {:?}", began.elapsed());
+        assert!(began.elapsed() < START + SOON, "it took {:?}", began.elapsed());
         self.assert_empty();
         error
+    }
+
+    /// Waits until nothing is left: what another process has to wait for comes a little later.
+    pub async fn empties(&self) {
+        let empty = eventually(SOON, || self.left().is_empty()).await;
+        assert!(empty, "left: {:?}", self.left());
     }
 
     /// Nothing is left, now.
@@ -88,11 +104,17 @@ impl Scene {
         assert_eq!(self.left(), Vec::<PathBuf>::new());
     }
 
+    /// The processes that were started here and live.
+    pub fn processes(&self) -> Vec<u32> {
+        self.0.processes()
+    }
+
     /// Processes that were started here, and files other than the witness. A process that ended and was not waited
     /// for is left, too: it takes a place in the system's table.
     pub fn left(&self) -> Vec<PathBuf> {
-        let told = self.told().into_iter().map(|told| told["pid"].to_string());
-        let living = self.0.processes().into_iter().map(|pid| pid.to_string());
+        let told = self.all_told().into_iter().filter_map(|told| told["pid"].as_u64());
+        let told = told.map(|pid| pid.to_string());
+        let living = self.processes().into_iter().map(|pid| pid.to_string());
         let processes = told.chain(living).map(|pid| Path::new("/proc").join(pid));
         let files = fs::read_dir(self.folder()).expect("the folder is there").flatten();
         let files = files.map(|entry| entry.path()).filter(|path| *path != self.witness_file());

@@ -3,6 +3,8 @@
 mod bad_input;
 mod cancellation;
 mod examples;
+mod noise;
 mod pairing;
 mod sizes;
 mod streams;
+mod unruly;

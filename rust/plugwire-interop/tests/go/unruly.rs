@@ -1,0 +1,190 @@
+//! Plugins that start well and behave badly later.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use plugwire::host::{Launch, PingError, PluginGone, PluginHandle, Stop, StopPhase};
+use plugwire_interop::leaks::{eventually, is_alive};
+use plugwire_interop::scene::{Scene, greet};
+use plugwire_interop::{PROBE, go};
+use rustix::process::{Pid, Signal, kill_process};
+use tonic::Code;
+
+/// What a shutdown may take when the plugin takes no part in it: both limits below, and a loaded machine.
+const AT_MOST: Duration = Duration::from_secs(10);
+
+/// The limits of a shutdown, short because these plugins use them up.
+fn hasty(launch: Launch) -> Launch {
+    let limit = Duration::from_millis(300);
+    launch.shutdown_timeout(limit).exit_timeout(limit)
+}
+
+async fn shut_down(plugin: &PluginHandle) -> Stop {
+    let began = Instant::now();
+    let stop = plugin.shutdown().await.expect("it ends one way or the other");
+    assert!(began.elapsed() < AT_MOST, "{:?}", began.elapsed());
+    assert!(!is_alive(plugin.id()));
+    stop
+}
+
+/// SHD-10: the call tells how the process ended, in the plugin's own words.
+#[tokio::test]
+async fn death_during_a_call() {
+    let scene = Scene::new();
+    let plugin = scene.misbehave("die-during-call").start().await.expect("a start");
+    for _ in 0..2 {
+        let began = Instant::now();
+        let status = greet(&plugin).await.expect_err("it is dead");
+        assert!(began.elapsed() < AT_MOST, "{:?}", began.elapsed());
+        assert_eq!(status.code(), Code::Unavailable);
+        let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
+        let gone = gone.unwrap_or_else(|| panic!("{status:?}"));
+        assert_eq!(gone.plugin, "misbehave");
+        assert_eq!(gone.exit.status.code(), Some(3));
+        let crash = gone.exit.crash.as_deref().expect("a crash report");
+        assert!(crash.starts_with("panic: the greeter fell over"), "{crash}");
+        assert!(crash.contains("/src/greeter.go:12"), "{crash}");
+        assert!(status.message().contains("exit status 3"), "{status}");
+        assert!(status.message().contains("panic: the greeter fell over"), "{status}");
+    }
+    assert_eq!(scene.witness("dying")["code"], 3);
+    assert!(matches!(plugin.ping().await, Err(PingError::Call(_))));
+    assert_eq!(plugin.exited().await.status.code(), Some(3));
+    assert_eq!(shut_down(&plugin).await.phase, StopPhase::AlreadyGone);
+    scene.assert_empty();
+}
+
+/// A process that is killed from outside: no words, but the signal.
+#[tokio::test]
+async fn death_by_a_signal() {
+    let scene = Scene::new();
+    let program = go::peer("1.8.0", "greeter-plugin");
+    let plugin = scene.program(program).start().await.expect("a start");
+    signal(&plugin, Signal::KILL);
+    let exit = plugin.exited().await;
+    assert_eq!(exit.to_string().split(" after").next(), Some("killed by signal 9 (SIGKILL)"));
+    let status = greet(&plugin).await.expect_err("it is dead");
+    assert!(status.source().is_some_and(|source| source.is::<PluginGone>()), "{status:?}");
+    scene.assert_empty();
+}
+
+fn signal(plugin: &PluginHandle, signal: Signal) {
+    let pid = Pid::from_raw(plugin.id().cast_signed()).expect("an id");
+    kill_process(pid, signal).expect("it lives");
+}
+
+/// HLT-6.
+#[tokio::test]
+async fn a_plugin_that_says_it_is_not_well() {
+    let scene = Scene::new();
+    let plugin = scene.misbehave("health-not-serving").start().await.expect("a start");
+    let ping = plugin.ping().await;
+    assert!(matches!(ping, Err(PingError::NotServing)), "{ping:?}");
+    assert_eq!(scene.witness("health")["service"], "plugin");
+    greet(&plugin).await.expect("it serves all the same");
+    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Asked);
+    scene.assert_empty();
+}
+
+/// HLT-5: a plugin that does not answer is told from one that does.
+#[tokio::test]
+async fn a_plugin_that_does_not_answer_a_ping() {
+    let scene = Scene::new();
+    let launch = scene.launch(PROBE, go::peer("1.8.0", "probe-plugin"));
+    let launch = hasty(launch).ping_timeout(Duration::from_millis(300));
+    let plugin = launch.start().await.expect("a start");
+    signal(&plugin, Signal::STOP);
+    let ping = plugin.ping().await;
+    let Err(PingError::Call(status)) = ping else { panic!("{ping:?}") };
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    shut_down(&plugin).await;
+}
+
+/// GRPC-2, STD-4: plugins before go-plugin 1.1 have no stdio.
+#[tokio::test]
+async fn a_plugin_without_stdio() {
+    let scene = Scene::new();
+    let plugin = scene.misbehave("no-stdio-service").start().await.expect("a start");
+    scene.witness("no-stdio");
+    greet(&plugin).await.expect("a greeting");
+    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Asked);
+    scene.assert_empty();
+}
+
+/// SHD-3, SHD-4: whoever does not answer Shutdown is killed; a Go host waits for ever.
+#[tokio::test]
+async fn a_plugin_that_does_not_answer_shutdown() {
+    for how in ["shutdown-hangs", "deaf"] {
+        let scene = Scene::new();
+        let plugin = hasty(scene.misbehave(how)).start().await.expect("a start");
+        let stop = shut_down(&plugin).await;
+        scene.witness("shutdown-hangs");
+        assert_eq!(stop.phase, StopPhase::Killed);
+        assert_eq!(stop.exit.expect("it was ours").to_string().split(' ').nth(3), Some("9"));
+        scene.assert_empty();
+    }
+}
+
+/// SHD-3: the same for one that does nothing at all any more.
+#[tokio::test]
+async fn a_plugin_that_is_stopped() {
+    let scene = Scene::new();
+    let launch = scene.program(go::peer("1.8.0", "greeter-plugin"));
+    let plugin = hasty(launch).start().await.expect("a start");
+    signal(&plugin, Signal::STOP);
+    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Killed);
+    scene.assert_empty();
+}
+
+/// Shutdown sends no SIGTERM, so a plugin that ignores it ends as any other.
+#[tokio::test]
+async fn a_plugin_that_ignores_sigterm() {
+    let scene = Scene::new();
+    let plugin = scene.misbehave("ignores-sigterm").start().await.expect("a start");
+    signal(&plugin, Signal::TERM);
+    scene.comes("ignored-sigterm").await;
+    greet(&plugin).await.expect("it lives on");
+    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Asked);
+    scene.assert_empty();
+}
+
+/// SHD-7, SHD-8: a process that holds the pipes open holds up nobody, and ends with the plugin's group.
+#[tokio::test]
+async fn a_grandchild_that_holds_the_pipes() {
+    let scene = Scene::new();
+    let plugin = scene.misbehave("grandchild-holds-pipes").start().await.expect("a start");
+    let grandchild = scene.witness("grandchild")["child"].as_u64().expect("an id") as u32;
+    assert!(is_alive(grandchild));
+    greet(&plugin).await.expect("a greeting");
+    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Asked);
+    let gone = eventually(AT_MOST, || !is_alive(grandchild)).await;
+    assert!(gone, "the grandchild lives");
+    scene.empties().await;
+}
+
+/// SHD-8: also when it left the group. It is not ours to end; that nobody waits for it is what counts.
+#[tokio::test]
+async fn a_grandchild_of_another_group_that_holds_the_pipes() {
+    const OWN_SESSION: &str = r#"setsid sleep 60 & exec "$0""#;
+    let scene = Scene::new();
+    let plugin = go::peer("1.8.0", "greeter-plugin");
+    let plugin = scene.script(OWN_SESSION, &[&plugin]).start().await.expect("a start");
+    greet(&plugin).await.expect("a greeting");
+    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Asked);
+    assert_eq!(scene.processes().len(), 1, "{:?}", scene.left());
+}
+
+/// The plugin behind a shell: what the host knows is the shell's process.
+#[tokio::test]
+async fn a_shell_in_between() {
+    let scene = Scene::new();
+    let plugin = go::peer("1.8.0", "greeter-plugin");
+    // The shell waits, and does not pass the signal on.
+    let plugin = scene.script(r#""$0"; true"#, &[&plugin]).start().await.expect("a start");
+    assert_eq!(scene.processes().len(), 2);
+    signal(&plugin, Signal::KILL);
+    plugin.exited().await;
+    scene.empties().await;
+    let status = greet(&plugin).await.expect_err("it is dead");
+    assert!(status.source().is_some_and(|source| source.is::<PluginGone>()), "{status:?}");
+}
