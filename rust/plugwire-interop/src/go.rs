@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 /// The repository's root.
@@ -87,7 +88,7 @@ fn built(release: &str, what: &str, packages: impl FnOnce(&Value) -> Vec<String>
         fs::create_dir_all(&folder).expect("a folder for Go's programs");
         // Other test processes build the same programs.
         let lock = File::create(root().join("target/go-peers/lock")).expect("a lock file");
-        lock.lock().expect("a lock");
+        flock(&lock, FlockOperation::LockExclusive).expect("a lock");
         build(version, &folder, &packages(version));
         folder
     })
