@@ -6,6 +6,7 @@
 //! [`scenarios`] makes a Rust host play what the Go probe host plays. The tests that need Go are one
 //! target (`tests/go`), the others another (`tests/rust`), so that leaving Go out leaves out whole and counted tests.
 
+pub mod broker_probe;
 pub mod collected;
 pub mod generated;
 pub mod go;

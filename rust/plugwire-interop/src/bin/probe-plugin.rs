@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use plugwire::plugin::Plugin;
-use plugwire_interop::{PROBE, probe};
+use plugwire_interop::PROBE;
+use plugwire_interop::broker_probe::Side;
 
 fn main() -> ExitCode {
     let options: Vec<String> = std::env::args().skip(1).collect();
@@ -22,8 +23,9 @@ fn main() -> ExitCode {
     let versions =
         options.iter().position(|option| option == "--versions").map(|at| options[at + 1].as_str());
     for version in versions.unwrap_or("1").split(',') {
-        plugin = plugin
-            .version(version.parse().expect("a version"), |services, _| probe::services(services));
+        plugin = plugin.version(version.parse().expect("a version"), |services, broker| {
+            Side::new(broker).services(services)
+        });
     }
     if has("--tcp") {
         plugin = plugin.tcp();

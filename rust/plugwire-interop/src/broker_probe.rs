@@ -1,0 +1,138 @@
+//! The broker's probe contract in Rust, for either side. Its comments are in `proto/probe/broker_probe.proto`.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use plugwire::broker::{ListenError, Serving};
+use plugwire::{Broker, Channel, Services};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+pub use crate::generated::plugwire::probe::v1::broker_probe_client::BrokerProbeClient;
+use crate::generated::plugwire::probe::v1::broker_probe_server::{BrokerProbe, BrokerProbeServer};
+use crate::generated::plugwire::probe::v1::probe_client::ProbeClient;
+use crate::generated::plugwire::probe::v1::*;
+use crate::probe;
+
+/// One side of a broker, with all that it serves until it is dropped.
+#[derive(Debug, Clone)]
+pub struct Side {
+    broker: Broker,
+    serving: Arc<Mutex<Vec<Serving>>>,
+}
+
+impl Side {
+    /// The side of this broker.
+    pub fn new(broker: Broker) -> Self {
+        Self { broker, serving: Arc::default() }
+    }
+
+    /// Adds both probes.
+    pub fn services(&self, services: Services) -> Services {
+        probe::services(services).add(BrokerProbeServer::new(self.clone()))
+    }
+
+    /// Takes the next id and serves it for as long as this side lives.
+    pub async fn serve(&self) -> Result<u32, ListenError> {
+        let id = self.broker.next_id();
+        self.serve_id(id).await?;
+        Ok(id)
+    }
+
+    async fn serve_id(&self, id: u32) -> Result<(), ListenError> {
+        let serving = self.broker.serve(id, self.services(Services::new())).await?;
+        self.serving.lock().expect("not poisoned").push(serving);
+        Ok(())
+    }
+
+    async fn dial(&self, id: u32) -> Result<Channel, Status> {
+        self.broker.dial(id).await.map_err(|error| Status::unavailable(error.to_string()))
+    }
+}
+
+/// How many of the messages come back intact, sent one at a time.
+pub async fn chat(client: &mut ProbeClient<Channel>, count: u64, size: u64) -> Result<u64, Status> {
+    let (sender, messages) = mpsc::channel(1);
+    let early = |_| Status::aborted("the chat ended early");
+    // The first message goes ahead: a Go server answers with its headers only when it answers a message.
+    let mut next = Payload { data: probe::pattern(0, size).into() };
+    sender.send(next.clone()).await.map_err(early)?;
+    let mut answers = client.chat(ReceiverStream::new(messages)).await?.into_inner();
+    let mut intact = 0;
+    for n in 0..count {
+        let answer =
+            answers.message().await?.ok_or_else(|| Status::aborted("the chat ended early"))?;
+        intact += u64::from(answer == next);
+        next = Payload { data: probe::pattern(n + 1, size).into() };
+        sender.send(next.clone()).await.map_err(early)?;
+    }
+    Ok(intact)
+}
+
+#[tonic::async_trait]
+impl BrokerProbe for Side {
+    async fn offer(&self, request: Request<OfferRequest>) -> Result<Response<OfferReply>, Status> {
+        let id = self.broker.next_id();
+        let delay = Duration::from_millis(request.into_inner().delay_ms);
+        let side = self.clone();
+        let serve = async move {
+            tokio::time::sleep(delay).await;
+            side.serve_id(id).await
+        };
+        if delay.is_zero() {
+            serve.await.map_err(|error| Status::unavailable(error.to_string()))?;
+        } else {
+            // A failure here is the dialer's to see: it finds nobody.
+            tokio::spawn(serve);
+        }
+        Ok(Response::new(OfferReply { id }))
+    }
+
+    async fn dial_back(
+        &self,
+        request: Request<DialBackRequest>,
+    ) -> Result<Response<DialBackReport>, Status> {
+        let DialBackRequest { id, data, count, size } = request.into_inner();
+        let mut report = DialBackReport::default();
+        let began = Instant::now();
+        let dialled = self.broker.dial(id).await;
+        report.dial_ms = began.elapsed().as_millis() as u64;
+        let channel = match dialled {
+            Ok(channel) => channel,
+            Err(error) => {
+                report.dial_error = error.to_string();
+                return Ok(Response::new(report));
+            }
+        };
+        report.dialled = true;
+
+        let began = Instant::now();
+        let mut client = ProbeClient::new(channel);
+        let echoed = client.echo(Payload { data }).await;
+        report.call_ms = began.elapsed().as_millis() as u64;
+        match echoed {
+            Ok(echo) => report.data = echo.into_inner().data,
+            Err(status) => {
+                report.code = i32::from(status.code()) as u32;
+                report.message = status.message().to_owned();
+                return Ok(Response::new(report));
+            }
+        }
+        report.messages = chat(&mut client, count, size).await?;
+        Ok(Response::new(report))
+    }
+
+    async fn nest(&self, request: Request<NestRequest>) -> Result<Response<NestReply>, Status> {
+        let NestRequest { id, depth, data } = request.into_inner();
+        if depth == 0 {
+            return Ok(Response::new(NestReply { data }));
+        }
+        let mut caller = BrokerProbeClient::new(self.dial(id).await?);
+        let own = self.serve().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let reply =
+            caller.nest(NestRequest { id: own, depth: depth - 1, data }).await?.into_inner();
+        let data = [&reply.data[..], &[depth as u8]].concat().into();
+        Ok(Response::new(NestReply { data }))
+    }
+}
