@@ -1,4 +1,4 @@
-//! Without multiplexing: the accepting side listens on a socket and announces its address. Spec: BRK-3 to BRK-7.
+//! Without multiplexing: the accepting side listens on a socket and announces its address. Spec: BRK-3 to BRK-8.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! With multiplexing: all connections are streams of one session, and only their order tells which is which.
 //!
 //! The dialer knocks on the broker's stream, the acceptor acknowledges, and the next stream that the dialer opens is that
-//! connection. Spec: MUX-3 to MUX-12.
+//! connection. Spec: MUX-9 to MUX-20.
 //!
 //! As dialer we hold one turn from the knock until the peer has really taken the stream, which its first byte shows: a Go
 //! host lets two acknowledged connections race for the next two streams. As acceptor we rely on the other side doing

@@ -94,7 +94,7 @@ impl Drop for CutOnDrop {
     }
 }
 
-/// Makes a session of the socket, and opens its first stream: the main connection. Spec: MUX-2.
+/// Makes a session of the socket, and opens its first stream: the main connection. Spec: MUX-4 and MUX-6.
 async fn multiplex(broker: &Broker, io: BoxIo) -> io::Result<BoxIo> {
     let paired = broker.clone();
     let session = Mux::start(io, Mode::Client, broker.closing(), move |io| {

@@ -226,7 +226,7 @@ impl Running {
     }
 
     /// Makes the one session of a multiplexed plugin of its first connection. A stream without a knock before it is a
-    /// connection to the main services. Spec: MUX-2.
+    /// connection to the main services. Spec: MUX-4 and MUX-7.
     fn multiplex(&self, io: BoxIo, main: mpsc::Sender<BoxIo>) -> Mux {
         let broker = self.broker.clone();
         let cut = self.broker.closing();

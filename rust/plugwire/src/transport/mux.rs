@@ -2,7 +2,7 @@
 //!
 //! It differs from Go's in what it puts on the wire when. A stream's opening, and the answer to it, travel with the
 //! first bytes written and not at once; Go's side gives up the *whole session* over an answer that never comes. So
-//! both are sent right away here, by writing nothing. Spec: MUX-9.
+//! both are sent right away here, by writing nothing. Spec: MUX-8.
 
 use std::future::poll_fn;
 use std::io;
