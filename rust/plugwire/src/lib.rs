@@ -1,4 +1,75 @@
-//! go-plugin's gRPC protocol for Rust.
+//! go-plugin's gRPC protocol for Rust. **Promise: young**: it works and is proved, and its names may still change between
+//! minor releases.
+//!
+//! hashicorp/go-plugin runs plugins as processes of their own: the host starts the plugin, the plugin prints one line that
+//! says where it listens, and the rest is gRPC. With this crate a Rust program is either side of that, opposite Go or
+//! Rust: it loads an existing Go plugin, or it is a plugin for an existing Go host.
+//!
+//! ```text
+//!   host                                            plugin
+//!   ────                                            ──────
+//!   host::Launch::start ── process, environment ──▶ plugin::Plugin::serve
+//!                      ◀── the handshake line ─────
+//!   PluginHandle::channel ═══ mutual TLS, HTTP/2 ═══▶ Services
+//!   Broker              ◀══ further connections ══▶ Broker
+//! ```
+//!
+//! # A plugin
+//!
+//! ```no_run
+//! use plugwire::{Handshake, plugin::Plugin};
+//!
+//! const GREETER: Handshake = Handshake::new("GREETER_PLUGIN", "hello");
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> std::process::ExitCode {
+//!     Plugin::new(GREETER)
+//!         .version(1, |services, _broker| services /* .add(GreeterServer::new(English)) */)
+//!         .serve()
+//!         .await
+//! }
+//! ```
+//!
+//! # A host
+//!
+//! ```no_run
+//! use plugwire::{Handshake, host::Launch};
+//!
+//! const GREETER: Handshake = Handshake::new("GREETER_PLUGIN", "hello");
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let plugin = Launch::new(GREETER, "./greeter").version(1).start().await?;
+//! let channel = plugin.channel(); // for tonic's generated clients: GreeterClient::new(channel)
+//! plugin.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Stubs come from a `.proto` by `plugwire-build` (no protoc, no message limits) or by tonic's own generator.
+//!
+//! # What is on by default
+//!
+//! Mutual TLS with a fresh key for each start, the peer's exact certificate pinned and its signature verified; a clean
+//! environment for the plugin; a private folder for its sockets; no HTTP/2 pings. What gives up a protection
+//! is behind [`host::Launch::dangerous`]. The crate has no features to choose.
+//!
+//! # Cancel safety
+//!
+//! Dropping a call's future or its response stream cancels the call at the other side. Dropping
+//! [`host::Launch::start`]'s future kills what it started. Dropping the last clone of a [`host::PluginHandle`] shuts the
+//! plugin down in the background. Dropping [`plugin::Plugin::serve`]'s future stops serving at once.
+//! Each method that differs says so.
+//!
+//! # Process lifetime
+//!
+//! A plugin is the leader of a process group of its own, and the group is killed when its leader has ended, when a shutdown
+//! takes too long, and when the host's tokio runtime goes away. When the host itself is killed outright, a plugin
+//! is not told and lives on, unless it is multiplexed: that is go-plugin's own weakness, not yet mended here.
+//!
+//! # Limits
+//!
+//! Both roles need tokio with I/O and time enabled, and a C compiler at build time (ring and aws-lc-rs). Unix only;
+//! proved on Linux.
 
 #[cfg(not(unix))]
 compile_error!(

@@ -159,7 +159,7 @@ fn parse(stdout: &str) -> Option<Greeting> {
 
 fn build_rust() -> Result<Side, Box<dyn Error>> {
     println!("building the Rust greeter");
-    let mut build = cargo(false);
+    let mut build = cargo();
     build.args(["build", "--release", "-p", "plugwire"]);
     build.args(["--example", "greeter-host", "--example", "greeter-plugin"]);
     succeed(&mut build)?;

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::{libtest::Tally, machine};
 
+/// go-plugin's newest release, with the grpc-go that it pins.
+pub(crate) const NEWEST_RELEASE: &str = "1.8.0";
+
 /// One release of go-plugin with its grpc-go.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Release {
