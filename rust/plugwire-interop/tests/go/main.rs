@@ -3,6 +3,7 @@
 mod bad_input;
 mod cancellation;
 mod examples;
+mod line_checks;
 mod noise;
 mod pairing;
 mod sizes;
