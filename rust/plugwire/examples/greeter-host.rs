@@ -5,17 +5,27 @@
 mod contracts;
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use contracts::greeter::GreetRequest;
 use contracts::greeter::greeter_client::GreeterClient;
 use plugwire::Handshake;
-use plugwire::host::Launch;
+use plugwire::host::{Launch, StartError};
 
 const GREETER: Handshake = Handshake::new("GREETER_PLUGIN", "hello");
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    let Err(error) = run().await else { return ExitCode::SUCCESS };
+    eprintln!("error: {error}");
+    if let Some(evidence) = error.downcast_ref::<StartError>().and_then(StartError::evidence) {
+        eprintln!("{evidence}");
+    }
+    ExitCode::FAILURE
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1).peekable();
     let plaintext = words.next_if_eq("--plaintext").is_some();
     let json = words.next_if_eq("--json").is_some();

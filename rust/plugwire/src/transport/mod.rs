@@ -1,7 +1,7 @@
 //! Sockets, mutual TLS and HTTP/2: what both roles and the broker stand on.
 //!
 //! The way of one call: a generated client hands its request to a [`Channel`], which writes it to an HTTP/2
-//! connection over an [`Io`]; on the other side [`server`] takes it off and hands it to the
+//! connection over an `Io`; on the other side `server` takes it off and hands it to the
 //! service. What `h2` is to us stays behind these two files.
 
 pub(crate) mod body;
