@@ -19,6 +19,11 @@ const GREETER: Handshake = Handshake::new("GREETER_PLUGIN", "hello");
 async fn main() -> ExitCode {
     let Err(error) = run().await else { return ExitCode::SUCCESS };
     eprintln!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  because: {cause}");
+        source = cause.source();
+    }
     if let Some(evidence) = error.downcast_ref::<StartError>().and_then(StartError::evidence) {
         eprintln!("{evidence}");
     }
