@@ -24,7 +24,7 @@ use super::logs;
 use super::managed;
 use super::session::Session;
 use super::sockets;
-use super::supervise::Process;
+use super::supervise::{Process, remove_socket};
 use crate::broker::{self, Trust};
 use crate::transport::socket::Listen;
 use crate::transport::tls::Identity;
@@ -267,9 +267,6 @@ impl Attempt {
     async fn no_line(self, why: NoLine) -> StartError {
         match why {
             NoLine::Refused(cause) => {
-                if let Some(socket) = self.printed.socket() {
-                    self.process.remember_socket(&socket);
-                }
                 StartError::Handshake { cause, evidence: self.fail_soon().await }
             }
             NoLine::Endless(read) => StartError::NoLine { read, evidence: self.fail().await },
@@ -291,11 +288,14 @@ impl Attempt {
         self.fail().await
     }
 
-    /// Ends the process and collects what is known.
+    /// Ends the process, removes what it leaves, and collects what is known.
     async fn fail(self) -> Box<Evidence> {
         let exit = self.process.ended();
         self.process.kill();
         let _ = timeout(KILLED, self.process.exited()).await;
+        if let Some(socket) = self.printed.socket() {
+            remove_socket(&socket);
+        }
         Box::new(Evidence {
             program: self.program.clone(),
             executable: Some(diagnosis::examine(&self.program)),

@@ -136,7 +136,7 @@ impl Process {
 }
 
 /// Only ever a socket: the path comes from the plugin.
-fn remove_socket(path: &Path) {
+pub(super) fn remove_socket(path: &Path) {
     use std::os::unix::fs::FileTypeExt;
     if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
         && let Err(error) = std::fs::remove_file(path)
