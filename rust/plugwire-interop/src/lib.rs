@@ -11,6 +11,7 @@ pub mod collected;
 pub mod generated;
 pub mod go;
 pub mod leaks;
+pub mod own_tls;
 pub mod probe;
 pub mod rust;
 pub mod sandbox;

@@ -1,6 +1,7 @@
 //! The probe as a plugin in Rust. Its options are those of the Go one where both have them.
 //!
-//! `probe-plugin [--versions 1,3] [--tcp] [--capture-stderr] [--require-mutual-tls] [--logs] [--multi-thread]`
+//! `probe-plugin [--versions 1,3] [--tcp] [--capture-stderr] [--require-mutual-tls] [--logs] [--multi-thread]
+//! [--tls-cert=F --tls-key=F --tls-ca=F]`
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use plugwire::plugin::Plugin;
 use plugwire_interop::PROBE;
 use plugwire_interop::broker_probe::Side;
+use plugwire_interop::own_tls::TlsFiles;
 
 fn main() -> ExitCode {
     let options: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,9 @@ fn main() -> ExitCode {
     }
     if has("--require-mutual-tls") {
         plugin = plugin.require_mutual_tls();
+    }
+    if let Some(files) = TlsFiles::from_arguments(&options) {
+        plugin = plugin.tls(files.tls());
     }
     if has("--logs") {
         log_each_level();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use plugwire::host::{Evidence, Launch, StartError, TimeoutStep};
 use plugwire::protocol::handshake::{AddressError, HandshakeError};
 use plugwire::transport::ConnectStep;
+use plugwire_interop::own_tls::Authority;
 use plugwire_interop::scene::{Scene, greet};
-use plugwire_interop::{go, rust};
+use plugwire_interop::{PROBE, go, leaks, rust};
 
 /// What the handshake line was refused for.
 fn refusal(error: StartError) -> (HandshakeError, Box<Evidence>) {
@@ -274,4 +275,26 @@ async fn a_seventh_field_that_nobody_asked_for() {
         plugin.shutdown().await.expect("it stops");
         scene.assert_empty();
     }
+}
+
+// What is left.
+
+/// SOCK-4: plugins before go-plugin 1.5 do not know the host's folder, and no Go plugin removes its socket when it is killed.
+#[tokio::test]
+async fn the_socket_of_a_plugin_that_does_not_know_the_folder() {
+    let probe = go::peer("1.4.8", "probe-plugin");
+    let scene = Scene::new();
+    let error = scene.refuse(scene.launch(PROBE, &probe).arg("--versions=9")).await;
+    assert_eq!(error.code(), "start.app-version");
+
+    let authority = Authority::new();
+    let own_tls = scene.launch(PROBE, &probe).args(authority.issue("plugin").arguments());
+    assert_eq!(scene.refuse(own_tls).await.code(), "start.no-certificate");
+
+    let plugin = scene.launch(PROBE, &probe).start().await.expect("a start");
+    assert_eq!(leaks::sockets(scene.folder()).len(), 2, "its socket, and the folder");
+    let pid = rustix::process::Pid::from_raw(plugin.id().cast_signed()).expect("an id");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
+    plugin.exited().await;
+    scene.assert_empty();
 }

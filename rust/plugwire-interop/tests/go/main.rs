@@ -8,4 +8,5 @@ mod noise;
 mod pairing;
 mod sizes;
 mod streams;
+mod tls_refusals;
 mod unruly;
