@@ -38,6 +38,7 @@ type DialBackReport struct {
 	CallMs    uint64 `protobuf:"varint,6,opt,name=call_ms,json=callMs,proto3" json:"call_ms"`
 	Data      []byte `protobuf:"bytes,7,opt,name=data,proto3" json:"-"`
 	Messages  uint64 `protobuf:"varint,8,opt,name=messages,proto3" json:"messages"`
+	ServedID  uint32 `protobuf:"varint,9,opt,name=served_id,json=servedId,proto3" json:"served_id"`
 }
 
 // NestRequest asks for a callback within a callback.
@@ -50,6 +51,33 @@ type NestRequest struct {
 // NestReply has one byte more for each depth.
 type NestReply struct {
 	Data []byte `protobuf:"bytes,1,opt,name=data,proto3"`
+}
+
+// ReleaseRequest ends the service of an id.
+type ReleaseRequest struct {
+	ID uint32 `protobuf:"varint,1,opt,name=id,proto3"`
+}
+
+// ReleaseReply is empty.
+type ReleaseReply struct{}
+
+// HoldRequest asks the other side to keep a stream open at an id of the caller's.
+type HoldRequest struct {
+	ID   uint32 `protobuf:"varint,1,opt,name=id,proto3"`
+	File string `protobuf:"bytes,2,opt,name=file,proto3"`
+}
+
+// HoldReply is empty.
+type HoldReply struct{}
+
+// HoldingsRequest is empty.
+type HoldingsRequest struct{}
+
+// HoldingsReply is what a process holds.
+type HoldingsReply struct {
+	Descriptors   uint64 `protobuf:"varint,1,opt,name=descriptors,proto3"`
+	Tasks         uint64 `protobuf:"varint,2,opt,name=tasks,proto3"`
+	ResidentBytes uint64 `protobuf:"varint,3,opt,name=resident_bytes,json=residentBytes,proto3"`
 }
 
 func (m *OfferRequest) Reset()         { *m = OfferRequest{} }
@@ -76,11 +104,38 @@ func (m *NestReply) Reset()         { *m = NestReply{} }
 func (m *NestReply) String() string { return fmt.Sprintf("%+v", *m) }
 func (*NestReply) ProtoMessage()    {}
 
+func (m *ReleaseRequest) Reset()         { *m = ReleaseRequest{} }
+func (m *ReleaseRequest) String() string { return fmt.Sprintf("%+v", *m) }
+func (*ReleaseRequest) ProtoMessage()    {}
+
+func (m *ReleaseReply) Reset()         { *m = ReleaseReply{} }
+func (m *ReleaseReply) String() string { return fmt.Sprintf("%+v", *m) }
+func (*ReleaseReply) ProtoMessage()    {}
+
+func (m *HoldRequest) Reset()         { *m = HoldRequest{} }
+func (m *HoldRequest) String() string { return fmt.Sprintf("%+v", *m) }
+func (*HoldRequest) ProtoMessage()    {}
+
+func (m *HoldReply) Reset()         { *m = HoldReply{} }
+func (m *HoldReply) String() string { return fmt.Sprintf("%+v", *m) }
+func (*HoldReply) ProtoMessage()    {}
+
+func (m *HoldingsRequest) Reset()         { *m = HoldingsRequest{} }
+func (m *HoldingsRequest) String() string { return fmt.Sprintf("%+v", *m) }
+func (*HoldingsRequest) ProtoMessage()    {}
+
+func (m *HoldingsReply) Reset()         { *m = HoldingsReply{} }
+func (m *HoldingsReply) String() string { return fmt.Sprintf("%+v", *m) }
+func (*HoldingsReply) ProtoMessage()    {}
+
 // BrokerProbe is plugwire.probe.v1.BrokerProbe; proto/probe/broker_probe.proto says what each call does.
 type BrokerProbe interface {
 	Offer(context.Context, *OfferRequest) (*OfferReply, error)
 	DialBack(context.Context, *DialBackRequest) (*DialBackReport, error)
 	Nest(context.Context, *NestRequest) (*NestReply, error)
+	Release(context.Context, *ReleaseRequest) (*ReleaseReply, error)
+	Hold(context.Context, *HoldRequest) (*HoldReply, error)
+	Holdings(context.Context, *HoldingsRequest) (*HoldingsReply, error)
 }
 
 var brokerProbeDesc = grpc.ServiceDesc{
@@ -90,6 +145,9 @@ var brokerProbeDesc = grpc.ServiceDesc{
 		unary(brokerProbeService, "Offer", BrokerProbe.Offer),
 		unary(brokerProbeService, "DialBack", BrokerProbe.DialBack),
 		unary(brokerProbeService, "Nest", BrokerProbe.Nest),
+		unary(brokerProbeService, "Release", BrokerProbe.Release),
+		unary(brokerProbeService, "Hold", BrokerProbe.Hold),
+		unary(brokerProbeService, "Holdings", BrokerProbe.Holdings),
 	},
 	Metadata: "probe/broker_probe.proto",
 }
@@ -115,4 +173,19 @@ func (c BrokerProbeClient) DialBack(ctx context.Context, in *DialBackRequest, op
 // Nest calls BrokerProbe/Nest.
 func (c BrokerProbeClient) Nest(ctx context.Context, in *NestRequest, opts ...grpc.CallOption) (*NestReply, error) {
 	return invoke[NestReply](ctx, c.Conn, "/"+brokerProbeService+"/Nest", in, opts)
+}
+
+// Release calls BrokerProbe/Release.
+func (c BrokerProbeClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseReply, error) {
+	return invoke[ReleaseReply](ctx, c.Conn, "/"+brokerProbeService+"/Release", in, opts)
+}
+
+// Hold calls BrokerProbe/Hold.
+func (c BrokerProbeClient) Hold(ctx context.Context, in *HoldRequest, opts ...grpc.CallOption) (*HoldReply, error) {
+	return invoke[HoldReply](ctx, c.Conn, "/"+brokerProbeService+"/Hold", in, opts)
+}
+
+// Holdings calls BrokerProbe/Holdings.
+func (c BrokerProbeClient) Holdings(ctx context.Context, in *HoldingsRequest, opts ...grpc.CallOption) (*HoldingsReply, error) {
+	return invoke[HoldingsReply](ctx, c.Conn, "/"+brokerProbeService+"/Holdings", in, opts)
 }

@@ -47,6 +47,9 @@ func TestMessages(t *testing.T) {
 		"probe/broker_probe.proto": {
 			"OfferRequest": OfferRequest{}, "OfferReply": OfferReply{}, "DialBackRequest": DialBackRequest{},
 			"DialBackReport": DialBackReport{}, "NestRequest": NestRequest{}, "NestReply": NestReply{},
+			"ReleaseRequest": ReleaseRequest{}, "ReleaseReply": ReleaseReply{},
+			"HoldRequest": HoldRequest{}, "HoldReply": HoldReply{},
+			"HoldingsRequest": HoldingsRequest{}, "HoldingsReply": HoldingsReply{},
 		},
 		"plugin/controller.proto": {"Empty": Empty{}},
 		"plugin/stdio.proto":      {"StdioData": StdioData{}},

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"strconv"
 	"sync"
 	"time"
 
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
@@ -19,9 +22,13 @@ type Side struct {
 	Broker  *goplugin.GRPCBroker
 	Service *Service
 
-	mutex sync.Mutex
-	conns []*grpc.ClientConn
+	mutex   sync.Mutex
+	conns   []*grpc.ClientConn
+	servers map[uint32]*grpc.Server
 }
+
+// idHeader says in each answer on a brokered connection which id was reached.
+const idHeader = "probe-broker-id"
 
 // Register adds both services to a server.
 func (s *Side) Register(server *grpc.Server) {
@@ -29,10 +36,34 @@ func (s *Side) Register(server *grpc.Server) {
 	contracts.RegisterBrokerProbe(server, s)
 }
 
-func (s *Side) server(options []grpc.ServerOption) *grpc.Server {
-	server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(math.MaxInt32))...)
+func (s *Side) server(id uint32, options []grpc.ServerOption) *grpc.Server {
+	named := grpc.UnaryInterceptor(func(
+		ctx context.Context, in any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler,
+	) (any, error) {
+		if err := grpc.SetHeader(ctx, metadata.Pairs(idHeader, strconv.FormatUint(uint64(id), 10))); err != nil {
+			return nil, err
+		}
+		return handle(ctx, in)
+	})
+	server := grpc.NewServer(append(options, named, grpc.MaxRecvMsgSize(math.MaxInt32))...)
 	s.Register(server)
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.servers == nil {
+		s.servers = map[uint32]*grpc.Server{}
+	}
+	s.servers[id] = server
 	return server
+}
+
+// ServedID is the id that answered with these headers; 0 if none is named.
+func ServedID(headers metadata.MD) uint32 {
+	values := headers[idHeader]
+	if len(values) != 1 {
+		return 0
+	}
+	id, _ := strconv.ParseUint(values[0], 10, 32)
+	return uint32(id)
 }
 
 // Serve takes the next id and serves it, until the session ends.
@@ -40,12 +71,12 @@ func (s *Side) Serve(delay time.Duration, raw bool) uint32 {
 	id := s.Broker.NextId()
 	time.AfterFunc(delay, func() {
 		if !raw {
-			s.Broker.AcceptAndServe(id, s.server)
+			s.Broker.AcceptAndServe(id, func(options []grpc.ServerOption) *grpc.Server { return s.server(id, options) })
 			return
 		}
 		// An error here is the dialer's to see: it finds nobody.
 		if listener, err := s.Broker.Accept(id); err == nil {
-			_ = s.server(nil).Serve(listener)
+			_ = s.server(id, nil).Serve(listener)
 		}
 	})
 	return id
@@ -93,14 +124,15 @@ func (s *Side) DialBack(ctx context.Context, in *contracts.DialBackRequest) (*co
 
 	began = time.Now()
 	client := contracts.ProbeClient{Conn: conn}
-	reply, err := client.Echo(ctx, &contracts.Payload{Data: in.Data})
+	var headers metadata.MD
+	reply, err := client.Echo(ctx, &contracts.Payload{Data: in.Data}, grpc.Header(&headers))
 	report.CallMs = uint64(time.Since(began).Milliseconds())
 	if err != nil {
 		failed, _ := status.FromError(err)
 		report.Code, report.Message = uint32(failed.Code()), failed.Message()
 		return report, nil
 	}
-	report.Data = reply.Data
+	report.Data, report.ServedID = reply.Data, ServedID(headers)
 	report.Messages, err = chat(ctx, client, in.Count, in.Size)
 	return report, err
 }
@@ -146,4 +178,17 @@ func (s *Side) Nest(ctx context.Context, in *contracts.NestRequest) (*contracts.
 		return nil, err
 	}
 	return &contracts.NestReply{Data: append(reply.Data, byte(in.Depth))}, nil
+}
+
+// Release stops serving an id.
+func (s *Side) Release(_ context.Context, in *contracts.ReleaseRequest) (*contracts.ReleaseReply, error) {
+	s.mutex.Lock()
+	server, ok := s.servers[in.ID]
+	delete(s.servers, in.ID)
+	s.mutex.Unlock()
+	if !ok {
+		return nil, status.Errorf(codes.NotFound, "id %d is not served", in.ID)
+	}
+	server.Stop()
+	return &contracts.ReleaseReply{}, nil
 }

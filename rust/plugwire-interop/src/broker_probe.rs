@@ -1,25 +1,46 @@
 //! The broker's probe contract in Rust, for either side. Its comments are in `proto/probe/broker_probe.proto`.
 
+use std::collections::HashMap;
+use std::error::Error;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plugwire::broker::{ListenError, Serving};
 use plugwire::{Broker, Channel, Services};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
+use tower::util::MapResponseLayer;
 
 pub use crate::generated::plugwire::probe::v1::broker_probe_client::BrokerProbeClient;
 use crate::generated::plugwire::probe::v1::broker_probe_server::{BrokerProbe, BrokerProbeServer};
 use crate::generated::plugwire::probe::v1::probe_client::ProbeClient;
 use crate::generated::plugwire::probe::v1::*;
+use crate::leaks::Holdings;
 use crate::probe;
+
+/// Says in each answer on a brokered connection which id was reached.
+const ID_HEADER: &str = "probe-broker-id";
+
+/// The id that answered with this metadata; 0 if none is named, as two would be.
+pub fn served_id(metadata: &MetadataMap) -> u32 {
+    let mut ids = metadata.get_all(ID_HEADER).iter();
+    match (ids.next().and_then(|id| id.to_str().ok()), ids.next()) {
+        (Some(id), None) => id.parse().unwrap_or(0),
+        _ => 0,
+    }
+}
 
 /// One side of a broker, with all that it serves until it is dropped.
 #[derive(Debug, Clone)]
 pub struct Side {
     broker: Broker,
-    serving: Arc<Mutex<Vec<Serving>>>,
+    serving: Arc<Mutex<HashMap<u32, Serving>>>,
 }
 
 impl Side {
@@ -41,9 +62,19 @@ impl Side {
     }
 
     async fn serve_id(&self, id: u32) -> Result<(), ListenError> {
-        let serving = self.broker.serve(id, self.services(Services::new())).await?;
-        self.serving.lock().expect("not poisoned").push(serving);
+        let name_id = MapResponseLayer::new(move |mut response: http::Response<Body>| {
+            response.headers_mut().insert(ID_HEADER, id.into());
+            response
+        });
+        let services = self.services(Services::new()).layer(name_id);
+        let serving = self.broker.serve(id, services).await?;
+        self.serving.lock().expect("not poisoned").insert(id, serving);
         Ok(())
+    }
+
+    /// Stops serving an id; false if it is not served.
+    pub fn stop_serving(&self, id: u32) -> bool {
+        self.serving.lock().expect("not poisoned").remove(&id).is_some()
     }
 
     async fn dial(&self, id: u32) -> Result<Channel, Status> {
@@ -112,7 +143,10 @@ impl BrokerProbe for Side {
         let echoed = client.echo(Payload { data }).await;
         report.call_ms = began.elapsed().as_millis() as u64;
         match echoed {
-            Ok(echo) => report.data = echo.into_inner().data,
+            Ok(echo) => {
+                report.served_id = served_id(echo.metadata());
+                report.data = echo.into_inner().data;
+            }
             Err(status) => {
                 report.code = i32::from(status.code()) as u32;
                 report.message = status.message().to_owned();
@@ -135,4 +169,78 @@ impl BrokerProbe for Side {
         let data = [&reply.data[..], &[depth as u8]].concat().into();
         Ok(Response::new(NestReply { data }))
     }
+
+    async fn release(
+        &self,
+        request: Request<ReleaseRequest>,
+    ) -> Result<Response<ReleaseReply>, Status> {
+        if self.stop_serving(request.into_inner().id) {
+            Ok(Response::new(ReleaseReply {}))
+        } else {
+            Err(Status::not_found("this id is not served"))
+        }
+    }
+
+    async fn hold(&self, request: Request<HoldRequest>) -> Result<Response<HoldReply>, Status> {
+        let HoldRequest { id, file } = request.into_inner();
+        let mut client = ProbeClient::new(self.dial(id).await?);
+        let mut stream = client.hang_stream(HangRequest { id: id.to_string() }).await?.into_inner();
+        stream
+            .message()
+            .await?
+            .ok_or_else(|| Status::aborted("the stream has no first message"))?;
+        tokio::spawn(async move {
+            let status = match stream.message().await {
+                Err(status) => status,
+                Ok(message) => {
+                    Status::ok(format!("{} message", message.map_or("no", |_| "one more")))
+                }
+            };
+            let line = json!({
+                "id": id,
+                "unix_ms": unix_ms(),
+                "code": i32::from(status.code()),
+                "message": status.message(),
+                "causes": causes(&status),
+            });
+            let file = OpenOptions::new().append(true).create(true).open(file);
+            let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        });
+        Ok(Response::new(HoldReply {}))
+    }
+
+    async fn holdings(
+        &self,
+        _: Request<HoldingsRequest>,
+    ) -> Result<Response<HoldingsReply>, Status> {
+        let now = Holdings::count();
+        Ok(Response::new(HoldingsReply {
+            descriptors: now.descriptors as u64,
+            tasks: now.tasks as u64,
+            resident_bytes: resident_bytes(),
+        }))
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+fn causes(error: &dyn Error) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        all.push(cause.to_string());
+        next = cause.source();
+    }
+    all
+}
+
+/// This process's resident memory.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }

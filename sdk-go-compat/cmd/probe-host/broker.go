@@ -5,6 +5,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"math/rand"
+	"os"
 	"sync"
 	"time"
 
@@ -43,6 +46,16 @@ type dialReport struct {
 	DialError string      `json:"dial_error,omitempty"`
 	DialMs    float64     `json:"dial_ms"`
 	Echo      *echoReport `json:"echo,omitempty"`
+	// ServedID is the id that the answer names.
+	ServedID uint32 `json:"served_id"`
+}
+
+// problem says why there was no good answer.
+func (d *dialReport) problem() string {
+	if d.Echo != nil && d.Echo.Error != nil {
+		return d.Echo.Error.Message
+	}
+	return d.DialError
 }
 
 func dialAndEcho(ctx context.Context, own *probe.Side, id uint32, sent metadata.MD) *dialReport {
@@ -55,6 +68,7 @@ func dialAndEcho(ctx context.Context, own *probe.Side, id uint32, sent metadata.
 		return seen
 	}
 	seen.Echo = echoWith(ctx, contracts.ProbeClient{Conn: conn}, 1000, sent)
+	seen.ServedID = probe.ServedID(seen.Echo.HeadersSeen)
 	return seen
 }
 
@@ -147,7 +161,7 @@ func brokerNobody(ctx context.Context, s *session) (any, error) {
 	return result, err
 }
 
-// brokerMany: --count connections in each direction, which all stay open.
+// brokerMany: --count connections in each direction, which all stay open; --at-once at most --window under way.
 func brokerMany(ctx context.Context, s *session) (any, error) {
 	own, other, err := s.sides()
 	if err != nil {
@@ -158,14 +172,20 @@ func brokerMany(ctx context.Context, s *session) (any, error) {
 		Count       uint64   `json:"count"`
 		HostDials   uint64   `json:"host_dials_intact"`
 		PluginDials uint64   `json:"plugin_dials_intact"`
+		Crossed     uint64   `json:"crossed"`
 		Problems    []string `json:"problems"`
 		Ms          float64  `json:"ms"`
 	}
 	result.Count, result.Problems = or(s.count, 20), []string{}
 	var mutex sync.Mutex
-	count := func(into *uint64, intact bool, problem string) {
+	count := func(into *uint64, intact bool, wanted, served uint32, problem string) {
 		mutex.Lock()
 		defer mutex.Unlock()
+		if intact && served != wanted {
+			result.Crossed++
+			problem = fmt.Sprintf("%s: %d reached %d", problem, wanted, served)
+			intact = false
+		}
 		if intact {
 			*into++
 		} else {
@@ -175,29 +195,34 @@ func brokerMany(ctx context.Context, s *session) (any, error) {
 	one := func() {
 		offer, err := other.Offer(ctx, &contracts.OfferRequest{})
 		if err != nil {
-			count(&result.HostDials, false, err.Error())
+			count(&result.HostDials, false, 0, 0, err.Error())
 			return
 		}
 		dialled := dialAndEcho(ctx, own, offer.ID, metadata.MD{})
-		count(&result.HostDials, dialled.Echo != nil && dialled.Echo.PayloadIntact, "host: "+dialled.DialError)
-		back, err := dialBack(ctx, other, own.Serve(0, false), 1, 1)
+		intact := dialled.Echo != nil && dialled.Echo.PayloadIntact
+		count(&result.HostDials, intact, offer.ID, dialled.ServedID, "host: "+dialled.problem())
+		id := own.Serve(0, false)
+		back, err := dialBack(ctx, other, id, 1, 1)
 		if err != nil {
-			count(&result.PluginDials, false, err.Error())
+			count(&result.PluginDials, false, 0, 0, err.Error())
 			return
 		}
-		count(&result.PluginDials, back.Intact, "plugin: "+back.DialError+back.Message)
+		count(&result.PluginDials, back.Intact, id, back.ServedID, "plugin: "+back.DialError+back.Message)
 	}
 	began := time.Now()
 	var all sync.WaitGroup
+	window := make(chan struct{}, or(s.window, result.Count))
 	for n := uint64(0); n < result.Count; n++ {
 		if !s.atOnce {
 			one()
 			continue
 		}
 		all.Add(1)
+		window <- struct{}{}
 		go func() {
 			defer all.Done()
 			one()
+			<-window
 		}()
 	}
 	all.Wait()
@@ -225,6 +250,68 @@ func brokerNest(ctx context.Context, s *session) (any, error) {
 			want = append(want, byte(depth))
 		}
 		result.Intact = bytes.Equal(reply.Data, want)
+	}
+	return result, nil
+}
+
+// brokerHold: the plugin keeps --count streams open at the host, and writes to the file --how how they end. The host then
+// waits for its own end.
+func brokerHold(ctx context.Context, s *session) (any, error) {
+	own, other, err := s.sides()
+	if err != nil {
+		return nil, err
+	}
+	for n := uint64(0); n < or(s.count, 64); n++ {
+		if _, err := other.Hold(ctx, &contracts.HoldRequest{ID: own.Serve(0, false), File: s.how}); err != nil {
+			return nil, err
+		}
+	}
+	fmt.Fprintln(os.Stderr, "all held")
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// brokerAbandon: --count times the host lets the plugin dial and gives the call up at a random moment within
+// --delay, which drops the plugin's dial; at the same time another goes on, and must reach its id.
+func brokerAbandon(ctx context.Context, s *session) (any, error) {
+	own, other, err := s.sides()
+	if err != nil {
+		return nil, err
+	}
+	var result struct {
+		Abandoned uint64   `json:"abandoned"`
+		Finished  uint64   `json:"finished"`
+		Good      uint64   `json:"good"`
+		Problems  []string `json:"problems"`
+	}
+	result.Problems = []string{}
+	good := func() {
+		id := own.Serve(0, false)
+		back, err := dialBack(ctx, other, id, 1, 1)
+		switch {
+		case err != nil:
+			result.Problems = append(result.Problems, err.Error())
+		case !back.Intact || back.ServedID != id:
+			result.Problems = append(result.Problems, fmt.Sprintf("%d reached %d: %s%s", id, back.ServedID, back.DialError, back.Message))
+		default:
+			result.Good++
+		}
+	}
+	for n := uint64(0); n < or(s.count, 100); n++ {
+		id := own.Serve(0, false)
+		given := make(chan error, 1)
+		go func() {
+			short, stop := context.WithTimeout(ctx, time.Duration(rand.Int63n(int64(s.delay))))
+			defer stop()
+			_, err := dialBack(short, other, id, 0, 0)
+			given <- err
+		}()
+		good()
+		if <-given == nil {
+			result.Finished++
+		} else {
+			result.Abandoned++
+		}
 	}
 	return result, nil
 }

@@ -41,6 +41,8 @@ var scenarios = map[string]scenario{
 	"broker-nobody":     brokerNobody,
 	"broker-many":       brokerMany,
 	"broker-nest":       brokerNest,
+	"broker-hold":       brokerHold,
+	"broker-abandon":    brokerAbandon,
 }
 
 // report is the JSON object. Start and Kill are absent where the scenario did not come that far.

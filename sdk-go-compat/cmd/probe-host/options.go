@@ -46,6 +46,7 @@ type options struct {
 	overBroker bool
 	raw        bool
 	atOnce     bool
+	window     uint64
 	delay      time.Duration
 	depth      uint
 }
@@ -84,7 +85,8 @@ func newOptions(flags *flag.FlagSet) *options {
 	flags.BoolVar(&o.overBroker, "over-broker", false, "make the scenario's calls over a brokered connection to the plugin")
 	flags.BoolVar(&o.raw, "raw", false, "broker: accept a listener in place of AcceptAndServe; without TLS")
 	flags.BoolVar(&o.atOnce, "at-once", false, "broker-many: all at once; default one after the other, as multiplexing needs with Go")
-	flags.DurationVar(&o.delay, "delay", 300*time.Millisecond, "broker-early-dial: how long nobody accepts")
+	flags.Uint64Var(&o.window, "window", 0, "broker-many --at-once: at most so many under way; default all")
+	flags.DurationVar(&o.delay, "delay", 300*time.Millisecond, "broker-early-dial: how long nobody accepts; broker-abandon: within which time a call is given up")
 	flags.UintVar(&o.depth, "depth", 4, "broker-nest: how deep")
 	return o
 }

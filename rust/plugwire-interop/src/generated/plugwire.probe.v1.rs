@@ -45,6 +45,9 @@ pub struct DialBackReport {
     /// Messages of the chat that came back intact.
     #[prost(uint64, tag = "8")]
     pub messages: u64,
+    /// The header "probe-broker-id" of the echo.
+    #[prost(uint32, tag = "9")]
+    pub served_id: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NestRequest {
@@ -59,6 +62,34 @@ pub struct NestRequest {
 pub struct NestReply {
     #[prost(bytes = "bytes", tag = "1")]
     pub data: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseRequest {
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseReply {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldRequest {
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldReply {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldingsRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldingsReply {
+    #[prost(uint64, tag = "1")]
+    pub descriptors: u64,
+    /// Goroutines, or tasks of the tokio runtime.
+    #[prost(uint64, tag = "2")]
+    pub tasks: u64,
+    #[prost(uint64, tag = "3")]
+    pub resident_bytes: u64,
 }
 /// Generated client implementations.
 pub mod broker_probe_client {
@@ -210,6 +241,73 @@ pub mod broker_probe_client {
                 .insert(GrpcMethod::new("plugwire.probe.v1.BrokerProbe", "Nest"));
             self.inner.unary(req, path, codec).await
         }
+        /// Stops serving an id that Offer named.
+        pub async fn release(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReleaseReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plugwire.probe.v1.BrokerProbe/Release",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plugwire.probe.v1.BrokerProbe", "Release"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Dials an id of the caller's side and opens Probe/HangStream there; answers once its first message has come. When
+        /// the stream ends, appends a line of JSON to `file`: id, unix_ms, code, message, and causes (a list of texts).
+        pub async fn hold(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HoldRequest>,
+        ) -> std::result::Result<tonic::Response<super::HoldReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plugwire.probe.v1.BrokerProbe/Hold",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plugwire.probe.v1.BrokerProbe", "Hold"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Counts what the process holds at this moment.
+        pub async fn holdings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HoldingsRequest>,
+        ) -> std::result::Result<tonic::Response<super::HoldingsReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plugwire.probe.v1.BrokerProbe/Holdings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plugwire.probe.v1.BrokerProbe", "Holdings"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -242,6 +340,22 @@ pub mod broker_probe_server {
             &self,
             request: tonic::Request<super::NestRequest>,
         ) -> std::result::Result<tonic::Response<super::NestReply>, tonic::Status>;
+        /// Stops serving an id that Offer named.
+        async fn release(
+            &self,
+            request: tonic::Request<super::ReleaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReleaseReply>, tonic::Status>;
+        /// Dials an id of the caller's side and opens Probe/HangStream there; answers once its first message has come. When
+        /// the stream ends, appends a line of JSON to `file`: id, unix_ms, code, message, and causes (a list of texts).
+        async fn hold(
+            &self,
+            request: tonic::Request<super::HoldRequest>,
+        ) -> std::result::Result<tonic::Response<super::HoldReply>, tonic::Status>;
+        /// Counts what the process holds at this moment.
+        async fn holdings(
+            &self,
+            request: tonic::Request<super::HoldingsRequest>,
+        ) -> std::result::Result<tonic::Response<super::HoldingsReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct BrokerProbeServer<T> {
@@ -435,6 +549,139 @@ pub mod broker_probe_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = NestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plugwire.probe.v1.BrokerProbe/Release" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseSvc<T: BrokerProbe>(pub Arc<T>);
+                    impl<
+                        T: BrokerProbe,
+                    > tonic::server::UnaryService<super::ReleaseRequest>
+                    for ReleaseSvc<T> {
+                        type Response = super::ReleaseReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BrokerProbe>::release(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plugwire.probe.v1.BrokerProbe/Hold" => {
+                    #[allow(non_camel_case_types)]
+                    struct HoldSvc<T: BrokerProbe>(pub Arc<T>);
+                    impl<T: BrokerProbe> tonic::server::UnaryService<super::HoldRequest>
+                    for HoldSvc<T> {
+                        type Response = super::HoldReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HoldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BrokerProbe>::hold(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HoldSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plugwire.probe.v1.BrokerProbe/Holdings" => {
+                    #[allow(non_camel_case_types)]
+                    struct HoldingsSvc<T: BrokerProbe>(pub Arc<T>);
+                    impl<
+                        T: BrokerProbe,
+                    > tonic::server::UnaryService<super::HoldingsRequest>
+                    for HoldingsSvc<T> {
+                        type Response = super::HoldingsReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HoldingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BrokerProbe>::holdings(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HoldingsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
