@@ -1,0 +1,306 @@
+//! The documents: links lead somewhere, clauses have their form and their numbers, what they call ours exists, and the
+//! programs that the guide prints are built and run.
+
+mod markdown;
+mod spec;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use markdown::{document, documents, rust_sources};
+use plugwire_interop::go::{root, versions};
+use plugwire_interop::sandbox::Sandbox;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// A build from nothing on a busy machine takes minutes.
+const BUILD: Duration = Duration::from_secs(1200);
+
+#[test]
+fn links_lead_somewhere() {
+    for document in documents() {
+        let folder = document.path.parent().expect("it lies in a folder");
+        for link in document.links().iter().filter(|link| !link.starts_with("http")) {
+            let (file, anchor) =
+                link.split_once('#').map_or((link.as_str(), None), |(f, a)| (f, Some(a)));
+            let target = if file.is_empty() { document.path.clone() } else { folder.join(file) };
+            assert!(target.exists(), "{}: {link} leads nowhere", document.name());
+            let Some(anchor) = anchor else { continue };
+            let path = target.canonicalize().expect("it exists");
+            let there = markdown::Document { text: fs::read_to_string(&path).expect("text"), path };
+            assert!(
+                there.anchors().iter().any(|heading| heading == anchor),
+                "{}: {link} leads to no heading",
+                document.name()
+            );
+        }
+    }
+}
+
+/// Also for the documents' short form, `[name]` with its target elsewhere.
+#[test]
+fn names_in_brackets_have_targets() {
+    for document in documents() {
+        let defined = document.definitions();
+        let used: BTreeSet<String> = document
+            .prose()
+            .filter(|line| !(line.starts_with('[') && line.contains("]: ")))
+            .flat_map(|line| line.split("[`").skip(1))
+            .filter_map(|part| Some(format!("`{}`", part.split_once("`]")?.0)))
+            .filter(|name| !name.contains("]("))
+            .collect();
+        for name in &used {
+            assert!(defined.contains_key(name), "{}: {name} has no target", document.name());
+        }
+        for name in defined.keys() {
+            assert!(used.contains(name), "{}: nobody uses the target of {name}", document.name());
+        }
+    }
+}
+
+#[test]
+fn clauses_are_numbered_without_gaps() {
+    let mut next = spec::PREFIXES.map(|prefix| (prefix, 1));
+    for clause in spec::clauses() {
+        let (prefix, number) = &clause.id;
+        let counter = next.iter_mut().find(|(known, _)| known == prefix);
+        let (_, expected) = counter.expect("the kinds are known");
+        assert_eq!(number, expected, "{prefix}-{number} comes out of turn");
+        *expected += 1;
+        for reference in &clause.references {
+            let known = ["go-plugin", "grpc-go", "yamux"].contains(&reference.module.as_str());
+            assert!(
+                known && reference.version.starts_with('v'),
+                "{prefix}-{number}: {}",
+                reference.file
+            );
+            assert!(
+                reference.lines.0 <= reference.lines.1,
+                "{prefix}-{number}: {}",
+                reference.file
+            );
+        }
+    }
+    for (prefix, next) in next {
+        assert!(next > 1, "there is no clause {prefix}-1");
+    }
+}
+
+#[test]
+fn clauses_that_are_named_exist() {
+    let known: BTreeSet<String> =
+        spec::clauses().iter().map(|clause| format!("{}-{}", clause.id.0, clause.id.1)).collect();
+    let mut named = 0;
+    let sources = rust_sources(&root().join("rust"));
+    let documents = documents().into_iter().map(|document| document.path);
+    for path in sources.into_iter().chain(documents) {
+        for id in clause_ids(&fs::read_to_string(&path).expect("text")) {
+            assert!(known.contains(&id), "{}: there is no clause {id}", path.display());
+            named += 1;
+        }
+    }
+    assert!(named > known.len(), "hardly any clause was found");
+}
+
+/// `HS-1` and the like, as whole words.
+fn clause_ids(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let id = |word: &str| {
+        let (prefix, number) = word.split_once('-')?;
+        let is_id = spec::PREFIXES.contains(&prefix)
+            && !number.is_empty()
+            && number.bytes().all(|b| b.is_ascii_digit());
+        is_id.then(|| word.to_owned())
+    };
+    words.filter_map(id).collect()
+}
+
+/// `Launch::version` in a document is a public name of that type. Where it is a link, the link leads to its file.
+#[test]
+fn what_is_called_ours_exists() {
+    let crates = ["plugwire", "plugwire-protocol", "plugwire-build"];
+    let sources: Vec<_> = crates
+        .iter()
+        .flat_map(|name| rust_sources(&root().join("rust").join(name).join("src")))
+        .collect();
+    let mut seen = 0;
+    for document in documents() {
+        for span in document.code_spans() {
+            let Some((owner, member)) = our_name(span) else { continue };
+            let declared = sources.iter().any(|path| declares(path, owner, member));
+            assert!(declared, "{}: there is no `{span}`", document.name());
+            seen += 1;
+        }
+        for (name, target) in document.definitions() {
+            let name = name.trim_matches('`');
+            let file = document.path.parent().expect("a folder").join(&target);
+            let declared = match our_name(name) {
+                Some((owner, member)) => declares(&file, owner, member),
+                None => declares_item(&file, name),
+            };
+            assert!(declared, "{}: `{name}` is not in {target}", document.name());
+        }
+    }
+    assert!(seen > 100, "hardly any name was found");
+}
+
+/// `Type::member`, perhaps with `()`.
+fn our_name(span: &str) -> Option<(&str, &str)> {
+    let (owner, member) = span.trim_end_matches("()").split_once("::")?;
+    let word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    (owner.starts_with(|c: char| c.is_ascii_uppercase()) && word(owner) && word(member))
+        .then_some((owner, member))
+}
+
+/// Whether a file has, inside `impl Owner`, `struct Owner` or `enum Owner`, this public method, field or variant.
+fn declares(file: &Path, owner: &str, member: &str) -> bool {
+    let text = fs::read_to_string(file).expect("a source");
+    let blocks = text.split("\n}").map(|block| block.trim_start());
+    let of_owner = blocks.filter(|block| {
+        block.lines().any(|line| {
+            let words: Vec<&str> =
+                line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+            let declares = line.starts_with("impl")
+                || line.starts_with("pub struct")
+                || line.starts_with("pub enum");
+            declares && !line.contains(" for ") && words.contains(&owner)
+        })
+    });
+    let forms = ["pub fn", "pub async fn", "pub const fn"].map(|form| format!("{form} {member}"));
+    of_owner.flat_map(str::lines).any(|line| {
+        let line = line.trim_start();
+        let begins = |form: &str| {
+            line.strip_prefix(form).is_some_and(|rest| rest.starts_with(['(', '<', ':', ',', ' ']))
+        };
+        forms.iter().any(|form| begins(form)) || begins(&format!("pub {member}")) || begins(member)
+    })
+}
+
+/// Whether a file has this public type or function.
+fn declares_item(file: &Path, name: &str) -> bool {
+    let text = fs::read_to_string(file).expect("a source");
+    ["pub struct", "pub enum", "pub fn", "pub async fn"].iter().any(|kind| {
+        text.lines()
+            .filter_map(|line| line.strip_prefix(&format!("{kind} {name}")))
+            .any(|rest| rest.starts_with(['(', '<', ' ', ';']))
+    })
+}
+
+#[test]
+fn the_readme_lists_every_release() {
+    let readme = document("README.md").text;
+    for (name, version) in versions().as_object().expect("versions") {
+        let (go_plugin, grpc) = (version["go_plugin"].as_str(), version["grpc"].as_str());
+        let (go_plugin, grpc) = (go_plugin.expect("go_plugin"), grpc.expect("grpc"));
+        let cells =
+            format!("| {} | {} |", go_plugin.trim_start_matches('v'), grpc.trim_start_matches('v'));
+        assert!(readme.lines().any(|line| line.starts_with(&cells)), "{name}: no row `{cells}`");
+    }
+}
+
+#[test]
+fn the_readmes_samples_are_the_guides() {
+    let guide = document("docs/guide.md").blocks("sample");
+    let readme = document("README.md").blocks("sample");
+    assert_eq!(readme.len(), 2, "a plugin and a host");
+    for (path, sample) in readme {
+        assert!(guide[&path].starts_with(&sample), "{path} in the README is not the guide's");
+    }
+}
+
+/// The guide's crate is written down as it is printed, built with its own build script, tested and run. Its shorter
+/// samples, and those of the page for Go users, are compiled along.
+#[tokio::test]
+async fn the_guides_programs_are_built_and_run() {
+    // Shared with this test's own build, which has compiled nearly all that the crate needs.
+    let test = std::env::current_exe().expect("a test is a program");
+    let target = test.ancestors().nth(3).expect("target/debug/deps/test");
+    let package = target.join("guide");
+    write_package(&package);
+    let cargo = |arguments: &'static [&'static str]| succeed(cargo(&package, target, arguments));
+    cargo(&["build", "--offline", "--bins", "--examples"]).await;
+    let tested = cargo(&["test", "--offline", "--bins"]).await;
+    let tested = String::from_utf8_lossy(&tested.stdout).into_owned();
+    assert!(tested.contains("test tests::greets_by_name ... ok"), "{tested}");
+
+    let programs = test.ancestors().nth(2).expect("target/debug/deps/test");
+    let sandbox = Sandbox::new();
+    let mut host = sandbox.command(programs.join("hello-host"));
+    let greeted = sandbox.run(host.arg(programs.join("hello-plugin"))).await;
+    assert_eq!(String::from_utf8_lossy(&greeted.stdout), "Hello, World!\n", "{greeted:?}");
+    let by_hand = sandbox.run(&mut sandbox.command(programs.join("hello-plugin"))).await;
+    assert_eq!((by_hand.status.code(), by_hand.stdout.len()), (Some(1), 0), "{by_hand:?}");
+    sandbox.assert_empty().await;
+}
+
+fn cargo(package: &Path, target: &Path, arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(package).env("CARGO_TARGET_DIR", target).args(arguments);
+    // `cargo test` describes this package in variables that some build scripts watch: with them everything would be
+    // built again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    cargo
+}
+
+async fn succeed(mut command: Command) -> Output {
+    let output = timeout(BUILD, command.kill_on_drop(true).output()).await;
+    let output = output.expect("it ends in time").expect("it runs");
+    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Another process of this test may do the same: what is written is the same, and cargo locks its folder.
+fn write_package(package: &Path) {
+    let guide = document("docs/guide.md");
+    for (path, text) in guide.blocks("sample") {
+        let text = if path == "Cargo.toml" { here(&text) } else { text };
+        write(&package.join(path), &text);
+    }
+    let mut snippets = "#![allow(dead_code)]\n".to_owned();
+    for document in [guide, document("docs/from-go-plugin.md")] {
+        for (name, text) in document.blocks("snippet") {
+            snippets.push_str(&format!("mod {name} {{\n{text}}}\n"));
+        }
+    }
+    snippets.push_str("fn main() {}\n");
+    write(&package.join("examples/snippets.rs"), &snippets);
+    // The same releases of everything, so that nothing has to be fetched.
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock");
+    write(&package.join("Cargo.lock"), &lock);
+}
+
+/// The manifest as a user would write it, with this checkout in place of the published one.
+fn here(manifest: &str) -> String {
+    const PUBLISHED: &str = "git = \"https://github.com/plugwire/plugwire\"";
+    let mut manifest: String = manifest
+        .lines()
+        .map(|line| {
+            let name = line.split(' ').next().expect("a first word");
+            let path = root().join("rust").join(name);
+            line.replace(PUBLISHED, &format!("path = {:?}", path.display().to_string())) + "\n"
+        })
+        .collect();
+    // A workspace of its own, with the profile of this one: what is compiled can then be shared.
+    manifest.push_str("\n[workspace]\n\n[profile.dev]\ndebug = \"line-tables-only\"\n");
+    manifest
+}
+
+fn write(path: &Path, text: &str) {
+    // Cargo goes by the time of a file.
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return;
+    }
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::write(path, text).expect("a file");
+}
