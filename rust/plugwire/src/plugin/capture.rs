@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use bytes::BytesMut;
 use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::PipeFlags;
-use tokio::runtime::Handle;
 
 use super::stdio::Hub;
 use crate::generated::plugin::stdio_data::Channel;
@@ -67,7 +66,6 @@ impl Descriptor {
 }
 
 impl Capture {
-    /// Must be called inside a tokio runtime.
     pub(super) fn begin(descriptor: Descriptor, hub: Arc<Hub>) -> io::Result<Self> {
         descriptor.flush();
         let original = Arc::new(rustix::io::fcntl_dupfd_cloexec(descriptor.current(), 3)?);
@@ -75,11 +73,10 @@ impl Capture {
         let (stopped, stop) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         // The reader alone must not block for ever on a pipe that somebody else emptied or holds open.
         rustix::io::ioctl_fionbio(&output, true)?;
-        let runtime = Handle::current();
         let channel = descriptor.channel();
         let reader = std::thread::Builder::new()
             .name("plugwire-stdio".to_owned())
-            .spawn(move || read(File::from(output), &stopped, channel, &hub, &runtime))?;
+            .spawn(move || read(File::from(output), &stopped, channel, &hub))?;
         descriptor.replace(&input)?;
         if descriptor == Descriptor::Stderr {
             keep_panics_on(&original);
@@ -107,7 +104,7 @@ impl Drop for Capture {
 
 /// Reads until the pipe ends or `stopped` closes, and then what is left: at most what a pipe can hold, for a child
 /// that goes on printing must not keep the plugin from ending.
-fn read(mut pipe: File, stopped: &OwnedFd, channel: Channel, hub: &Hub, runtime: &Handle) {
+fn read(mut pipe: File, stopped: &OwnedFd, channel: Channel, hub: &Hub) {
     let mut buffer = BytesMut::new();
     let mut left = usize::MAX;
     let mut unanswered = None;
@@ -120,7 +117,7 @@ fn read(mut pipe: File, stopped: &OwnedFd, channel: Channel, hub: &Hub, runtime:
             Ok(0) => return,
             Ok(length) => {
                 let data = buffer.split_to(length).freeze();
-                hub.push_blocking(channel, data, runtime, &mut unanswered);
+                hub.push_blocking(channel, data, &mut unanswered);
                 if left < usize::MAX {
                     left = left.saturating_sub(length);
                 }

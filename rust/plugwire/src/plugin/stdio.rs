@@ -7,26 +7,28 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
-use tokio::runtime::Handle;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::generated::plugin::grpc_stdio_server::GrpcStdio;
 use crate::generated::plugin::{StdioData, stdio_data::Channel};
+use crate::transport::pulse::Pulse;
 
 /// What waits at most: unread output while a host reads, the newest output while none does.
 const CAPACITY: usize = 256 * 1024;
 /// The longest message on the stream. Go's plugins send 1 KiB; hosts take any length.
 const LONGEST_MESSAGE: usize = 32 * 1024;
-/// How long a full hub waits before it asks whether the runtime still moves.
+/// How long a full hub waits for a sign that the connection to the host still moves.
 const HEARTBEAT: Duration = Duration::from_millis(100);
+/// How long a full hub waits, once, for a host's very first `StreamStdio`. Hosts send it with their first call, and the
+/// handler of that call may print before the other gets to run.
+const FIRST_READER: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(super) struct Hub {
@@ -35,19 +37,16 @@ pub(super) struct Hub {
     room: Condvar,
 }
 
-/// A task on the runtime that says no more than that it ran.
-pub(super) struct Heartbeat(Arc<AtomicBool>);
+/// What the readers' connections were asked, and have not answered yet.
+pub(super) struct Heartbeat(Vec<(Pulse, u64)>);
 
 impl Heartbeat {
-    fn ask(runtime: &Handle) -> Self {
-        let came = Arc::new(AtomicBool::new(false));
-        let beat = came.clone();
-        runtime.spawn(async move { beat.store(true, Ordering::Relaxed) });
-        Self(came)
+    fn ask(readers: &[Pulse]) -> Self {
+        Self(readers.iter().map(|pulse| (pulse.clone(), pulse.ask())).collect())
     }
 
     fn came(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.iter().any(|(pulse, asked)| pulse.beats() != *asked)
     }
 }
 
@@ -55,8 +54,10 @@ impl Heartbeat {
 struct State {
     queue: VecDeque<(Channel, Bytes)>,
     bytes: usize,
-    readers: usize,
+    readers: Vec<Pulse>,
     dropped: u64,
+    /// A reader came, or was waited for in vain.
+    first_reader: bool,
     ending: bool,
     closed: bool,
     waiting_to_read: Vec<Waker>,
@@ -66,13 +67,17 @@ struct State {
 
 impl State {
     fn must_wait(&self) -> bool {
-        self.readers > 0 && self.bytes >= CAPACITY && !self.ending
+        !self.readers.is_empty() && self.bytes >= CAPACITY && !self.ending
+    }
+
+    fn awaits_first_reader(&self) -> bool {
+        !self.first_reader && self.bytes >= CAPACITY && !self.ending
     }
 
     fn push(&mut self, channel: Channel, data: Bytes) {
         self.bytes += data.len();
         self.queue.push_back((channel, data));
-        if self.readers == 0 {
+        if self.readers.is_empty() {
             self.drop_oldest();
         }
         self.waiting_to_read.drain(..).for_each(Waker::wake);
@@ -108,21 +113,27 @@ impl Hub {
     /// Takes output from a thread that may be blocked.
     ///
     /// A slow reader blocks it, and through the pipe whoever prints. One writer must not be blocked: a handler that
-    /// prints on the very thread that would carry the output to the host (a current-thread runtime). A task that
-    /// does not get to run tells that case from a slow reader; as long as that task has not run, nobody waits again.
+    /// prints on the very thread that would carry the output to the host. A connection that does not get to run tells
+    /// that case from a slow reader; as long as it has not run, nobody waits again.
     pub(super) fn push_blocking(
         &self,
         channel: Channel,
         data: Bytes,
-        runtime: &Handle,
         unanswered: &mut Option<Heartbeat>,
     ) {
         let mut state = self.lock();
+        if state.awaits_first_reader() {
+            (state, _) = self
+                .room
+                .wait_timeout_while(state, FIRST_READER, |state| state.awaits_first_reader())
+                .unwrap_or_else(PoisonError::into_inner);
+            state.first_reader = true;
+        }
         while state.must_wait() {
             if unanswered.as_ref().is_some_and(|heartbeat| !heartbeat.came()) {
                 break;
             }
-            let heartbeat = Heartbeat::ask(runtime);
+            let heartbeat = Heartbeat::ask(&state.readers);
             let (woken, waited) = self
                 .room
                 .wait_timeout_while(state, HEARTBEAT, |state| state.must_wait())
@@ -156,7 +167,7 @@ impl Hub {
     pub(super) async fn emptied(&self) {
         std::future::poll_fn(|cx| {
             let mut state = self.lock();
-            if state.readers == 0 || state.queue.is_empty() {
+            if state.readers.is_empty() || state.queue.is_empty() {
                 return Poll::Ready(());
             }
             state.waiting_for_empty.push(cx.waker().clone());
@@ -170,22 +181,30 @@ impl Hub {
         std::mem::take(&mut self.lock().dropped)
     }
 
-    pub(super) fn subscribe(self: &Arc<Self>) -> Output {
-        self.lock().readers += 1;
-        Output { hub: self.clone() }
+    pub(super) fn subscribe(self: &Arc<Self>, pulse: Pulse) -> Output {
+        let mut state = self.lock();
+        state.first_reader = true;
+        state.readers.push(pulse.clone());
+        drop(state);
+        self.room.notify_all();
+        Output { hub: self.clone(), pulse }
     }
 }
 
 /// One reader's stream. Every byte goes to one reader only.
 pub(super) struct Output {
     hub: Arc<Hub>,
+    /// Of the connection that it goes out by.
+    pulse: Pulse,
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
-        state.readers -= 1;
-        if state.readers == 0 {
+        if let Some(own) = state.readers.iter().position(|pulse| pulse.is(&self.pulse)) {
+            state.readers.swap_remove(own);
+        }
+        if state.readers.is_empty() {
             state.drop_oldest();
             state.waiting_to_write.drain(..).for_each(Waker::wake);
             state.waiting_for_empty.drain(..).for_each(Waker::wake);
@@ -219,14 +238,15 @@ impl Stream for Output {
 impl GrpcStdio for Arc<Hub> {
     type StreamStdioStream = Output;
 
-    async fn stream_stdio(&self, _: Request<()>) -> Result<Response<Output>, Status> {
+    async fn stream_stdio(&self, request: Request<()>) -> Result<Response<Output>, Status> {
         let dropped = self.take_dropped();
         if dropped > 0 {
             super::log::warn(&format!(
                 "{dropped} bytes of output were dropped: no host was reading"
             ));
         }
-        Ok(Response::new(self.subscribe()))
+        let pulse = request.extensions().get::<Pulse>().cloned().unwrap_or_default();
+        Ok(Response::new(self.subscribe(pulse)))
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod channel;
 mod clock;
 pub(crate) mod limits;
 pub(crate) mod mux;
+pub(crate) mod pulse;
 pub(crate) mod server;
 pub(crate) mod socket;
 mod status;

@@ -25,6 +25,7 @@ use tower_service::Service;
 use super::body::{Pump, PumpError, RequestBody};
 use super::channel::silence;
 use super::limits::Http2;
+use super::pulse::Pulse;
 use super::{BoxIo, Tls, clock, status};
 
 /// All that a connection's calls can reach, as one service.
@@ -72,10 +73,12 @@ impl Server {
         let mut silent = std::pin::pin!(silence(pings, self.http2.keep_alive));
         let mut calls = JoinSet::new();
         let mut draining = false;
+        let pulse = Pulse::default();
         loop {
             tokio::select! {
                 call = connection.accept() => match call {
-                    Some(Ok((request, respond))) => {
+                    Some(Ok((mut request, respond))) => {
+                        request.extensions_mut().insert(pulse.clone());
                         let token = self.calls.track(request.uri().path());
                         let call = serve_call(request, respond, self.dispatch.clone());
                         calls.spawn(async move { call.await; drop(token) });
@@ -89,6 +92,7 @@ impl Server {
                     draining = true;
                     connection.graceful_shutdown();
                 }
+                () = pulse.answer() => {}
                 () = &mut silent => return tracing::debug!("no answer to a keep-alive ping"),
             }
         }
