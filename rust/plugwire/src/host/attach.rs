@@ -120,7 +120,7 @@ impl Attach {
             .await
             .map_err(|_| AttachError::Timeout { limit: self.limits.start })?
             .map_err(|(step, cause)| AttachError::Connect { step, cause })?;
-        session.copy_stdio(&self.name, self.stdout, self.stderr);
+        session.copy_stdio(&self.name, self.stdout, self.stderr).await;
         let owner = Owner::Other {
             pid: self.record.pid,
             test: self.record.test,

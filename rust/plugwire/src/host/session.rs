@@ -1,6 +1,8 @@
 //! A connection to a running plugin, with the two streams that go-plugin holds open on it.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -47,15 +49,20 @@ impl Session {
         Ok(Self { channel, broker: session, stdio: tokio::sync::Mutex::default() })
     }
 
-    /// Begins to copy what the plugin prints.
-    pub(super) fn copy_stdio(
+    /// Begins to copy what the plugin prints. The call is on its way when this returns, so that it comes before any of
+    /// the user's: a handler may print more than a plugin keeps for nobody. Spec: STD-7.
+    pub(super) async fn copy_stdio(
         &mut self,
         plugin: &str,
         stdout: Option<Writer>,
         stderr: Option<Writer>,
     ) {
         let copy = stdio::copy(self.channel.clone(), plugin.to_owned(), stdout, stderr);
-        *self.stdio.get_mut() = Some(tokio::spawn(copy));
+        let mut copy = Box::pin(copy);
+        let runs = poll_fn(|cx| Poll::Ready(copy.as_mut().poll(cx).is_pending())).await;
+        if runs {
+            *self.stdio.get_mut() = Some(tokio::spawn(copy));
+        }
     }
 
     /// Asks the plugin to end, lets the last of its output arrive, and closes the connection. Any answer will do: Go's

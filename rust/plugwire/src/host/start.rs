@@ -225,7 +225,7 @@ impl Attempt {
             }
         };
         let name = name(&launch);
-        session.copy_stdio(&name, launch.output.stdout, launch.output.stderr);
+        session.copy_stdio(&name, launch.output.stdout, launch.output.stderr).await;
         self.armed = false;
         let version = line.app_version;
         let dispensers = launch.versions.into_iter().find(|(offered, _)| *offered == version);
