@@ -3,10 +3,12 @@
 mod bad_input;
 mod cancellation;
 mod examples;
+mod from_go_plugin;
 mod line_checks;
 mod noise;
 mod pairing;
 mod sizes;
+mod stdio;
 mod streams;
 mod tls_refusals;
 mod unruly;

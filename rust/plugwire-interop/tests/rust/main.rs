@@ -1,4 +1,6 @@
 //! What can be proved without Go.
 
+mod docs;
 mod executables;
 mod pairing;
+mod stdio;
