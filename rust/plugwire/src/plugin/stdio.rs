@@ -104,6 +104,13 @@ impl State {
     }
 }
 
+/// A task that asks twice is woken once.
+fn park(waiting: &mut Vec<Waker>, cx: &Context<'_>) {
+    if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+        waiting.push(cx.waker().clone());
+    }
+}
+
 impl Hub {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here can panic half-way through a change.
@@ -170,7 +177,7 @@ impl Hub {
             if state.readers.is_empty() || state.queue.is_empty() {
                 return Poll::Ready(());
             }
-            state.waiting_for_empty.push(cx.waker().clone());
+            park(&mut state.waiting_for_empty, cx);
             Poll::Pending
         })
         .await;
@@ -224,7 +231,7 @@ impl Stream for Output {
             if state.closed {
                 return Poll::Ready(None);
             }
-            state.waiting_to_read.push(cx.waker().clone());
+            park(&mut state.waiting_to_read, cx);
             return Poll::Pending;
         };
         drop(state);
@@ -278,7 +285,7 @@ impl AsyncWrite for StdioWriter {
     ) -> Poll<io::Result<usize>> {
         let mut state = self.hub.lock();
         if state.must_wait() {
-            state.waiting_to_write.push(cx.waker().clone());
+            park(&mut state.waiting_to_write, cx);
             return Poll::Pending;
         }
         let taken = buf.len().min(LONGEST_MESSAGE);
