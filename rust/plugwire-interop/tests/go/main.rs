@@ -5,6 +5,7 @@ mod cancellation;
 mod examples;
 mod from_go_plugin;
 mod line_checks;
+mod logs;
 mod noise;
 mod pairing;
 mod sizes;

@@ -2,5 +2,6 @@
 
 mod docs;
 mod executables;
+mod logs;
 mod pairing;
 mod stdio;
