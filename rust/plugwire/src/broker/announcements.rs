@@ -12,6 +12,8 @@ use crate::transport::{Address, Channel, ConnectStep};
 
 /// Announcements that nobody dials must not fill the memory. The oldest goes first.
 const MOST: usize = 1024;
+/// No address is longer. One that says it is can only be refused, which takes no more than its beginning.
+const LONGEST: usize = 512;
 
 /// What the peer has announced. go-plugin forgets an announcement after five seconds or one dial; here it stays until its
 /// socket is gone, so that a dial may be late, and repeated.
@@ -33,6 +35,7 @@ impl Announcements {
     pub(super) fn add(&mut self, info: ConnInfo) {
         self.count += 1;
         let ConnInfo { service_id, network, address, .. } = info;
+        let [network, address] = [network, address].map(shortened);
         self.by_id.insert(service_id, Announcement { number: self.count, network, address });
         if self.by_id.len() > MOST
             && let Some(oldest) =
@@ -54,6 +57,10 @@ impl Announcements {
     }
 }
 
+fn shortened(text: String) -> String {
+    if text.len() > LONGEST { excerpt(text) } else { text }
+}
+
 /// Whose addresses a side connects to.
 #[derive(Debug, Clone)]
 pub(crate) enum Trust {
@@ -73,7 +80,11 @@ impl Trust {
             (Trust::Folders(folders), Address::Unix(path)) => {
                 let real = |path: &Path| path.canonicalize().ok();
                 let Some(parent) = path.parent().and_then(real) else { return false };
-                folders.iter().any(|folder| real(folder).is_some_and(|folder| folder == parent))
+                // Connecting follows links, and so would lead anywhere.
+                !path.is_symlink()
+                    && folders
+                        .iter()
+                        .any(|folder| real(folder).is_some_and(|folder| folder == parent))
             }
         }
     }
@@ -156,6 +167,15 @@ mod tests {
     }
 
     #[test]
+    fn announcements_are_short() {
+        let mut all = Announcements::default();
+        all.add(announce(1, &"/long".repeat(100_000)));
+        let kept = &all.by_id[&1];
+        assert!(kept.address.len() < 2 * LONGEST, "{}", kept.address.len());
+        assert!(Address::parse(Network::Unix, &kept.address).is_err());
+    }
+
+    #[test]
     fn a_host_connects_only_where_sockets_belong() {
         let folder = tempfile::tempdir().expect("a folder");
         let inside = folder.path().join("plugin1");
@@ -167,6 +187,9 @@ mod tests {
         }
         let around = folder.path().join("../plugin1");
         assert!(!trust.allows(&Address::Unix(around)), "out by ..");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/var/run/docker.sock", &link).expect("a link");
+        assert!(!trust.allows(&Address::Unix(link)), "out by a link");
         assert!(!trust.allows(&Address::Tcp("192.0.2.1:80".parse().expect("an address"))));
         assert!(Trust::Anywhere.allows(&Address::Unix("/var/run/docker.sock".into())));
     }
