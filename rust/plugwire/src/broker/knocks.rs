@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use plugwire_protocol::evidence::excerpt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Mutex as Turns, OwnedMutexGuard, mpsc, oneshot};
+use tokio::sync::{Mutex as Turns, OwnedMutexGuard, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::serving::Source;
@@ -27,14 +27,27 @@ use crate::transport::{BoxIo, Channel, ConnectStep};
 
 /// Connections that a listener has not taken yet.
 const BACKLOG: usize = 64;
+/// Streams under way for acknowledgements that came too late, or unasked. A peer that behaves has one at a time.
+const MOST_LATE: usize = 64;
 /// A Go host refuses ids at once that it does not accept *yet*; asking again after a while finds it ready.
 const KNOCK_AGAIN: Duration = Duration::from_millis(20);
 
-#[derive(Default)]
 pub(super) struct Knocks {
     session: OnceLock<Mux>,
     turn: Arc<Turns<()>>,
+    late: Arc<Semaphore>,
     state: Mutex<State>,
+}
+
+impl Default for Knocks {
+    fn default() -> Self {
+        Self {
+            session: OnceLock::new(),
+            turn: Arc::default(),
+            late: Arc::new(Semaphore::new(MOST_LATE)),
+            state: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -84,20 +97,19 @@ impl Broker {
         let mut state = self.knocks();
         state.pairing = None;
         if state.listeners.contains_key(&id) {
-            state.pairing = Some(id);
+            state.pairing = self.acknowledge(id).then_some(id);
             state.unanswered = None;
-            self.acknowledge(id);
         } else {
             state.unanswered = Some((id, Instant::now() + self.0.settings.timeout));
         }
     }
 
-    fn acknowledge(&self, id: u32) {
-        self.tell(ConnInfo {
+    fn acknowledge(&self, id: u32) -> bool {
+        self.answer(ConnInfo {
             service_id: id,
             knock: Some(Knock { knock: true, ack: true, error: String::new() }),
             ..ConnInfo::default()
-        });
+        })
     }
 
     fn take_ack(&self, id: u32, answer: Result<(), String>) {
@@ -105,15 +117,23 @@ impl Broker {
         let paired = answer.is_ok();
         let taken = waiting.is_some_and(|waiting| waiting.send(answer).is_ok());
         if paired && !taken {
-            // The dial gave up, and the peer has lined up a stream for it all the same. Without one, the next stream of any
-            // id would go to the wrong listener.
-            let broker = self.clone();
-            tokio::spawn(async move {
-                if let Ok(mut io) = broker.open_stream(id).await {
-                    let _ = tokio::io::AsyncWriteExt::shutdown(&mut io).await;
-                }
-            });
+            self.consume(id);
         }
+    }
+
+    /// The dial gave up, and the peer has lined up a stream for it all the same. Without one, the next stream of any
+    /// id would go to the wrong listener.
+    fn consume(&self, id: u32) {
+        let Ok(permit) = self.0.knocks.late.clone().try_acquire_owned() else {
+            return tracing::debug!(id, "the peer acknowledges what nobody asked for");
+        };
+        let broker = self.clone();
+        tokio::spawn(async move {
+            if let Ok(mut io) = broker.open_stream(id).await {
+                let _ = tokio::io::AsyncWriteExt::shutdown(&mut io).await;
+            }
+            drop(permit);
+        });
     }
 
     /// Accepts streams for an id from now on.
@@ -130,8 +150,7 @@ impl Broker {
         if let Some((_, until)) = state.unanswered.take_if(|(waiting, _)| *waiting == id)
             && Instant::now() < until
         {
-            state.pairing = Some(id);
-            self.acknowledge(id);
+            state.pairing = self.acknowledge(id).then_some(id);
         }
         Ok(Source::Streams(streams))
     }
@@ -186,17 +205,32 @@ impl Broker {
         let timed_out = |_| DialError::Timeout { id, limit };
         let turn = self.0.knocks.turn.clone().lock_owned();
         let turn = timeout_at(until, turn).await.map_err(timed_out)?;
-        let answered = self.ask(id).await?;
+        let mut answered = self.ask(id).await?;
         // Whoever comes next waits out what is left of this dial's time: a Go peer may still answer.
-        match timeout_at(until, answered).await.map_err(timed_out)? {
+        let answer = match timeout_at(until, &mut answered).await {
+            Ok(answer) => answer,
+            Err(elapsed) => {
+                // It may have come just now. If it has not, the next one finds nobody waiting.
+                answered.close();
+                if let Ok(Ok(())) = answered.try_recv() {
+                    self.consume(id);
+                }
+                return Err(timed_out(elapsed));
+            }
+        };
+        match answer {
             Ok(Ok(())) => {}
             Ok(Err(why)) => return Err(DialError::Refused { id, why: excerpt(why) }),
             Err(_) => return Err(DialError::PeerGone(PeerGone)),
         }
-        let connecting = async {
-            let io = self.open_stream(id).await?;
-            self.establish(id, Box::new(UntilTaken { io, turn: Some(turn) })).await
+        let io = match timeout_at(until, self.open_stream(id)).await {
+            Ok(io) => io?,
+            Err(elapsed) => {
+                self.consume(id);
+                return Err(timed_out(elapsed));
+            }
         };
+        let connecting = self.establish(id, Box::new(UntilTaken { io, turn: Some(turn) }));
         timeout_at(until, connecting).await.map_err(timed_out)?
     }
 

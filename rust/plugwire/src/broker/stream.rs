@@ -5,7 +5,7 @@ use std::pin::Pin;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -15,14 +15,20 @@ use crate::generated::plugin::grpc_broker_client::GrpcBrokerClient;
 use crate::generated::plugin::grpc_broker_server::{GrpcBroker, GrpcBrokerServer};
 use crate::transport::{Address, Channel};
 
-/// Our end of the stream. Nothing that a peer sends makes it grow, so it needs no bound: each message is an action of
-/// our own, or the one answer to a knock, of which a peer has one at a time.
+/// Answers to knocks that wait for the peer to read them. A peer that behaves has one at a time.
+const MOST_ANSWERS: usize = 64;
+
+/// Our end of the stream. What we say of our own accord needs no bound: nothing that a peer does makes it more. Answers
+/// do, since a peer may ask without end and read none.
 #[derive(Clone)]
-pub(super) struct Outbound(mpsc::UnboundedSender<ConnInfo>);
+pub(super) struct Outbound {
+    own: mpsc::UnboundedSender<ConnInfo>,
+    answers: mpsc::Sender<ConnInfo>,
+}
 
 impl Outbound {
     pub(super) fn announce(&self, id: u32, address: &Address) {
-        let _ = self.0.send(ConnInfo {
+        let _ = self.own.send(ConnInfo {
             service_id: id,
             network: address.network().as_str().to_owned(),
             address: address.to_string(),
@@ -41,7 +47,7 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         let mut state = self.broker.lock();
         let is_newest =
-            state.outbound.as_ref().is_some_and(|newest| newest.0.same_channel(&self.outbound.0));
+            state.outbound.as_ref().is_some_and(|it| it.own.same_channel(&self.outbound.own));
         if !is_newest {
             return;
         }
@@ -74,21 +80,30 @@ impl Broker {
     }
 
     /// A new peer takes the place of the one before.
-    fn attach(&self) -> (Attachment, UnboundedReceiverStream<ConnInfo>) {
-        let (sender, messages) = mpsc::unbounded_channel();
-        let outbound = Outbound(sender);
+    fn attach(&self) -> (Attachment, impl Stream<Item = ConnInfo> + Send + 'static) {
+        let (own, own_messages) = mpsc::unbounded_channel();
+        let (answers, answer_messages) = mpsc::channel(MOST_ANSWERS);
+        let messages =
+            UnboundedReceiverStream::new(own_messages).merge(ReceiverStream::new(answer_messages));
+        let outbound = Outbound { own, answers };
         let mut state = self.lock();
         state.outbound = Some(outbound.clone());
         state.gone = false;
         drop(state);
         self.changed();
-        (Attachment { broker: self.clone(), outbound }, UnboundedReceiverStream::new(messages))
+        (Attachment { broker: self.clone(), outbound }, messages)
     }
 
     /// Sends a message; false if there is nobody to take it.
     pub(super) fn tell(&self, message: ConnInfo) -> bool {
         let outbound = self.lock().outbound.clone();
-        outbound.is_some_and(|outbound| outbound.0.send(message).is_ok())
+        outbound.is_some_and(|outbound| outbound.own.send(message).is_ok())
+    }
+
+    /// Sends an answer; false if there is nobody to take it, or nobody who reads.
+    pub(super) fn answer(&self, message: ConnInfo) -> bool {
+        let outbound = self.lock().outbound.clone();
+        outbound.is_some_and(|outbound| outbound.answers.try_send(message).is_ok())
     }
 
     fn hear(&self, mut message: ConnInfo) {
