@@ -180,7 +180,9 @@ impl tower_service::Service<Request<tonic::body::Body>> for Channel {
         uri.authority = Some(self.authority.clone());
         uri.path_and_query = Some(path);
         parts.uri = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
-        let deadline = clock::timeout(&parts.headers);
+        // The peer counts from a later moment than this.
+        let deadline =
+            clock::timeout(&parts.headers).map(|after| Box::pin(tokio::time::sleep(after)));
 
         let ends_here = body.is_end_stream();
         let state = match self.requests.send_request(Request::from_parts(parts, ()), ends_here) {
@@ -188,13 +190,9 @@ impl tower_service::Service<Request<tonic::body::Body>> for Channel {
                 response,
                 upload: (!ends_here).then(|| Box::new(Pump::new(body, stream))),
             },
-            Err(error) => CallState::Failing(status::explain(error, self.peer.clone())),
+            Err(error) => CallState::Failing(status::explain(error, self.peer.clone(), None)),
         };
-        CallFuture {
-            state,
-            deadline: deadline.map(|after| Box::pin(tokio::time::sleep(after))),
-            peer: self.peer.clone(),
-        }
+        CallFuture { state, deadline, peer: self.peer.clone() }
     }
 }
 
@@ -254,8 +252,9 @@ impl Future for CallFuture {
                             return Poll::Ready(Ok(this.begin(response, upload)));
                         }
                         Poll::Ready(Err(error)) => {
-                            this.state =
-                                CallState::Failing(status::explain(error, this.peer.take()));
+                            let deadline = this.deadline.as_ref().map(|sleep| sleep.deadline());
+                            let explained = status::explain(error, this.peer.take(), deadline);
+                            this.state = CallState::Failing(explained);
                         }
                         Poll::Pending => {
                             let Some(deadline) = &mut this.deadline else { return Poll::Pending };
