@@ -14,6 +14,9 @@ use rustix::fs::OFlags;
 ///
 /// Any digest of the `digest` family serves: `Checksum::new::<sha2::Sha256>(bytes)`. The file is read once more by the
 /// system when it is executed, so somebody who can write it in between is not stopped by this.
+///
+/// A clone serves for the next start; go-plugin's is good for one.
+#[derive(Clone)]
 pub struct Checksum {
     expected: Vec<u8>,
     make: fn() -> Box<dyn DynDigest + Send>,
