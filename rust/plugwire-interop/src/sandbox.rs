@@ -89,6 +89,22 @@ impl Sandbox {
         report
     }
 
+    /// A script that is in place of a program, with these arguments before its own.
+    pub fn script(&self, path: &str, program: &Path, arguments: &str) -> PathBuf {
+        let path = self.folder().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        let (draft, script) = (path.with_extension("draft"), program.display());
+        fs::write(&draft, format!("#!/bin/sh\nexec '{script}' {arguments} \"$@\"\n"))
+            .expect("a file");
+        // Another test may fork while a file is open for writing here, and nobody can run a file that somebody writes.
+        let installed = std::process::Command::new("install")
+            .args(["-m", "755"])
+            .args([&draft, &path])
+            .status();
+        assert!(installed.expect("install is there").success());
+        path
+    }
+
     /// The processes that were started in here and live.
     pub fn processes(&self) -> Vec<u32> {
         let mark = format!("{MARK}={}\0", self.mark);
@@ -110,8 +126,8 @@ impl Sandbox {
     /// Fails where a process, a socket or a folder for sockets is left.
     pub async fn assert_empty(&self) {
         self.assert_no_processes().await;
-        let left = sockets(self.folder());
-        assert!(left.is_empty(), "sockets left: {left:?}");
+        let gone = eventually(GONE, || sockets(self.folder()).is_empty()).await;
+        assert!(gone, "sockets left: {:?}", sockets(self.folder()));
     }
 
     /// Kills what was started here. For what Go hosts leave behind.

@@ -78,14 +78,7 @@ async fn grpc_usage() {
 
 /// A host that finds its plugin by a path gets a script that runs ours.
 fn stand_in(sandbox: &Sandbox, path: &str, argument: &str) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-    let path = sandbox.folder().join(path);
-    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    let program = rust::program("example-plugin");
-    let script = format!("#!/bin/sh\nexec '{}' {argument}\n", program.display());
-    std::fs::write(&path, script).expect("a script");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("run bits");
-    path
+    sandbox.script(path, &rust::program("example-plugin"), argument)
 }
 
 fn link(sandbox: &Sandbox, program: &Path, path: &str) {

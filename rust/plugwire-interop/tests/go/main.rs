@@ -3,12 +3,15 @@
 mod bad_input;
 mod broker_bad_input;
 mod cancellation;
+mod environment;
 mod examples;
 mod from_go_plugin;
+mod lifecycle;
 mod line_checks;
 mod logs;
 mod noise;
 mod pairing;
+mod reattach;
 mod sizes;
 mod stdio;
 mod streams;

@@ -1,0 +1,263 @@
+//! What a plugin is given besides calls: environment, arguments, folder, standard input, sockets.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use plugwire::protocol::environment::PortRange;
+use plugwire_interop::leaks::is_alive;
+use plugwire_interop::probe::{InspectReport, InspectRequest};
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::scenarios::probe;
+use plugwire_interop::{PROBE, go, rust};
+use serde_json::Value;
+
+fn plugins() -> [PathBuf; 2] {
+    [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
+}
+
+/// The environment of the host: what is passed on by default, what is not, and an outer host's protocol.
+const HOSTS: [(&str, &str); 16] = [
+    ("HOME", "/home/somebody"),
+    ("LANG", "C.UTF-8"),
+    ("LC_ALL", "C.UTF-8"),
+    ("LC_TIME", "C"),
+    ("PATH", "/usr/bin:/bin"),
+    ("TMPDIR", "/tmp"),
+    ("TZ", "UTC"),
+    ("USER", "somebody"),
+    ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ("LD_PRELOAD_OF_NOBODY", "secret"),
+    ("PLUGIN_CLIENT_CERT", "outer"),
+    ("PLUGIN_MIN_PORT", "1"),
+    ("PLUGIN_MULTIPLEX_GRPC", "true"),
+    ("PLUGIN_UNIX_SOCKET_DIR", "/outer"),
+    ("PLUGIN_UNIX_SOCKET_GROUP", "outer"),
+    ("SHELL", "/bin/sh"),
+];
+
+/// What an inspect host, in that environment, says that its plugin was given.
+async fn inspect(sandbox: &Sandbox, options: &[&str], plugin: &Path) -> Value {
+    let mut host = sandbox.command(rust::program("inspect-host"));
+    host.env_clear().envs(HOSTS).args(options).arg("--").arg(plugin);
+    let output = sandbox.run(&mut host).await;
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).expect("a report")
+}
+
+fn variables(report: &Value) -> BTreeMap<&str, &str> {
+    let variables = report["env"].as_object().expect("an object").iter();
+    variables.map(|(name, value)| (name.as_str(), value.as_str().expect("text"))).collect()
+}
+
+/// The protocol's variables, from the host that started it and from no other. Spec: ENV-1, ENV-2, ENV-4, ENV-5.
+fn take_protocol(variables: &mut BTreeMap<&str, &str>, mutual_tls: bool) {
+    assert_eq!(variables.remove("PLUGWIRE_PROBE"), Some("plugwire"));
+    assert_eq!(variables.remove("PLUGIN_PROTOCOL_VERSIONS"), Some("1"));
+    assert_eq!(variables.remove("PLUGIN_MIN_PORT"), Some("10000"));
+    assert_eq!(variables.remove("PLUGIN_MAX_PORT"), Some("25000"));
+    let folder = variables.remove("PLUGIN_UNIX_SOCKET_DIR").expect("a folder");
+    assert!(folder.starts_with("/tmp/plugwire-"), "{folder}");
+    let certificate = variables.remove("PLUGIN_CLIENT_CERT");
+    assert_eq!(certificate.is_some(), mutual_tls);
+    let pem = certificate.unwrap_or("-----BEGIN CERTIFICATE-----\n");
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----\n"), "{pem}");
+    let left: Vec<_> = variables.keys().filter(|name| name.starts_with("PLUGIN_")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Exactly the documented list, and what the protocol sets. Spec: ENV-12.
+#[tokio::test]
+async fn by_default_it_is_clean() {
+    for plugin in plugins() {
+        for options in [&[][..], &["--plaintext"]] {
+            let sandbox = Sandbox::new();
+            let report = inspect(&sandbox, options, &plugin).await;
+            let mut seen = variables(&report);
+            take_protocol(&mut seen, options.is_empty());
+            assert_eq!(seen, BTreeMap::from_iter(HOSTS.into_iter().take(8)), "{plugin:?}");
+        }
+    }
+}
+
+/// Names are passed on one by one, an outer host's protocol not even then.
+#[tokio::test]
+async fn named_variables_are_inherited() {
+    let names = ["SHELL", "PLUGIN_CLIENT_CERT", "PLUGIN_MULTIPLEX_GRPC", "NOT_SET"];
+    let options: Vec<&str> = names.iter().flat_map(|name| ["--inherit", name]).collect();
+    for plugin in plugins() {
+        let sandbox = Sandbox::new();
+        let report = inspect(&sandbox, &options, &plugin).await;
+        let mut seen = variables(&report);
+        take_protocol(&mut seen, true);
+        let expected = HOSTS.into_iter().take(8).chain([("SHELL", "/bin/sh")]);
+        assert_eq!(seen, expected.collect(), "{plugin:?}");
+    }
+}
+
+/// As Go's hosts do, except for an outer host's protocol: that would make this plugin answer to the wrong host.
+#[tokio::test]
+async fn all_variables_are_inherited_on_demand() {
+    for plugin in plugins() {
+        for options in [&["--inherit-all"][..], &["--inherit-all", "--plaintext"]] {
+            let sandbox = Sandbox::new();
+            let report = inspect(&sandbox, options, &plugin).await;
+            let mut seen = variables(&report);
+            take_protocol(&mut seen, options.len() == 1);
+            let expected = HOSTS.into_iter().filter(|(name, _)| !name.starts_with("PLUGIN_"));
+            assert_eq!(seen, expected.collect(), "{plugin:?}");
+        }
+    }
+}
+
+/// A start that fails says how much it kept back: a missing variable is a likely reason.
+#[tokio::test]
+async fn errors_say_how_many_were_withheld() {
+    let outer = HOSTS.iter().filter(|(name, _)| name.starts_with("PLUGIN_")).count();
+    let others = HOSTS.len() - 8;
+    for (options, expected) in
+        [(&["--withheld"][..], others), (&["--withheld", "--inherit-all"], outer)]
+    {
+        let sandbox = Sandbox::new();
+        let report = inspect(&sandbox, options, Path::new("/bin/false")).await;
+        assert_eq!(report, expected, "{options:?}");
+    }
+}
+
+/// Nothing to read by default; with one call the host's own standard input. Spec: ENV-11.
+#[tokio::test]
+async fn standard_input() {
+    for plugin in plugins() {
+        for (options, at_end) in [(&[][..], true), (&["--stdin"], false)] {
+            let sandbox = Sandbox::new();
+            let mut host = sandbox.command(rust::program("inspect-host"));
+            host.args(options).arg("--").arg(&plugin);
+            // A pipe that stays open and empty, as a terminal where nobody types.
+            let mut host =
+                host.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
+            let stdin = host.stdin.take();
+            let output = host.wait_with_output();
+            let output = tokio::time::timeout(std::time::Duration::from_secs(60), output).await;
+            let output = output.expect("in time").expect("it ends");
+            drop(stdin);
+            let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+            assert_eq!(report["stdin_eof"], at_end, "{plugin:?} {options:?}");
+        }
+    }
+}
+
+async fn given(launch: plugwire::host::Launch) -> InspectReport {
+    let plugin = launch.start().await.expect("a start");
+    let report = probe(&plugin).inspect(InspectRequest {}).await.expect("a report").into_inner();
+    assert_eq!(report.pid, plugin.id());
+    plugin.shutdown().await.expect("it ends");
+    report
+}
+
+#[tokio::test]
+async fn arguments_folder_variables_and_ports() {
+    for plugin in plugins() {
+        let sandbox = Sandbox::new();
+        let folder = sandbox.folder().join("a folder");
+        std::fs::create_dir(&folder).expect("a folder");
+        let launch = sandbox.launch(PROBE, &plugin).version(1);
+        let launch = launch.arg("--versions").args(["1,7"]).current_dir(&folder);
+        let launch = launch.env("MINE", "old").env("MINE", "new").env("PLUGIN_MIN_PORT", "0");
+        let range = PortRange::new(40_000, 40_001).expect("a range");
+        let report = given(launch.ports(Some(range))).await;
+        assert_eq!(report.args[0], plugin.to_str().expect("UTF-8"));
+        assert_eq!(report.args[1..], ["--versions", "1,7"]);
+        assert_eq!(Path::new(&report.cwd), folder.canonicalize().expect("it is there"));
+        assert_eq!(report.env["MINE"], "new");
+        assert_eq!(report.env["PLUGIN_MIN_PORT"], "40000");
+        assert_eq!(report.env["PLUGIN_MAX_PORT"], "40001");
+        assert!(!report.env.contains_key("PLUGIN_UNIX_SOCKET_GROUP"));
+        let report = given(sandbox.launch(PROBE, &plugin).version(1).ports(None)).await;
+        assert!(!report.env.contains_key("PLUGIN_MIN_PORT"));
+        assert!(!report.env.contains_key("PLUGIN_MAX_PORT"));
+        sandbox.assert_empty().await;
+    }
+}
+
+/// A relative program is the host's own to resolve, wherever the plugin runs.
+#[tokio::test]
+async fn a_program_by_name_and_by_relative_path() {
+    let sandbox = Sandbox::new();
+    let script = sandbox.folder().join("a-plugin");
+    let plugin = rust::program("probe-plugin");
+    std::os::unix::fs::symlink(&plugin, &script).expect("a link");
+    let here = std::env::current_dir().expect("a folder");
+    let ups = here.components().count() - 1;
+    let relative: PathBuf = std::iter::repeat_n("..", ups).collect();
+    let relative = relative.join(script.strip_prefix("/").expect("it is absolute"));
+    let launch = sandbox.launch(PROBE, &relative).version(1).current_dir("/");
+    let report = given(launch).await;
+    assert_eq!((report.cwd.as_str(), Path::new(&report.args[0])), ("/", &*relative));
+
+    let launch = sandbox.launch(PROBE, "sh").version(1).arg("-c");
+    let report = given(launch.arg(format!("exec '{}'", plugin.display()))).await;
+    assert_eq!(report.args[0], plugin.to_str().expect("UTF-8"));
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+}
+
+/// The group may use the socket and enter its folder; by default nobody but the user. Spec: ENV-8, ENV-9, SOCK-4.
+#[tokio::test]
+async fn sockets_are_the_users_own_or_a_groups() {
+    let group = rustix::process::getgid().as_raw();
+    for plugin in plugins() {
+        let sandbox = Sandbox::new();
+        for shared in [false, true] {
+            let mut launch = sandbox.launch(PROBE, &plugin).version(1);
+            if shared {
+                launch = launch.socket_group(group.to_string());
+            }
+            let plugin = launch.start().await.expect("a start");
+            let socket = PathBuf::from(plugin.record().address);
+            let folder = socket.parent().expect("a folder");
+            assert_eq!(folder.parent(), Some(sandbox.folder()), "{socket:?}");
+            assert_eq!(mode(folder), if shared { 0o770 } else { 0o700 }, "{socket:?}");
+            if shared {
+                assert_eq!(mode(&socket), 0o660, "{socket:?}");
+                assert_eq!(std::fs::metadata(&socket).expect("it is there").gid(), group);
+            }
+            plugin.shutdown().await.expect("it ends");
+        }
+        sandbox.assert_empty().await;
+    }
+}
+
+/// A Go host's group and folder for a Rust plugin, seen at a plugin that it leaves running.
+#[tokio::test]
+async fn go_hosts_set_the_sockets_group() {
+    let group = rustix::process::getgid().as_raw().to_string();
+    for release in ["1.6.3", "1.8.0", "1.8.0-newest"] {
+        let sandbox = Sandbox::new();
+        let plugin = rust::program("probe-plugin");
+        let scenario = ["start", "--leave", "--socket-group", &group];
+        let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str() as &OsStr]).await;
+        let socket = Path::new(report["start"]["address"].as_str().expect("a path"));
+        assert_eq!(socket.parent(), Some(sandbox.folder()));
+        assert_eq!(mode(socket), 0o660, "{release}");
+        let pid = report["start"]["pid"].as_u64().expect("a number") as u32;
+        assert!(is_alive(pid));
+        sandbox.kill_all();
+        sandbox.assert_no_processes().await;
+    }
+}
+
+/// Nothing is started for a group that cannot be meant.
+#[tokio::test]
+async fn a_group_that_nobody_has_is_an_error_with_its_name() {
+    let sandbox = Sandbox::new();
+    let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
+    let error = launch.socket_group("no-such-group-here").start().await.expect_err("no group");
+    assert_eq!(error.code(), "start.machine");
+    let cause = std::error::Error::source(&error).expect("a cause").to_string();
+    assert!(cause.contains("no-such-group-here"), "{cause}");
+    sandbox.assert_empty().await;
+}

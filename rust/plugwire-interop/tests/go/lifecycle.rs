@@ -1,0 +1,333 @@
+//! Versions, names, checksums, managed plugins, and how plugins end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use plugwire::Channel;
+use plugwire::host::{Checksum, ChecksumError, DispenseError, Launch, StartError, StopPhase};
+use plugwire_interop::generated::grpc::health::v1::health_client::HealthClient;
+use plugwire_interop::leaks::is_alive;
+use plugwire_interop::probe::probe_client::ProbeClient;
+use plugwire_interop::probe::{AwaitHangRequest, DieRequest, HangRequest, Payload};
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::scenarios::probe;
+use plugwire_interop::{PROBE, RELEASES, go, rust};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use sha2::{Digest, Sha256, Sha512};
+use tokio::time::timeout;
+use tonic::Code;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn plugins() -> [PathBuf; 2] {
+    [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
+}
+
+fn launch(sandbox: &Sandbox, program: &Path) -> Launch {
+    sandbox.launch(PROBE, program).version(1)
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, signal).expect("it lives");
+}
+
+/// Spec: HS-30 to HS-32, HS-12.
+#[tokio::test]
+async fn the_highest_common_version_is_taken() {
+    for plugin in plugins() {
+        let sandbox = Sandbox::new();
+        for (offered, expected) in [(&[1, 3][..], 3), (&[2], 2), (&[0, 2, 9], 2)] {
+            let mut launch = sandbox.launch(PROBE, &plugin).args(["--versions", "2,3"]);
+            for version in offered {
+                launch = launch.version(*version);
+            }
+            let plugin = launch.start().await.expect("a start");
+            assert_eq!(plugin.version(), expected, "{offered:?}");
+            assert_eq!(plugin.record().protocol_version, expected);
+            plugin.shutdown().await.expect("it ends");
+        }
+        let launch = sandbox.launch(PROBE, &plugin).args(["--versions", "2,3"]).version(1);
+        let error = launch.start().await.expect_err("nothing in common");
+        assert_eq!(error.code(), "start.app-version", "{error:?}");
+        sandbox.assert_empty().await;
+    }
+}
+
+/// The same from Go's side: what it says of a Rust plugin is what it says of a Go one.
+#[tokio::test]
+async fn go_hosts_negotiate_with_a_rust_plugin_as_with_a_go_plugin() {
+    for release in RELEASES {
+        for offered in ["1,3", "2", "0,2,9", "1", "4,5"] {
+            let sandbox = Sandbox::new();
+            let mut seen = Vec::new();
+            for plugin in [go::peer(release, "probe-plugin"), rust::program("probe-plugin")] {
+                let plugin = [plugin.as_os_str(), "--versions".as_ref(), "2,3".as_ref()];
+                let mut host = sandbox.command(go::peer(release, "probe-host"));
+                host.args(["start", "--versions", offered, "--"]).args(plugin);
+                let output = sandbox.run(&mut host).await;
+                let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+                // Go prints the offered versions in the order of a map.
+                let error = report["start"]["error"].as_str().unwrap_or_default();
+                let error = error.split("Client versions").next().map(str::to_owned);
+                seen.push((report["start"]["version"].clone(), error, report["result"].clone()));
+            }
+            assert_eq!(seen[1], seen[0], "{release} {offered}");
+        }
+    }
+}
+
+/// Names stay in this process, and each version has its own. Spec: GRPC-4.
+#[tokio::test]
+async fn clients_by_name() {
+    for plugin in plugins() {
+        let sandbox = Sandbox::new();
+        let launch = launch(&sandbox, &plugin).args(["--versions", "1,2"]);
+        let launch = launch
+            .dispenses(1, "probe", |_, _| "of version 1")
+            .dispenses(2, "probe", |channel, _| ProbeClient::new(channel))
+            .dispenses(2, "health", |channel, _| HealthClient::new(channel));
+        let plugin = launch.start().await.expect("a start");
+        let mut client = plugin.dispense::<ProbeClient<Channel>>("probe").expect("it is known");
+        let reply = client.echo(Payload { data: "word".into() }).await.expect("a reply");
+        assert_eq!(reply.into_inner().data, "word");
+        assert!(plugin.dispense::<HealthClient<Channel>>("health").is_ok());
+
+        let known = vec!["health".to_owned(), "probe".to_owned()];
+        let unknown = DispenseError::Unknown { name: "prob".to_owned(), known };
+        assert_eq!(plugin.dispense::<ProbeClient<Channel>>("prob").err(), Some(unknown));
+        let other = DispenseError::OtherType { name: "health".to_owned() };
+        assert_eq!(plugin.dispense::<ProbeClient<Channel>>("health").err(), Some(other));
+        plugin.shutdown().await.expect("it ends");
+    }
+}
+
+/// go-plugin's own are good for one start only.
+#[tokio::test]
+async fn a_checksum_lets_its_file_start_as_often_as_one_likes() {
+    for plugin in plugins() {
+        let sandbox = Sandbox::new();
+        // The digest of a whole plugin takes long without optimisation.
+        let plugin = sandbox.script("script", &plugin, "");
+        let contents = std::fs::read(&plugin).expect("it can be read");
+        let right = Checksum::new::<Sha256>(Sha256::digest(&contents).to_vec());
+        for _ in 0..2 {
+            let launch = launch(&sandbox, &plugin).checksum(right.clone());
+            let plugin = launch.start().await.expect("a start");
+            plugin.shutdown().await.expect("it ends");
+        }
+        let other = Checksum::new::<Sha512>(Sha512::digest(&contents).to_vec());
+        let plugin = launch(&sandbox, &plugin).checksum(other).start().await.expect("a start");
+        plugin.shutdown().await.expect("it ends");
+    }
+}
+
+/// A plugin whose file is not trusted is not run at all.
+#[tokio::test]
+async fn a_wrong_checksum_starts_nothing() {
+    let sandbox = Sandbox::new();
+    let touched = sandbox.folder().join("touched");
+    let script = sandbox.script("script", Path::new("touch"), &touched.display().to_string());
+    let mut wrong = Sha256::digest(std::fs::read(&script).expect("a file")).to_vec();
+    wrong[31] ^= 1;
+    let refuse = async |checksum| match launch(&sandbox, &script).checksum(checksum).start().await {
+        Err(StartError::Checksum(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    match refuse(Checksum::new::<Sha256>(wrong.clone())).await {
+        ChecksumError::Mismatch { expected, actual } => assert_eq!(expected[..62], actual[..62]),
+        other => panic!("{other:?}"),
+    }
+    for length in [0, 20, 33, 64] {
+        wrong.resize(length, 0);
+        match refuse(Checksum::new::<Sha256>(wrong.clone())).await {
+            ChecksumError::Length { expected: 32, given } => assert_eq!(given, length),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(!touched.exists(), "it was run");
+    let error = launch(&sandbox, &sandbox.folder().join("nothing"));
+    let error =
+        error.checksum(Checksum::new::<Sha256>([0; 32])).start().await.expect_err("missing");
+    assert!(matches!(error, StartError::Checksum(ChecksumError::Read(_))), "{error:?}");
+    sandbox.assert_empty().await;
+}
+
+/// Go's hosts check Rust plugins like any file.
+#[tokio::test]
+async fn go_hosts_check_a_rust_plugins_sum() {
+    let plugin = rust::program("probe-plugin");
+    for release in RELEASES {
+        let sandbox = Sandbox::new();
+        let report = sandbox.go_host(release, &["checksum"], &[plugin.as_os_str()]).await;
+        assert_eq!(report["result"]["started"], true, "{release}: {report:#}");
+    }
+}
+
+/// Only this test manages plugins in this process: one call ends all of them.
+#[tokio::test]
+async fn one_call_ends_all_managed_plugins() {
+    let sandbox = Sandbox::new();
+    let [go_plugin, rust_plugin] = plugins();
+    let managed = [("go", &go_plugin), ("rust", &rust_plugin), ("gone before", &rust_plugin)];
+    let mut handles = Vec::new();
+    for (name, plugin) in managed {
+        let launch = launch(&sandbox, plugin).name(name).managed();
+        handles.push(launch.start().await.expect("a start"));
+    }
+    let other = launch(&sandbox, &rust_plugin).start().await.expect("a start");
+    assert_eq!((handles[0].name(), other.name()), ("go", "probe-plugin"));
+    signal(handles[2].id(), Signal::KILL);
+    timeout(LIMIT, handles[2].exited()).await.expect("it is gone");
+
+    let mut ended = plugwire::host::shutdown_all().await;
+    ended.sort_by(|a, b| a.0.cmp(&b.0));
+    let phases: Vec<(&str, StopPhase)> = ended
+        .iter()
+        .map(|(name, stop)| (name.as_str(), stop.as_ref().expect("it ended").phase))
+        .collect();
+    let asked = StopPhase::Asked;
+    assert_eq!(phases, [("go", asked), ("gone before", StopPhase::AlreadyGone), ("rust", asked)]);
+    assert!(handles.iter().all(|plugin| plugin.exit().is_some() && !is_alive(plugin.id())));
+    other.ping().await.expect("it is not managed");
+    assert!(plugwire::host::shutdown_all().await.is_empty(), "nothing is left to end");
+    other.shutdown().await.expect("it ends");
+    sandbox.assert_empty().await;
+}
+
+/// The end can be waited for, whoever brings it.
+#[tokio::test]
+async fn an_exit_is_awaited() {
+    for plugin in plugins() {
+        let sandbox = Sandbox::new();
+        let plugin = launch(&sandbox, &plugin).start().await.expect("a start");
+        assert_eq!(plugin.exit(), None);
+        let waiting = plugin.clone();
+        let waiting = tokio::spawn(async move { waiting.exited().await });
+        let mut client = probe(&plugin);
+        let died = client.die(DieRequest { how: "exit:7".to_owned() });
+        timeout(LIMIT, died).await.expect("in time").expect_err("it is gone");
+        let exit = timeout(LIMIT, waiting).await.expect("in time").expect("no panic");
+        assert_eq!(exit.status.code(), Some(7), "{exit}");
+        assert_eq!(plugin.exit(), Some(exit));
+        let stop = plugin.shutdown().await.expect("it is gone already");
+        assert_eq!(stop.phase, StopPhase::AlreadyGone);
+        sandbox.assert_empty().await;
+    }
+}
+
+/// When the last handle is dropped, the plugin is shut down in the background.
+#[tokio::test]
+async fn a_plugin_ends_with_its_last_handle() {
+    for plugin in plugins() {
+        let sandbox = Sandbox::new();
+        let plugin = launch(&sandbox, &plugin).start().await.expect("a start");
+        let clone = plugin.clone();
+        drop(plugin);
+        clone.ping().await.expect("a clone is the same plugin");
+        drop(clone);
+        sandbox.assert_empty().await;
+    }
+}
+
+/// Ctrl-C in a terminal reaches plugins too; the host decides when they end. Spec: SHD-5.
+#[tokio::test]
+async fn sigint_is_ignored() {
+    for plugin in plugins() {
+        let sandbox = Sandbox::new();
+        let plugin = launch(&sandbox, &plugin).start().await.expect("a start");
+        for _ in 0..3 {
+            signal(plugin.id(), Signal::INT);
+            plugin.ping().await.expect("it lives");
+        }
+        let stop = plugin.shutdown().await.expect("it ends");
+        assert_eq!(stop.phase, StopPhase::Asked);
+        assert_eq!(stop.exit.expect("it was ours").status.code(), Some(0));
+    }
+}
+
+/// A Rust handler that panics costs its own call and no other.
+#[tokio::test]
+async fn a_panic_harms_no_other_call() {
+    for options in [&[][..], &["--multi-thread"], &["--capture-stderr"]] {
+        let sandbox = Sandbox::new();
+        let launch = launch(&sandbox, &rust::program("probe-plugin"));
+        let plugin = launch.args(options.iter().copied()).start().await.expect("a start");
+        let mut client = probe(&plugin);
+        let hang = HangRequest { id: "in flight".to_owned() };
+        let other = tokio::spawn(async move { client.hang(hang).await.map(drop) });
+        let await_hang = async |cancelled| {
+            let wait_ms = if cancelled { 0 } else { LIMIT.as_millis() as u64 };
+            let request = AwaitHangRequest { id: "in flight".to_owned(), cancelled, wait_ms };
+            probe(&plugin).await_hang(request).await.expect("a report").into_inner()
+        };
+        assert!(await_hang(false).await.started);
+        for _ in 0..3 {
+            let died = probe(&plugin).die(DieRequest { how: "panic".to_owned() }).await;
+            let status = died.expect_err("it panicked");
+            assert_eq!(status.code(), Code::Internal, "{status:?}");
+            assert!(status.message().contains("the probe was told to panic"), "{status:?}");
+        }
+        let report = await_hang(true).await;
+        assert!(report.started && !report.cancelled, "the other call goes on: {report:?}");
+        assert!(!other.is_finished());
+        plugin.ping().await.expect("it is well");
+        plugin.shutdown().await.expect("it ends");
+        assert_eq!(other.await.expect("no panic").expect_err("cut").code(), Code::Unavailable);
+    }
+}
+
+/// And so a Go host sees it: one call fails, the next does not, and the plugin lives.
+#[tokio::test]
+async fn a_panic_under_go_hosts() {
+    for release in RELEASES {
+        let sandbox = Sandbox::new();
+        let plugin = rust::program("probe-plugin");
+        let scenario = ["die", "--how", "panic", "--patience", "200ms"];
+        let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await;
+        let result = &report["result"];
+        assert_eq!(result["call"]["name"], "Internal", "{report:#}");
+        assert_eq!(result["next_call"], Value::Null, "{report:#}");
+        assert_eq!(result["exited"], false, "{report:#}");
+        assert_eq!(report["kill"]["exited"], true, "{report:#}");
+    }
+}
+
+/// A Rust plugin that dies is for a Go host what a Go plugin is that does.
+#[tokio::test]
+async fn deaths_under_go_hosts() {
+    for release in RELEASES {
+        for how in ["exit:3", "kill", "abort"] {
+            let mut seen = Vec::new();
+            for plugin in [go::peer(release, "probe-plugin"), rust::program("probe-plugin")] {
+                let sandbox = Sandbox::new();
+                let scenario = ["die", "--how", how];
+                let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await;
+                let result = &report["result"];
+                let names = [&result["call"]["name"], &result["next_call"]["name"]];
+                seen.push(format!("{names:?} {} {}", result["exited"], report["kill"]["hung"]));
+            }
+            assert_eq!(seen[1], seen[0], "{release} {how}");
+        }
+    }
+}
+
+/// What Go's hosts hold open before and after some lives of a Rust plugin.
+#[tokio::test]
+async fn go_hosts_leak_nothing_with_rust_plugins() {
+    for release in RELEASES {
+        let sandbox = Sandbox::new();
+        let plugin = rust::program("probe-plugin");
+        let scenario = ["rounds", "--count", "5", "--auto-mtls"];
+        let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await;
+        let result = &report["result"];
+        assert_eq!(result["rounds"], 5, "{report:#}");
+        for kind in ["open_files", "goroutines"] {
+            let (before, after) =
+                (&result[format!("{kind}_before")], &result[format!("{kind}_after")]);
+            assert_eq!(after, before, "{release} {kind}");
+        }
+        sandbox.assert_empty().await;
+    }
+}
