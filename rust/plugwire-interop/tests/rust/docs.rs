@@ -189,6 +189,41 @@ fn declares_item(file: &Path, name: &str) -> bool {
     })
 }
 
+/// The codes that [`plugwire::host::StartError`] itself gives; those of handshake lines are summed up there.
+#[test]
+fn the_guide_lists_every_code_of_a_failed_start() {
+    let source = root().join("rust/plugwire/src/host/error.rs");
+    let source = fs::read_to_string(source).expect("a source");
+    let guide = document("docs/guide.md");
+    let listed = guide.code_spans();
+    let codes: Vec<&str> = source.split('"').filter(|text| text.starts_with("start.")).collect();
+    assert!(codes.len() > 10, "hardly any code was found: {codes:?}");
+    for code in codes {
+        assert!(listed.contains(&code), "the guide does not know `{code}`");
+    }
+}
+
+/// Each crate's first paragraph, and the page, give the same promise.
+#[test]
+fn every_crate_says_what_may_change() {
+    let page = document("docs/stability.md");
+    for entry in fs::read_dir(root().join("rust")).expect("a folder") {
+        let folder = entry.expect("an entry").path();
+        let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+        let row = page.text.lines().find_map(|line| line.strip_prefix(&format!("| `{name}` | ")));
+        let promise = row.and_then(|rest| rest.split(' ').next());
+        let promise = promise.unwrap_or_else(|| panic!("the page has no row for {name}"));
+        let source =
+            ["src/lib.rs", "src/main.rs"].map(|file| fs::read_to_string(folder.join(file)));
+        let source = source.into_iter().find_map(Result::ok).expect("a crate has a root");
+        let own = source.lines().take(6).any(|line| {
+            line.contains(&format!("**{promise}**"))
+                || line.contains(&format!("**Promise: {promise}"))
+        });
+        assert!(own, "{name} is {promise} by the page, and does not say so itself");
+    }
+}
+
 #[test]
 fn the_readme_lists_every_release() {
     let readme = document("README.md").text;
