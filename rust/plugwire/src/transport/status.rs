@@ -29,9 +29,9 @@ pub(super) fn from_h2(error: &h2::Error) -> Status {
 /// A call's failure. Where the connection itself is gone, asks what happened at its other end.
 pub(super) fn explain(error: h2::Error, peer: Peer) -> BoxFuture<'static, Status> {
     Box::pin(async move {
-        let of_this_call_only = error.is_reset();
+        let of_the_connection = error.is_io() || error.is_go_away();
         let cause = match peer {
-            Some(peer) if !of_this_call_only => peer.autopsy().await,
+            Some(peer) if of_the_connection => peer.autopsy().await,
             _ => None,
         };
         cause.map_or_else(|| from_h2(&error), gone)
