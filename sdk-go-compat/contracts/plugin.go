@@ -20,11 +20,19 @@ type StdioData struct {
 	Data    []byte `protobuf:"bytes,2,opt,name=data,proto3"`
 }
 
-// ConnInfo is plugin.ConnInfo, without the knock of multiplexed sessions.
+// ConnInfo is plugin.ConnInfo: an announcement, or in multiplexed sessions a knock.
 type ConnInfo struct {
 	ServiceID uint32 `protobuf:"varint,1,opt,name=service_id,json=serviceId,proto3"`
 	Network   string `protobuf:"bytes,2,opt,name=network,proto3"`
 	Address   string `protobuf:"bytes,3,opt,name=address,proto3"`
+	Knock     *Knock `protobuf:"bytes,4,opt,name=knock,proto3"`
+}
+
+// Knock is plugin.Knock; Ack marks the answer to one.
+type Knock struct {
+	Knock bool   `protobuf:"varint,1,opt,name=knock,proto3"`
+	Ack   bool   `protobuf:"varint,2,opt,name=ack,proto3"`
+	Error string `protobuf:"bytes,3,opt,name=error,proto3"`
 }
 
 func (m *StdioData) Reset() { *m = StdioData{} }
@@ -36,6 +44,10 @@ func (*StdioData) ProtoMessage() {}
 func (m *ConnInfo) Reset()         { *m = ConnInfo{} }
 func (m *ConnInfo) String() string { return fmt.Sprintf("%+v", *m) }
 func (*ConnInfo) ProtoMessage()    {}
+
+func (m *Knock) Reset()         { *m = Knock{} }
+func (m *Knock) String() string { return fmt.Sprintf("%+v", *m) }
+func (*Knock) ProtoMessage()    {}
 
 // Controller is how a host tells a plugin to end.
 type Controller interface {
@@ -88,6 +100,11 @@ func RegisterStdio(server *grpc.Server, s Stdio) { server.RegisterService(&stdio
 
 // RegisterBroker adds the service to a server.
 func RegisterBroker(server *grpc.Server, b Broker) { server.RegisterService(&brokerDesc, b) }
+
+// StartBroker opens plugin.GRPCBroker/StartStream.
+func StartBroker(ctx context.Context, conn *grpc.ClientConn) (grpc.ClientStream, error) {
+	return conn.NewStream(ctx, &brokerDesc.Streams[0], "/"+brokerService+"/StartStream")
+}
 
 // Shutdown calls plugin.GRPCController/Shutdown.
 func Shutdown(ctx context.Context, conn *grpc.ClientConn) error {

@@ -73,6 +73,11 @@ impl Scene {
         self.all_told().into_iter().find(|told| told["event"] == event)
     }
 
+    /// All events of this name, in their order.
+    pub fn all(&self, event: &str) -> Vec<Value> {
+        self.all_told().into_iter().filter(|told| told["event"] == event).collect()
+    }
+
     /// Waits for the first event of this name.
     pub async fn comes(&self, event: &str) {
         let told = eventually(SOON, || self.told(event).is_some()).await;

@@ -63,6 +63,30 @@ var misbehaviours = map[string]func(*plugin){
 	"ignores-sigterm":        ignoresSIGTERM,
 	"deaf":                   deaf,
 	"grandchild-holds-pipes": grandchildHoldsPipes,
+
+	"announces":        announces,
+	"announces-served": announcesServed,
+	"announces-links":  announcesLinks,
+	"announces-twice":  announcesTwice,
+	"announces-many":   announcesMany,
+	"brokered-silent":  brokeredSilent,
+	"brokered-closes":  brokeredCloses,
+
+	"mux":               mux,
+	"mux-ack-error":     muxAckError,
+	"mux-ack-late":      muxAckLate,
+	"mux-ack-other":     muxAckOther,
+	"mux-ack-flood":     muxAckFlood,
+	"mux-knock-flood":   muxKnockFlood,
+	"mux-knock-nobody":  muxKnockNobody,
+	"mux-bad-version":   muxBadVersion,
+	"mux-bad-type":      muxBadType,
+	"mux-huge-frame":    muxHugeFrame,
+	"mux-ends":          muxEnds,
+	"mux-streams":       muxStreams,
+	"mux-knock-streams": muxKnockStreams,
+	"mux-silent":        muxSilent,
+	"mux-closes":        muxCloses,
 }
 
 func main() {
@@ -70,7 +94,7 @@ func main() {
 	witness := flag.String("witness", os.Getenv("MISBEHAVE_WITNESS"), "file that gets a JSON line for each thing done")
 	life := flag.Duration("life", 2*time.Minute, "ends itself after this, so that no test leaves it behind")
 	size := flag.Int("size", 4<<20, "bytes of a flood")
-	delay := flag.Duration("delay", 300*time.Millisecond, "how late listens-late is")
+	delay := flag.Duration("delay", 300*time.Millisecond, "how late listens-late and mux-ack-late are")
 	child := flag.Bool("child", false, "do nothing but live: the grandchild of grandchild-holds-pipes")
 	list := flag.Bool("list", false, "print all names")
 	flag.Parse()

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/plugwire/plugwire/sdk-go-compat/brokerwire"
 	"github.com/plugwire/plugwire/sdk-go-compat/certs"
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 )
@@ -40,6 +41,8 @@ type plugin struct {
 	noStdio   bool
 	greet     func()
 	shutdown  func()
+	onBroker  func(*brokerwire.Wire)
+	session   *session
 	listening net.Listener
 	telling   sync.Mutex
 }
@@ -53,6 +56,7 @@ func (p *plugin) prepare() {
 	p.listening = listener
 	p.fields = []string{"1", "1", "unix", path, "grpc", ""}
 	p.greet = func() {}
+	p.onBroker = func(*brokerwire.Wire) {}
 	p.shutdown = func() {
 		p.tell("shutting-down")
 		_ = listener.Close()
@@ -125,8 +129,10 @@ func (p *plugin) serve() {
 	p.accept()
 }
 
-func (p *plugin) accept() {
-	listener := p.listening
+func (p *plugin) accept() { p.serveMain(p.listening) }
+
+// serveMain serves go-plugin's services and the greeter.
+func (p *plugin) serveMain(listener net.Listener) {
 	if p.tls != nil {
 		listener = tls.NewListener(listener, p.tls)
 	}
@@ -134,7 +140,7 @@ func (p *plugin) accept() {
 	contracts.RegisterGreeter(server, greeter{p})
 	contracts.RegisterHealth(server, health{p})
 	contracts.RegisterController(server, controller{p})
-	contracts.RegisterBroker(server, broker{})
+	contracts.RegisterBroker(server, broker{p})
 	if !p.noStdio {
 		contracts.RegisterStdio(server, stdio{})
 	}
@@ -208,17 +214,6 @@ type controller struct{ *plugin }
 func (c controller) Shutdown(context.Context, *contracts.Empty) (*contracts.Empty, error) {
 	c.shutdown()
 	return &contracts.Empty{}, nil
-}
-
-// broker takes announcements and has none.
-type broker struct{}
-
-func (broker) StartStream(stream grpc.ServerStream) error {
-	for {
-		if _, err := contracts.Recv[contracts.ConnInfo](stream); err != nil {
-			return nil
-		}
-	}
 }
 
 // stdio stays open without a byte.

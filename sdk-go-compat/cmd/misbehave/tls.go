@@ -3,9 +3,13 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"net"
 	"strings"
+
+	"google.golang.org/grpc"
 
 	"github.com/plugwire/plugwire/sdk-go-compat/certs"
 )
@@ -81,4 +85,29 @@ func noClientAuth(p *plugin) {
 	p.serveTLS()
 	p.tls.ClientAuth = tls.NoClientCert
 	p.serve()
+}
+
+// overStream is a channel to the host over one stream, with the session's TLS. The host's certificate is for "localhost".
+func (p *plugin) overStream(stream net.Conn) (*grpc.ClientConn, error) {
+	if p.tls != nil {
+		presented, err := p.tls.GetCertificate(&tls.ClientHelloInfo{})
+		if err != nil {
+			return nil, err
+		}
+		stream = tls.Client(stream, &tls.Config{
+			MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}, ServerName: "localhost",
+			RootCAs: p.tls.ClientCAs, Certificates: []tls.Certificate{*presented},
+		})
+	}
+	unused := make(chan net.Conn, 1)
+	unused <- stream
+	return grpc.Dial("unused", grpc.WithInsecure(), grpc.WithBlock(), grpc.WithTimeout(patience),
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+			select {
+			case conn := <-unused:
+				return conn, nil
+			default:
+				return nil, net.ErrClosed
+			}
+		}))
 }

@@ -188,13 +188,16 @@ impl Broker {
         until: Instant,
         caller: &oneshot::Sender<Result<Channel, DialError>>,
     ) -> Result<Channel, DialError> {
+        let mut refused = None;
         loop {
-            let refused = match self.knock_once(id, until).await {
-                Err(DialError::Refused { id, why }) => DialError::Refused { id, why },
-                result => return result,
+            refused = match (self.knock_once(id, until).await, refused) {
+                (Err(DialError::Refused { id, why }), _) => Some(DialError::Refused { id, why }),
+                // The last answer says more than that there was no time for another.
+                (Err(DialError::Timeout { .. }), Some(refused)) => return Err(refused),
+                (result, _) => return result,
             };
-            if caller.is_closed() || Instant::now() + KNOCK_AGAIN > until {
-                return Err(refused);
+            if caller.is_closed() {
+                return Err(DialError::PeerGone(PeerGone));
             }
             tokio::time::sleep(KNOCK_AGAIN).await;
         }
@@ -205,7 +208,7 @@ impl Broker {
         let timed_out = |_| DialError::Timeout { id, limit };
         let turn = self.0.knocks.turn.clone().lock_owned();
         let turn = timeout_at(until, turn).await.map_err(timed_out)?;
-        let mut answered = self.ask(id).await?;
+        let mut answered = timeout_at(until, self.ask(id)).await.map_err(timed_out)??;
         // Whoever comes next waits out what is left of this dial's time: a Go peer may still answer.
         let answer = match timeout_at(until, &mut answered).await {
             Ok(answer) => answer,

@@ -129,15 +129,13 @@ impl Broker {
         let limit = self.0.settings.timeout;
         let dialled = async {
             if self.0.settings.multiplexed {
-                self.knock(id).await
-            } else {
-                self.dial_announced(id).await
+                return self.knock(id).await;
             }
+            let dialled = tokio::time::timeout(limit, self.dial_announced(id));
+            dialled.await.unwrap_or(Err(DialError::Timeout { id, limit }))
         };
         tokio::select! {
-            channel = tokio::time::timeout(limit, dialled) => {
-                channel.unwrap_or(Err(DialError::Timeout { id, limit }))
-            }
+            channel = dialled => channel,
             () = self.0.closing.cancelled() => Err(DialError::PeerGone(PeerGone)),
         }
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Broker;
 use crate::Services;
 use crate::transport::BoxIo;
-use crate::transport::server::Server;
+use crate::transport::server::{MOST_CONNECTIONS, Server};
 use crate::transport::socket::Listener;
 
 /// Where connections come from.
@@ -71,7 +71,7 @@ impl BrokeredListener {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                io = self.source.accept(), if !server.drain.is_cancelled() => match io {
+                io = self.source.accept(), if connections.len() < MOST_CONNECTIONS && !server.drain.is_cancelled() => match io {
                     Some(io) => { connections.spawn(server.clone().serve(io, tls.clone())); }
                     None => break,
                 },

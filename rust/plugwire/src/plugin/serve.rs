@@ -23,7 +23,7 @@ use crate::generated::grpc::health::v1::health_server::HealthServer;
 use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
 use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
 use crate::transport::mux::{Mode, Mux};
-use crate::transport::server::Server;
+use crate::transport::server::{MOST_CONNECTIONS, Server};
 use crate::transport::socket::{Listen, Listener};
 use crate::transport::tls::Identity;
 use crate::transport::{BoxIo, Tls};
@@ -196,7 +196,7 @@ impl Running {
         let mut session: Option<Mux> = None;
         let answer = loop {
             tokio::select! {
-                accepted = listener.accept(), if session.is_none() => match accepted {
+                accepted = listener.accept(), if session.is_none() && connections.len() < MOST_CONNECTIONS => match accepted {
                     Ok(io) if self.multiplexed => session = Some(self.multiplex(io, main_streams.clone())),
                     Ok(io) => {
                         connections.spawn(self.server.clone().serve(io, self.tls.clone()));
@@ -206,7 +206,7 @@ impl Running {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                Some(io) = streams.recv() => {
+                Some(io) = streams.recv(), if connections.len() < MOST_CONNECTIONS => {
                     connections.spawn(self.server.clone().serve(io, self.tls.clone()));
                 }
                 Some(_) = connections.join_next() => {}

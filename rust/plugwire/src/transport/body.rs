@@ -273,8 +273,9 @@ impl Body for ResponseBody {
                     }
                     Poll::Ready(Some(Err(error))) => {
                         this.upload = None;
-                        this.deadline = None;
-                        this.state = State::Failing(status::explain(error, this.peer.clone()));
+                        let deadline = this.deadline.take().map(|sleep| sleep.deadline());
+                        let explained = status::explain(error, this.peer.clone(), deadline);
+                        this.state = State::Failing(explained);
                     }
                     Poll::Ready(None) => {
                         this.finish();

@@ -204,23 +204,21 @@ impl tower_service::Service<Request<tonic::body::Body>> for Channel {
         uri.authority = Some(self.authority.clone());
         uri.path_and_query = Some(path);
         parts.uri = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
-        let deadline = clock::timeout(&parts.headers);
+        // The peer counts from a later moment than this.
+        let deadline =
+            clock::timeout(&parts.headers).map(|after| Box::pin(tokio::time::sleep(after)));
 
         let ends_here = body.is_end_stream();
         // A clone of its own: a handle remembers a call that still waits for its turn, and refuses the next.
-        let state =
-            match self.requests.clone().send_request(Request::from_parts(parts, ()), ends_here) {
-                Ok((response, stream)) => CallState::Open {
-                    response,
-                    upload: (!ends_here).then(|| Box::new(Pump::new(body, stream))),
-                },
-                Err(error) => CallState::Failing(status::explain(error, self.peer.clone())),
-            };
-        CallFuture {
-            state,
-            deadline: deadline.map(|after| Box::pin(tokio::time::sleep(after))),
-            peer: self.peer.clone(),
-        }
+        let sent = self.requests.clone().send_request(Request::from_parts(parts, ()), ends_here);
+        let state = match sent {
+            Ok((response, stream)) => CallState::Open {
+                response,
+                upload: (!ends_here).then(|| Box::new(Pump::new(body, stream))),
+            },
+            Err(error) => CallState::Failing(status::explain(error, self.peer.clone(), None)),
+        };
+        CallFuture { state, deadline, peer: self.peer.clone() }
     }
 }
 
@@ -286,8 +284,9 @@ impl Future for CallFuture {
                             return Poll::Ready(Ok(this.begin(response, upload)));
                         }
                         Poll::Ready(Err(error)) => {
-                            this.state =
-                                CallState::Failing(status::explain(error, this.peer.take()));
+                            let deadline = this.deadline.as_ref().map(|sleep| sleep.deadline());
+                            let explained = status::explain(error, this.peer.take(), deadline);
+                            this.state = CallState::Failing(explained);
                         }
                         Poll::Pending => return Poll::Pending,
                     }

@@ -32,6 +32,9 @@ use super::{BoxIo, Tls, clock, status};
 pub(crate) type Dispatch =
     BoxCloneSyncService<Request<tonic::body::Body>, Response<tonic::body::Body>, Infallible>;
 
+/// Connections that one server takes at a time: each carries as many calls as are wanted, so more is a peer gone wrong.
+/// Those beyond wait, or are closed.
+pub(crate) const MOST_CONNECTIONS: usize = 1024;
 /// A peer that connects and never speaks HTTP/2 is let go after this time.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 

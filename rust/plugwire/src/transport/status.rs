@@ -8,6 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use futures_util::future::BoxFuture;
 use h2::Reason;
 use http::HeaderMap;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::channel::Peer;
@@ -27,8 +28,17 @@ pub(super) fn from_h2(error: &h2::Error) -> Status {
 }
 
 /// A call's failure. Where the connection itself is gone, asks what happened at its other end.
-pub(super) fn explain(error: h2::Error, peer: Peer) -> BoxFuture<'static, Status> {
+pub(super) fn explain(
+    error: h2::Error,
+    peer: Peer,
+    deadline: Option<Instant>,
+) -> BoxFuture<'static, Status> {
+    // A Go server resets the call when its time is over, which may arrive before our own timer wakes us.
+    let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
     Box::pin(async move {
+        if late && error.reason() == Some(Reason::CANCEL) {
+            return deadline_exceeded();
+        }
         let of_the_connection = error.is_io() || error.is_go_away();
         let cause = match peer {
             Some(peer) if of_the_connection => peer.autopsy().await,

@@ -1,0 +1,421 @@
+//! Peers that misbehave at the broker. Each dial ends with a typed error, and the main connection lives on where there
+//! is one left.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use plugwire::Channel;
+use plugwire::broker::DialError;
+use plugwire::host::{Launch, PluginHandle};
+use plugwire::transport::ConnectStep;
+use plugwire_interop::broker_probe::Side;
+use plugwire_interop::generated::greeter::GreetRequest;
+use plugwire_interop::generated::greeter::greeter_client::GreeterClient;
+use plugwire_interop::leaks::{eventually, is_alive};
+use plugwire_interop::scene::{Scene, greet};
+
+/// The id that something is wrong with, and one with which nothing is (`sdk-go-compat/cmd/misbehave/broker.go`).
+const VICTIM: u32 = 7;
+const GOOD: u32 = 8;
+/// An id that no plugin here accepts.
+const NOBODY: u32 = 100;
+/// The id that the host has to serve.
+const OWN: u32 = 3;
+
+/// The broker's timeout where a test waits for it.
+const LIMIT: Duration = Duration::from_millis(400);
+/// What must come at once, on a loaded machine: well below go-plugin's five seconds, which the broker has otherwise.
+const AT_ONCE: Duration = Duration::from_secs(4);
+/// A timeout that no test waits for.
+const LONG: Duration = Duration::from_secs(30);
+
+fn multiplexed(scene: &Scene, how: &str, limit: Duration) -> Launch {
+    scene.misbehave(how).multiplex().broker_timeout(limit)
+}
+
+async fn started(launch: Launch) -> PluginHandle {
+    launch.start().await.expect("a start")
+}
+
+async fn dial(plugin: &PluginHandle, id: u32) -> Result<Channel, DialError> {
+    plugin.broker().dial(id).await
+}
+
+async fn failed_dial(plugin: &PluginHandle, id: u32) -> DialError {
+    dial(plugin, id).await.expect_err("nobody is there")
+}
+
+/// Which connection this is, in the plugin's words.
+async fn reached(channel: Channel) -> String {
+    let request = GreetRequest { name: "broker".to_owned() };
+    let reply = GreeterClient::new(channel).greet(request).await.expect("a greeting");
+    reply.into_inner().message
+}
+
+async fn reaches(plugin: &PluginHandle, id: u32) {
+    let channel = dial(plugin, id).await.unwrap_or_else(|error| panic!("{id}: {error:?}"));
+    assert_eq!(reached(channel).await, format!("connection {id}"));
+}
+
+/// The main connection works, and the plugin ends when it is told to.
+async fn lives_on(scene: &Scene, plugin: PluginHandle) {
+    greet(&plugin).await.expect("the main connection lives on");
+    plugin.shutdown().await.expect("it stops");
+    assert!(scene.processes().is_empty());
+}
+
+fn assert_timeout(error: &DialError, expected: u32) {
+    assert!(
+        matches!(error, DialError::Timeout { id, limit: LIMIT } if *id == expected),
+        "{error:?}"
+    );
+    assert_eq!(error.code(), "broker.timeout");
+}
+
+// Without multiplexing.
+
+/// BRK-4, BRK-16.
+#[tokio::test]
+async fn an_id_that_nobody_announces() {
+    let scene = Scene::new();
+    let plugin = started(scene.misbehave("nothing").broker_timeout(LIMIT)).await;
+    let began = Instant::now();
+    assert_timeout(&failed_dial(&plugin, NOBODY).await, NOBODY);
+    assert!(began.elapsed() >= LIMIT, "{:?}", began.elapsed());
+    lives_on(&scene, plugin).await;
+}
+
+/// The newest announcement of an id counts, and one that came long before its dial does, too.
+#[tokio::test]
+async fn an_id_that_is_announced_twice() {
+    let scene = Scene::new();
+    let plugin = started(scene.misbehave("announces-twice")).await;
+    greet(&plugin).await.expect("a greeting");
+    let both = eventually(LONG, || scene.all("announced").len() == 2).await;
+    assert!(both, "{:?}", scene.all("announced"));
+    greet(&plugin).await.expect("a round trip behind the second");
+    let channel = dial(&plugin, VICTIM).await.expect("it is served");
+    assert_eq!(reached(channel).await, "connection 2");
+    assert_eq!(scene.witness("greeted-on")["connection"], 2);
+    lives_on(&scene, plugin).await;
+}
+
+/// BRK-15. That nothing piles up is for `broker_memory` to see; here an announcement after them all is found.
+#[tokio::test]
+async fn announcements_that_nobody_dials() {
+    let scene = Scene::new();
+    let plugin = started(scene.misbehave("announces-many:20000:100").broker_timeout(LONG)).await;
+    reaches(&plugin, GOOD).await;
+    assert_eq!(scene.witness("announced-many")["count"], 20_000);
+    lives_on(&scene, plugin).await;
+}
+
+async fn refused_address(announced: &str) {
+    let scene = Scene::new();
+    let plugin = started(scene.misbehave(&format!("announces:{announced}"))).await;
+    let error = failed_dial(&plugin, VICTIM).await;
+    assert!(
+        matches!(error, DialError::AddressRefused { id: VICTIM, .. }),
+        "{announced}: {error:?}"
+    );
+    assert_eq!(error.code(), "broker.address");
+    scene.witness("announced");
+    lives_on(&scene, plugin).await;
+}
+
+#[tokio::test]
+async fn addresses_that_are_none() {
+    for announced in
+        ["", "unix:", "tcp:", "udp:127.0.0.1:53", "unix:plugin1", "tcp:localhost", "unix:\u{1}"]
+    {
+        refused_address(announced).await;
+    }
+    refused_address(&format!("unix:{{}}/{}", "x".repeat(200))).await;
+}
+
+#[tokio::test]
+async fn addresses_that_are_not_ours_to_connect_to() {
+    for announced in [
+        "unix:/var/run/x.sock",
+        "unix:{}/../../../var/run/x.sock",
+        "unix:{}/nowhere/../x/y.sock",
+        "tcp:192.0.2.1:80",
+        "tcp:[2001:db8::1]:80",
+    ] {
+        refused_address(announced).await;
+    }
+}
+
+/// Somebody really listens there, so a check that lets it pass is seen.
+#[tokio::test]
+async fn a_served_address_outside_the_folders() {
+    let scene = Scene::new();
+    let outside = Outside::new(&scene);
+    let announced = format!("announces-served:unix:{}", outside.socket());
+    let plugin = started(scene.misbehave(&announced)).await;
+    let error = failed_dial(&plugin, VICTIM).await;
+    let DialError::AddressRefused { id: VICTIM, address } = &error else { panic!("{error:?}") };
+    assert_eq!(*address, format!("unix {}", outside.socket()));
+    lives_on(&scene, plugin).await;
+
+    outside.clear();
+    let anywhere = scene.misbehave(&announced).dangerous().any_broker_address();
+    let plugin = started(anywhere).await;
+    let channel = dial(&plugin, VICTIM).await.expect("it was allowed");
+    assert_eq!(reached(channel).await, "connection 7");
+    lives_on(&scene, plugin).await;
+}
+
+/// Out of the folder by a link: to the socket, and to its folder.
+#[tokio::test]
+async fn links_out_of_the_folder() {
+    let scene = Scene::new();
+    let outside = Outside::new(&scene);
+    let plugin = started(scene.misbehave(&format!("announces-links:{}", outside.socket()))).await;
+    for id in [VICTIM, GOOD] {
+        let error = failed_dial(&plugin, id).await;
+        assert!(matches!(error, DialError::AddressRefused { .. }), "{id}: {error:?}");
+    }
+    assert!(scene.told("greeted-on").is_none());
+    lives_on(&scene, plugin).await;
+}
+
+/// TCP on this machine is allowed.
+#[tokio::test]
+async fn a_served_address_on_this_machine() {
+    let scene = Scene::new();
+    let plugin = started(scene.misbehave("announces-served:tcp:127.0.0.1:0")).await;
+    let channel = dial(&plugin, VICTIM).await.expect("a connection");
+    assert_eq!(reached(channel).await, "connection 7");
+    lives_on(&scene, plugin).await;
+}
+
+/// A folder that no plugin's sockets belong in.
+struct Outside(tempfile::TempDir);
+
+impl Outside {
+    fn new(scene: &Scene) -> Self {
+        // Inside the test's folder: right inside the temporary folder would be allowed.
+        Self(tempfile::tempdir_in(scene.folder()).expect("a folder"))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn socket(&self) -> String {
+        self.path().join("x.sock").to_str().expect("UTF-8").to_owned()
+    }
+
+    fn clear(&self) {
+        let _ = std::fs::remove_file(self.socket());
+    }
+}
+
+#[tokio::test]
+async fn a_brokered_connection_that_stays_silent() {
+    let scene = Scene::new();
+    let plugin = started(scene.misbehave("brokered-silent").broker_timeout(LIMIT)).await;
+    assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
+    scene.witness("silent");
+    lives_on(&scene, plugin).await;
+}
+
+#[tokio::test]
+async fn a_brokered_connection_that_is_closed_at_once() {
+    for (plaintext, step) in [(true, ConnectStep::Http2), (false, ConnectStep::Tls)] {
+        let scene = Scene::new();
+        let launch = scene.misbehave("brokered-closes");
+        let launch = if plaintext { launch.dangerous().plaintext() } else { launch };
+        let plugin = started(launch).await;
+        let began = Instant::now();
+        let error = failed_dial(&plugin, VICTIM).await;
+        assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+        let DialError::Connect { id: VICTIM, step: failed, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(failed, step);
+        scene.comes("closed").await;
+        lives_on(&scene, plugin).await;
+    }
+}
+
+// Multiplexed.
+
+/// MUX-14: held up for its time, and others work at once afterwards.
+#[tokio::test]
+async fn a_knock_that_is_never_answered() {
+    let scene = Scene::new();
+    let plugin = started(multiplexed(&scene, "mux", LIMIT)).await;
+    assert_timeout(&failed_dial(&plugin, NOBODY).await, NOBODY);
+    assert_eq!(scene.witness("knocked")["id"], NOBODY);
+    for id in [GOOD, VICTIM, GOOD] {
+        reaches(&plugin, id).await;
+    }
+    lives_on(&scene, plugin).await;
+}
+
+/// The peer's words are printable in the error.
+#[tokio::test]
+async fn an_acknowledgement_with_an_error() {
+    let scene = Scene::new();
+    let plugin = started(multiplexed(&scene, "mux-ack-error", LIMIT)).await;
+    let error = failed_dial(&plugin, VICTIM).await;
+    assert_eq!(error.code(), "broker.refused");
+    let DialError::Refused { id: VICTIM, why } = &error else { panic!("{error:?}") };
+    assert_eq!(why, r"no \u{1b}[31mlistener\nfor you");
+    scene.witness("refused");
+    reaches(&plugin, GOOD).await;
+    lives_on(&scene, plugin).await;
+}
+
+/// MUX-16: the plugin has paired the next stream with the dial that gave up. A stream comes for it, and ends.
+#[tokio::test]
+async fn an_acknowledgement_that_comes_too_late() {
+    let scene = Scene::new();
+    let late = multiplexed(&scene, "mux-ack-late", LIMIT).args(["--delay", "1200ms"]);
+    let plugin = started(late).await;
+    assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
+    assert!(scene.told("acknowledged").is_none(), "not late");
+    scene.comes("acknowledged").await;
+    reaches(&plugin, GOOD).await;
+    let streams = scene.all("stream");
+    let streams: Vec<_> =
+        streams.iter().map(|it| (it["for"].as_u64(), it["first"].as_str())).collect();
+    let late = streams.iter().position(|it| *it == (Some(VICTIM.into()), Some("end")));
+    assert!(late.is_some(), "{streams:?}");
+    assert!(!streams.contains(&(Some(VICTIM.into()), Some("bytes"))), "{streams:?}");
+    lives_on(&scene, plugin).await;
+}
+
+/// MUX-11: an answer counts for the id that it names.
+#[tokio::test]
+async fn an_acknowledgement_for_another_id() {
+    let scene = Scene::new();
+    let plugin = started(multiplexed(&scene, "mux-ack-other", LIMIT)).await;
+    assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
+    assert_eq!(scene.witness("acknowledged")["id"], NOBODY);
+    reaches(&plugin, GOOD).await;
+    lives_on(&scene, plugin).await;
+}
+
+/// The session is over: the dial says so at once, and so does all that comes after it. The plugin, which lives, is ended.
+async fn session_ends(how: &str, event: &str) {
+    let scene = Scene::new();
+    let plugin = started(multiplexed(&scene, how, LONG)).await;
+    reaches(&plugin, GOOD).await;
+    let began = Instant::now();
+    let error = failed_dial(&plugin, VICTIM).await;
+    assert!(began.elapsed() < AT_ONCE, "{how}: {:?}", began.elapsed());
+    assert!(matches!(error, DialError::PeerGone(_)), "{how}: {error:?}");
+    scene.witness(event);
+    greet(&plugin).await.expect_err("the main connection was on that session");
+    assert!(matches!(failed_dial(&plugin, GOOD).await, DialError::PeerGone(_)));
+    assert!(began.elapsed() < AT_ONCE * 2, "{how}: {:?}", began.elapsed());
+    let pid = plugin.id();
+    let _ = tokio::time::timeout(LONG, plugin.shutdown()).await.expect("it ends");
+    assert!(!is_alive(pid));
+    scene.empties().await;
+}
+
+#[tokio::test]
+async fn a_malformed_frame() {
+    for how in ["mux-bad-version", "mux-bad-type", "mux-huge-frame"] {
+        session_ends(how, "frame").await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ends_in_the_middle_of_a_dial() {
+    session_ends("mux-ends", "cut").await;
+}
+
+#[tokio::test]
+async fn a_stream_that_stays_silent() {
+    let scene = Scene::new();
+    let plugin = started(multiplexed(&scene, "mux-silent", LIMIT)).await;
+    assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
+    scene.witness("silent");
+    reaches(&plugin, GOOD).await;
+    lives_on(&scene, plugin).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_closed_at_once() {
+    let scene = Scene::new();
+    let plugin = started(multiplexed(&scene, "mux-closes", LONG)).await;
+    let began = Instant::now();
+    let error = failed_dial(&plugin, VICTIM).await;
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert!(
+        matches!(error, DialError::Connect { id: VICTIM, step: ConnectStep::Tls, .. }),
+        "{error:?}"
+    );
+    scene.witness("closed");
+    reaches(&plugin, GOOD).await;
+    lives_on(&scene, plugin).await;
+}
+
+/// MUX-17: knocks for ids that nobody listens on do not hold up the one that somebody does.
+#[tokio::test]
+async fn knocks_that_nobody_listens_to() {
+    let scene = Scene::new();
+    let plugin = started(multiplexed(&scene, "mux-knock-nobody:5000", LONG)).await;
+    let side = Side::new(plugin.broker());
+    let services = side.services(plugwire::Services::new());
+    let _serving = plugin.broker().serve(OWN, services).await.expect("the id is free");
+    greet(&plugin).await.expect("a greeting");
+    assert_eq!(scene.witness("knocked-often")["count"], 5000);
+    assert_eq!(scene.witness("echoed")["data"], "over there");
+    reaches(&plugin, GOOD).await;
+    lives_on(&scene, plugin).await;
+}
+
+/// Streams without a knock belong to nobody at a host: each is closed, and nothing else suffers.
+#[tokio::test]
+async fn ten_thousand_streams_without_a_knock() {
+    streams("mux-streams:10000").await;
+}
+
+/// Each belongs to the id that the host serves, and says nothing on it.
+#[tokio::test]
+async fn ten_thousand_streams_with_a_knock() {
+    streams("mux-knock-streams:10000").await;
+}
+
+async fn streams(how: &str) {
+    let scene = Scene::new();
+    let plugin = started(multiplexed(&scene, how, LONG)).await;
+    let side = Side::new(plugin.broker());
+    let services = side.services(plugwire::Services::new());
+    let _serving = plugin.broker().serve(OWN, services).await.expect("the id is free");
+    greet(&plugin).await.expect("a greeting");
+    let opened = scene.witness("opened");
+    assert_eq!((&opened["streams"], &opened["error"]), (&10_000.into(), &"".into()));
+    assert_eq!(scene.witness("echoed")["data"], "over there");
+    reaches(&plugin, GOOD).await;
+    lives_on(&scene, plugin).await;
+}
+
+/// Acknowledgements that nobody asked for, from a plugin that takes no streams: the main connection lives on.
+#[tokio::test]
+async fn acknowledgements_by_the_thousand() {
+    let scene = Scene::new();
+    let plugin = started(multiplexed(&scene, "mux-ack-flood:100000", LONG)).await;
+    greet(&plugin).await.expect("a greeting");
+    assert_eq!(scene.witness("acknowledged")["count"], 100_000);
+    lives_on(&scene, plugin).await;
+}
+
+/// Knocks from a plugin that does not read the answers.
+#[tokio::test]
+async fn knocks_by_the_thousand() {
+    let scene = Scene::new();
+    let plugin = started(multiplexed(&scene, "mux-knock-flood:200000", LONG)).await;
+    let side = Side::new(plugin.broker());
+    let services = side.services(plugwire::Services::new());
+    let _serving = plugin.broker().serve(OWN, services).await.expect("the id is free");
+    greet(&plugin).await.expect("a greeting");
+    assert_eq!(scene.witness("knocked-often")["count"], 200_000);
+    lives_on(&scene, plugin).await;
+}

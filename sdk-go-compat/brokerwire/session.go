@@ -1,0 +1,150 @@
+//go:build !goplugin_before_1_6
+
+package brokerwire
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// Session is one end of a multiplexed connection: go-plugin's rules, with hooks to break them.
+type Session struct {
+	// Raw is the socket, past yamux.
+	Raw net.Conn
+	// Yamux is the session on it.
+	Yamux *yamux.Session
+	// Wire is the broker's stream, once there is one.
+	Wire *Wire
+
+	// OnKnock answers the other side's knock.
+	OnKnock func(id uint32)
+	// OnStream takes a stream that the other side opened; id is 0 where no acknowledged knock came before it.
+	OnStream func(id uint32, stream net.Conn)
+
+	mu      sync.Mutex
+	pairing uint32
+	acks    map[uint32]chan string
+}
+
+// NewSession begins one; the plugin is yamux's server.
+func NewSession(raw net.Conn, plugin bool) (*Session, error) {
+	config := yamux.DefaultConfig()
+	config.LogOutput = io.Discard
+	begin := yamux.Client
+	if plugin {
+		begin = yamux.Server
+	}
+	session, err := begin(raw, config)
+	if err != nil {
+		return nil, err
+	}
+	return &Session{Raw: raw, Yamux: session, acks: map[uint32]chan string{}}, nil
+}
+
+// AcceptStreams gives each stream to OnStream, until the session ends.
+func (s *Session) AcceptStreams() {
+	for {
+		stream, err := s.Yamux.Accept()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		id := s.pairing
+		s.pairing = 0
+		s.mu.Unlock()
+		s.OnStream(id, stream)
+	}
+}
+
+// Hear reads the broker's stream to its end.
+func (s *Session) Hear() {
+	for {
+		info, err := s.Wire.Recv()
+		if err != nil {
+			return
+		}
+		switch {
+		case info.Knock == nil:
+		case info.Knock.Ack:
+			s.mu.Lock()
+			waiting := s.acks[info.ServiceID]
+			delete(s.acks, info.ServiceID)
+			s.mu.Unlock()
+			if waiting != nil {
+				waiting <- info.Knock.Error
+			}
+		default:
+			s.OnKnock(info.ServiceID)
+		}
+	}
+}
+
+// Accept pairs the next stream with the id, and acknowledges.
+func (s *Session) Accept(id uint32) error {
+	s.Pair(id)
+	return s.Wire.Ack(id, "")
+}
+
+// Pair gives the next stream to the id.
+func (s *Session) Pair(id uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pairing = id
+}
+
+// Dial knocks, waits for the answer and opens a stream.
+func (s *Session) Dial(id uint32, limit time.Duration) (net.Conn, error) {
+	answer := make(chan string, 1)
+	s.mu.Lock()
+	s.acks[id] = answer
+	s.mu.Unlock()
+	if err := s.Wire.Knock(id); err != nil {
+		return nil, err
+	}
+	select {
+	case refusal := <-answer:
+		if refusal != "" {
+			return nil, errors.New(refusal)
+		}
+		return s.Yamux.Open()
+	case <-time.After(limit):
+		return nil, errors.New("no answer to the knock")
+	}
+}
+
+// Flood opens streams and keeps them, each after a dial of the id, or without a knock where that is 0. It says how many came.
+func (s *Session) Flood(id uint32, count int, limit time.Duration) (int, error) {
+	until := time.Now().Add(limit)
+	for n := range count {
+		if time.Now().After(until) {
+			return n, errors.New("it took too long")
+		}
+		var err error
+		if id == 0 {
+			_, err = s.Yamux.Open()
+		} else {
+			_, err = s.Dial(id, time.Until(until))
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	return count, nil
+}
+
+// WriteFrame writes a header of yamux's past the session, right or wrong.
+func (s *Session) WriteFrame(version, kind byte, flags uint16, stream, length uint32) error {
+	var header [12]byte
+	header[0], header[1] = version, kind
+	binary.BigEndian.PutUint16(header[2:], flags)
+	binary.BigEndian.PutUint32(header[4:], stream)
+	binary.BigEndian.PutUint32(header[8:], length)
+	_, err := s.Raw.Write(header[:])
+	return err
+}
