@@ -73,7 +73,7 @@ pub(crate) enum Trust {
 }
 
 impl Trust {
-    fn allows(&self, address: &Address) -> bool {
+    pub(crate) fn allows(&self, address: &Address) -> bool {
         match (self, address) {
             (Trust::Anywhere, _) => true,
             (Trust::Folders(_), Address::Tcp(address)) => address.ip().is_loopback(),

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,24 @@ impl Attach {
         self
     }
 
+    /// How long [`PluginHandle::ping`] waits. Default 5 s.
+    pub fn ping_timeout(mut self, limit: Duration) -> Self {
+        self.limits.ping = limit;
+        self
+    }
+
+    /// How long [`PluginHandle::shutdown`] waits for the answer to `Shutdown`. Default 5 s.
+    pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
+        self.limits.shutdown = limit;
+        self
+    }
+
+    /// How long the broker waits for the plugin to accept a connection. Default 5 s.
+    pub fn broker_timeout(mut self, limit: Duration) -> Self {
+        self.limits.broker = limit;
+        self
+    }
+
     /// As [`Launch::stdout`](super::Launch::stdout).
     pub fn stdout(mut self, writer: impl AsyncWrite + Send + 'static) -> Self {
         self.stdout = Some(Box::pin(writer));
@@ -106,13 +125,15 @@ impl Attach {
         let Reattach { network, address, .. } = &self.record;
         let address = Address::parse(*network, address).map_err(AttachError::Address)?;
         let folder = sockets::private_folder(None, None).map_err(AttachError::Folder)?;
+        let main = address.folder().map(Path::to_owned);
+        let folders = main.into_iter().chain(sockets::temporary_folders(None));
         let settings = broker::Settings {
             multiplexed: false,
             listen: Listen::Unix { directory: folder.path().to_owned(), group: None },
             tls: self.tls,
             http2: self.http2,
             timeout: self.limits.broker,
-            trust: sockets::trust(address.folder(), None),
+            trust: broker::Trust::Folders(folders.collect()),
             peer: None,
         };
         let connecting = Session::connect(&address, settings);

@@ -63,7 +63,8 @@ pub(super) fn build(
             withheld += 1;
         }
     }
-    variables.extend(user);
+    let settings_of_ours = |name: &OsString| name.to_str().is_some_and(is_protocol_variable);
+    variables.extend(user.into_iter().filter(|(name, _)| !settings_of_ours(name)));
     variables.extend(protocol.into_iter().map(|(name, value)| (name.into(), value.into())));
     Environment { variables, withheld }
 }
@@ -82,7 +83,9 @@ mod tests {
             "COOKIE",
         ];
         let host = host.map(|name| (OsString::from(name), OsString::from("host's")));
-        let user = vec![("COOKIE".into(), "user's".into()), ("MINE".into(), "user's".into())];
+        let user =
+            ["COOKIE", "MINE", "PLUGIN_CLIENT_CERT"].map(|name| (name.into(), "user's".into()));
+        let user = user.to_vec();
         let protocol = vec![("COOKIE".to_owned(), "protocol's".to_owned())];
         let built = build(host.into_iter(), inherit, user, protocol);
         let lines = built

@@ -276,8 +276,6 @@ pub enum ShutdownError {
         /// Its id.
         pid: u32,
     },
-    /// The plugin was started by somebody else and did not close the connection in time.
-    StillConnected,
 }
 
 impl fmt::Display for ShutdownError {
@@ -285,9 +283,6 @@ impl fmt::Display for ShutdownError {
         match self {
             ShutdownError::Unkillable { pid } => {
                 write!(f, "process {pid} did not end when it was killed")
-            }
-            ShutdownError::StillConnected => {
-                write!(f, "the plugin, which this host did not start, did not end in time")
             }
         }
     }

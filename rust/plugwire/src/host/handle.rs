@@ -26,7 +26,8 @@ const KILLED: Duration = Duration::from_secs(5);
 /// A running plugin. go-plugin: `Client`.
 ///
 /// A clone is cheap and is the same plugin. When the last clone is dropped, the plugin is shut down in the
-/// background, as [`PluginHandle::shutdown`] does it; when the tokio runtime itself ends first, the plugin is killed.
+/// background, as [`PluginHandle::shutdown`] does it; when the tokio runtime itself ends first, the plugin is killed. One
+/// that this host did not start is only disconnected.
 #[derive(Clone)]
 pub struct PluginHandle(pub(super) Arc<Inner>);
 
@@ -151,7 +152,8 @@ impl PluginHandle {
     /// Ends the plugin: asks it (`Shutdown`), closes the connection, waits for the process, kills it with its process
     /// group. Each step has its limit, so this always returns. Calls under way end with the connection.
     ///
-    /// A plugin that this host did not start is asked and never killed; one in a test is only let go.
+    /// A plugin that this host did not start is asked and never killed, and its end is not waited for; one in a test is only
+    /// let go.
     /// go-plugin: `Client.Kill`.
     ///
     /// Cancel safety: dropping the future stops waiting; the plugin is then ended when the last handle is dropped.

@@ -179,12 +179,16 @@ impl Launch {
     }
 
     /// Lets the plugin read this process's standard input. Default: it reads nothing. go-plugin always passes it on.
+    ///
+    /// Such a plugin stays in this process's group, since a terminal stops others that read from it: Ctrl-C reaches it, and
+    /// its children are not ended with it.
     pub fn inherit_stdin(mut self) -> Self {
         self.inherit_stdin = true;
         self
     }
 
-    /// Sets an environment variable for the plugin. The protocol's own variables win over it.
+    /// Sets an environment variable for the plugin. The protocol's own variables have setters of their own, and are ignored
+    /// here: with a host's whole environment an outer host's `PLUGIN_*` would come along.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.push((name.into(), value.into()));
         self
@@ -204,7 +208,8 @@ impl Launch {
         self
     }
 
-    /// How long everything from starting the process to the first answer in HTTP/2 may take. Default one minute.
+    /// How long everything from starting the process to the first answer in HTTP/2 may take; reading a file for its checksum
+    /// comes before that. Default one minute.
     /// go-plugin: `ClientConfig.StartTimeout`, which ends with the handshake line.
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.limits.start = limit;
@@ -249,7 +254,7 @@ impl Launch {
         self
     }
 
-    /// Lets this group, a number or a name, use the plugin's sockets. Default: only this user can.
+    /// Lets this group, a number or a name in `/etc/group`, use the plugin's sockets. Default: only this user can.
     /// go-plugin: `UnixSocketConfig.Group`.
     pub fn socket_group(mut self, group: impl Into<String>) -> Self {
         self.socket_group = Some(group.into());

@@ -87,7 +87,8 @@ pub(super) struct Tail {
 
 impl Tail {
     fn push(&mut self, entry: &Entry, line: &[u8]) {
-        let limit = line.len().min(KEPT_BYTES / 2);
+        // A byte that is no text takes three when it is shown; two of the longest lines fit in any case.
+        let limit = line.len().min(KEPT_BYTES / 6 - 1);
         let text = printable(&line[..limit]);
         if matches!(entry.kind, Kind::Crash(_) | Kind::CrashDetail(_))
             && self.crash.len() + text.len() < KEPT_CRASH
@@ -158,7 +159,8 @@ impl Reader {
             self.copy(&chunk[..length]).await;
             for part in chunk[..length].split_inclusive(|byte| *byte == b'\n') {
                 for piece in part.chunks(self.longest_line) {
-                    if line.len() + piece.len() > self.longest_line {
+                    let length = piece.strip_suffix(b"\n").unwrap_or(piece).len();
+                    if line.len() + length > self.longest_line {
                         self.entry(Entry::fragment(&line), &line);
                         line.clear();
                         cut = true;
@@ -189,7 +191,11 @@ impl Reader {
 
     async fn copy(&mut self, bytes: &[u8]) {
         let Some(raw) = &mut self.raw else { return };
-        if let Err(error) = raw.write_all(bytes).await {
+        let written = async {
+            raw.write_all(bytes).await?;
+            raw.flush().await
+        };
+        if let Err(error) = written.await {
             tracing::warn!(%error, plugin = self.plugin, "the writer for raw standard error failed");
             self.raw = None;
         }

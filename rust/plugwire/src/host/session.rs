@@ -127,5 +127,7 @@ async fn dial(address: &Address) -> io::Result<BoxIo> {
 }
 
 fn not_yet(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
+    // A unix socket whose backlog is full would block.
+    matches!(error.kind(), NotFound | ConnectionRefused | WouldBlock)
 }

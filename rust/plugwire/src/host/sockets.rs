@@ -9,9 +9,10 @@ use rustix::fs::{Gid, Uid};
 use tempfile::TempDir;
 
 use crate::broker::Trust;
+use crate::transport::Address;
 use crate::transport::socket::group_id;
 
-/// What `sockaddr_un` takes on Linux; other systems take a little less.
+/// What `sockaddr_un` takes on every Unix; Linux takes a little more.
 const LONGEST_PATH: usize = 104;
 /// `/plugwire-abcdef` and `/plugin1234567890`.
 const LONGEST_NAMES: usize = 16 + 17;
@@ -25,9 +26,13 @@ pub(super) fn private_folder(base: Option<&Path>, group: Option<&str>) -> io::Re
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         None => Some(std::env::temp_dir())
-            .filter(|path| is_short(path))
+            .filter(|path| is_short(path) && path.to_str().is_some())
             .unwrap_or_else(|| PathBuf::from("/tmp")),
     };
+    if base.to_str().is_none() {
+        let why = format!("the path of {} is not UTF-8, as the protocol needs it", base.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     let folder = tempfile::Builder::new().prefix("plugwire-").tempdir_in(base)?;
     let mode = match group {
         Some(group) => {
@@ -40,13 +45,21 @@ pub(super) fn private_folder(base: Option<&Path>, group: Option<&str>) -> io::Re
     Ok(folder)
 }
 
-/// Where a plugin's brokered sockets may be: in its private folder, or in the temporary folder of a plugin that does not
-/// know of private ones (go-plugin before 1.5.1). `temporary` is the one that the plugin was given.
-pub(super) fn trust(private: Option<&Path>, temporary: Option<&OsStr>) -> Trust {
+/// Where a plugin's brokered sockets may be: in its private folder and, if its main socket shows that it does not know of
+/// that one (go-plugin before 1.5), in temporary folders. `temporary` is the one that the plugin was given.
+pub(super) fn trust(main: &Address, private: &Path, temporary: Option<&OsStr>) -> Trust {
+    let knows_private = main.folder().is_none_or(|folder| folder == private);
+    let mut folders = vec![private.to_owned()];
+    if !knows_private {
+        folders.extend(temporary_folders(temporary));
+    }
+    Trust::Folders(folders)
+}
+
+/// Where a plugin puts its sockets by itself.
+pub(super) fn temporary_folders(given: Option<&OsStr>) -> impl Iterator<Item = PathBuf> {
     let shared = [std::env::temp_dir(), PathBuf::from("/tmp")];
-    let folders =
-        private.map(Path::to_owned).into_iter().chain(temporary.map(PathBuf::from)).chain(shared);
-    Trust::Folders(folders.collect())
+    given.map(PathBuf::from).into_iter().chain(shared)
 }
 
 fn is_short(base: &Path) -> bool {

@@ -20,11 +20,11 @@ use super::error::{Evidence, StartError, TimeoutStep};
 use super::handle::{Owner, PluginHandle};
 use super::handshake::{self, NoLine, Printed};
 use super::launch::{Launch, Security};
-use super::logs;
+use super::logs::{self, SharedTail};
 use super::managed;
 use super::session::Session;
 use super::sockets;
-use super::supervise::{Process, remove_socket};
+use super::supervise::{Group, Process, remove_socket};
 use crate::broker::{self, Trust};
 use crate::transport::socket::Listen;
 use crate::transport::tls::Identity;
@@ -36,13 +36,17 @@ const ABOUT_TO_END: Duration = Duration::from_millis(500);
 const KILLED: Duration = Duration::from_secs(2);
 
 pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError> {
-    let deadline = Instant::now() + launch.limits.start;
     let limit = launch.limits.start;
     let versions: Vec<u32> = launch.versions.keys().copied().collect();
     if versions.is_empty() {
         return Err(StartError::Configuration(
             "no app protocol version is offered (`Launch::version`)".to_owned(),
         ));
+    }
+    let cookie = launch.handshake.cookie();
+    if cookie.key.is_empty() || cookie.value.is_empty() || cookie.key.contains('=') {
+        let why = "the magic cookie's key or value is empty, or its key holds `=`";
+        return Err(StartError::Configuration(why.to_owned()));
     }
     let program = find(&launch.program)?;
     verify(&mut launch, &program).await?;
@@ -51,6 +55,7 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
         Security::Own(_) | Security::Plaintext => None,
     };
 
+    let deadline = Instant::now() + limit;
     let (mut attempt, mut stdout) =
         Attempt::spawn(&mut launch, &program, &versions, identity.as_ref())?;
     let expected = Expectation { app_versions: &versions, multiplex: launch.multiplex };
@@ -174,9 +179,13 @@ impl Attempt {
             .envs(&environment.variables)
             .stdin(if launch.inherit_stdin { Stdio::inherit() } else { Stdio::null() })
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Ctrl-C in a terminal is for the host, which then ends the plugin; and the plugin's children end with it.
-            .process_group(0);
+            .stderr(Stdio::piped());
+        // Ctrl-C in a terminal is for the host, which then ends the plugin; and the plugin's children end with it. But the
+        // terminal would stop a plugin of another group that reads from it.
+        let leads_group = !launch.inherit_stdin;
+        if leads_group {
+            command.process_group(0);
+        }
         if let Some(directory) = &launch.directory {
             command.current_dir(directory);
         }
@@ -185,16 +194,18 @@ impl Attempt {
             .map_err(|cause| not_spawned(cause, launch, program, environment.withheld))?;
         let stdout = child.stdout.take().expect("it is piped");
         let stderr = child.stderr.take().expect("it is piped");
+        let group = Group::of(&child, leads_group);
+        let tail = SharedTail::default();
+        let reading = read_stderr(launch, stderr, tail.clone());
         let attempt = Self {
             folder: folder.path().to_owned(),
-            process: Process::supervise(child, &name(launch), folder),
+            process: Process::supervise(child, group, &name(launch), folder, tail, reading),
             program: program.to_owned(),
             printed: Printed::default(),
             withheld: environment.withheld,
             temporary: environment.variables.get(OsStr::new("TMPDIR")).cloned(),
             armed: true,
         };
-        attempt.process.spawn_reader(read_stderr(launch, stderr, &attempt.process));
         Ok((attempt, stdout))
     }
 
@@ -208,10 +219,8 @@ impl Attempt {
     ) -> Result<PluginHandle, StartError> {
         let address = Address::parse(line.network, &line.address)
             .map_err(|error| machine("reading the plugin's address")(io::Error::other(error)))?;
-        if let Address::Unix(path) = &address {
-            self.process.remember_socket(path);
-        }
-        let settings = self.broker_settings(&launch, &line, tls);
+        self.remember_socket(&address);
+        let settings = self.broker_settings(&launch, &line, &address, tls);
         let connecting = Session::connect(&address, settings);
         let mut session = match timeout_at(deadline, connecting).await {
             Ok(Ok(session)) => session,
@@ -239,16 +248,34 @@ impl Attempt {
         Ok(handle)
     }
 
+    /// Go's plugins leave their socket behind when they are killed, and those before go-plugin 1.5 do not put it into the
+    /// private folder.
+    fn remember_socket(&self, address: &Address) {
+        if let Address::Unix(path) = address
+            && self.is_where_plugins_listen(path)
+        {
+            self.process.remember_socket(path);
+        }
+    }
+
+    /// What a line names is a plugin's word, and may be somebody else's socket: only in the temporary folders is one
+    /// removed.
+    fn is_where_plugins_listen(&self, socket: &Path) -> bool {
+        let folders = sockets::temporary_folders(self.temporary.as_deref()).collect();
+        Trust::Folders(folders).allows(&Address::Unix(socket.to_owned()))
+    }
+
     fn broker_settings(
         &self,
         launch: &Launch,
         line: &HandshakeLine,
+        address: &Address,
         tls: Option<Tls>,
     ) -> broker::Settings {
         let trust = if launch.any_broker_address {
             Trust::Anywhere
         } else {
-            sockets::trust(Some(&self.folder), self.temporary.as_deref())
+            sockets::trust(address, &self.folder, self.temporary.as_deref())
         };
         broker::Settings {
             multiplexed: line.multiplex == Some(true),
@@ -293,7 +320,9 @@ impl Attempt {
         let exit = self.process.ended();
         self.process.kill();
         let _ = timeout(KILLED, self.process.exited()).await;
-        if let Some(socket) = self.printed.socket() {
+        if let Some(socket) = self.printed.socket()
+            && self.is_where_plugins_listen(&socket)
+        {
             remove_socket(&socket);
         }
         Box::new(Evidence {
@@ -347,14 +376,14 @@ fn name(launch: &Launch) -> String {
 fn read_stderr(
     launch: &mut Launch,
     stderr: ChildStderr,
-    process: &Process,
+    tail: SharedTail,
 ) -> impl Future<Output = ()> + Send + use<> {
     let reader = logs::Reader {
         plugin: name(launch),
         sink: launch.output.log.clone(),
         raw: launch.output.raw_stderr.take(),
         longest_line: launch.output.longest_line,
-        tail: process.tail.clone(),
+        tail,
     };
     reader.run(stderr)
 }

@@ -23,6 +23,8 @@ enum Sink {
     Nowhere,
 }
 
+/// Plugins send 1 KiB (Go's) or 32 KiB (ours) at a time.
+const LONGEST_MESSAGE: usize = 4 * 1024 * 1024;
 /// A line is logged at this length at the latest.
 const LONGEST_LOGGED: usize = 8 * 1024;
 
@@ -78,7 +80,7 @@ pub(super) async fn copy(
     stderr: Option<Writer>,
 ) {
     let (mut stdout, mut stderr) = (Sink::new(stdout, "stdout"), Sink::new(stderr, "stderr"));
-    let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(usize::MAX);
+    let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(LONGEST_MESSAGE);
     // A Go plugin sends its headers with the first output, perhaps never: nothing else may wait for this.
     let ended = match client.stream_stdio(()).await {
         Err(status) => status,

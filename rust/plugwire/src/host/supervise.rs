@@ -36,20 +36,28 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Takes charge of a child that leads its own process group. `folder` is removed when all is over.
-    pub(super) fn supervise(child: Child, name: &str, folder: TempDir) -> Self {
-        let pid = child.id().expect("nobody has waited for it yet");
+    /// Takes charge of a child. `folder` is removed when all is over; `stderr` reads the child's standard error into `tail`.
+    pub(super) fn supervise(
+        child: Child,
+        group: Group,
+        name: &str,
+        folder: TempDir,
+        tail: SharedTail,
+        stderr: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let (sender, exit) = watch::channel(None);
+        let mut readers = JoinSet::new();
+        readers.spawn(stderr);
         let process = Self {
-            pid,
-            tail: SharedTail::default(),
+            pid: group.leader,
+            tail,
             name: name.into(),
             kill: CancellationToken::new(),
             exit,
             socket: Arc::default(),
-            readers: Arc::new(Mutex::new(Some(JoinSet::new()))),
+            readers: Arc::new(Mutex::new(Some(readers))),
         };
-        tokio::spawn(process.clone().run(child, Instant::now(), folder, sender));
+        tokio::spawn(process.clone().run(child, group, Instant::now(), folder, sender));
         process
     }
 
@@ -90,11 +98,11 @@ impl Process {
     async fn run(
         self,
         mut child: Child,
+        group: Group,
         started: Instant,
         folder: TempDir,
         exit: watch::Sender<Option<Exit>>,
     ) {
-        let group = Group { leader: self.pid };
         let status = tokio::select! {
             status = child.wait() => status,
             () = self.kill.cancelled() => {
@@ -103,8 +111,11 @@ impl Process {
             }
         };
         let lived = started.elapsed();
-        // The leader is gone; whoever it left in its group goes now.
-        drop(group);
+        // The leader is gone; whoever it left in its group goes now. Alone, its id may be somebody else's by now.
+        match group.leads {
+            true => drop(group),
+            false => std::mem::forget(group),
+        }
         let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut readers) = readers {
             let all = async { while readers.join_next().await.is_some() {} };
@@ -146,16 +157,26 @@ pub(super) fn remove_socket(path: &Path) {
     }
 }
 
-/// A process group. Dropping it ends whoever is left in it, also when the whole runtime is torn down.
-struct Group {
+/// A process and the group that it leads. Dropping it ends whoever is left of them, also when the whole runtime is torn
+/// down.
+pub(super) struct Group {
     leader: u32,
+    /// Whether it leads one.
+    leads: bool,
 }
 
 impl Group {
+    pub(super) fn of(child: &Child, leads: bool) -> Self {
+        Self { leader: child.id().expect("nobody has waited for it yet"), leads }
+    }
+
     fn kill(&self) {
         let Some(pid) = i32::try_from(self.leader).ok().and_then(Pid::from_raw) else { return };
-        // No such group: everybody has gone.
-        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        // Fails only where everybody has gone.
+        let _ = match self.leads {
+            true => rustix::process::kill_process_group(pid, Signal::KILL),
+            false => rustix::process::kill_process(pid, Signal::KILL),
+        };
     }
 }
 

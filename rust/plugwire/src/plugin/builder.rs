@@ -100,7 +100,7 @@ impl Plugin {
 
     /// Sends standard error to the host's stdio stream as well, as go-plugin does with `os.Stderr`. Default: it stays
     /// as it is, and the host logs it. Panics go to the real one in any case: a pipe that this process empties itself
-    /// would lose them.
+    /// would lose them. A panic hook of the program's own is not called while this lasts.
     pub fn capture_stderr(mut self) -> Self {
         self.capture_stderr = true;
         self
@@ -143,9 +143,9 @@ impl Plugin {
     /// Serves until the host says `Shutdown`, and returns what `main` should return. Prints to standard error what
     /// kept it from serving: for people where the program was run by hand, for the host's log otherwise.
     ///
-    /// Once the handshake line is out, descriptor 1 is a pipe to the host's stdio stream, SIGINT is ignored for good
-    /// (Ctrl-C in a terminal reaches the whole group, and the host decides when a plugin ends), and both last until
-    /// this returns. Must run inside tokio, with I/O and time enabled. One plugin serves in one process.
+    /// Once the handshake line is out and until this returns, descriptor 1 is a pipe to the host's stdio stream. SIGINT is
+    /// ignored from then on for good: Ctrl-C in a terminal reaches the whole group, and the host decides when a plugin
+    /// ends. Must run inside tokio, with I/O and time enabled. One plugin serves in one process.
     pub async fn serve(self) -> ExitCode {
         match self.try_serve().await {
             Ok(()) => ExitCode::SUCCESS,

@@ -243,12 +243,14 @@ impl Running {
     async fn flush(&self, captures: Vec<Capture>) {
         self.hub.end_waiting();
         // Giving the descriptors back waits for the threads that read them.
-        let _ = tokio::task::spawn_blocking(move || drop(captures)).await;
+        let given_back = tokio::task::spawn_blocking(move || drop(captures));
+        let _ = tokio::time::timeout(FLUSH, given_back).await;
         let emptied = tokio::time::timeout(FLUSH, self.hub.emptied()).await;
         self.hub.close();
         if emptied.is_err() {
             log::warn("the host did not read all that the plugin printed");
         }
+        self.hub.report_dropped();
     }
 }
 

@@ -183,9 +183,14 @@ impl Hub {
         .await;
     }
 
-    /// How many bytes were dropped since this was asked last.
-    pub(super) fn take_dropped(&self) -> u64 {
-        std::mem::take(&mut self.lock().dropped)
+    /// Says in the host's log what was dropped since the last time.
+    pub(super) fn report_dropped(&self) {
+        let dropped = std::mem::take(&mut self.lock().dropped);
+        if dropped > 0 {
+            super::log::warn(&format!(
+                "{dropped} bytes of output were dropped: no host was reading"
+            ));
+        }
     }
 
     pub(super) fn subscribe(self: &Arc<Self>, pulse: Pulse) -> Output {
@@ -246,12 +251,7 @@ impl GrpcStdio for Arc<Hub> {
     type StreamStdioStream = Output;
 
     async fn stream_stdio(&self, request: Request<()>) -> Result<Response<Output>, Status> {
-        let dropped = self.take_dropped();
-        if dropped > 0 {
-            super::log::warn(&format!(
-                "{dropped} bytes of output were dropped: no host was reading"
-            ));
-        }
+        self.report_dropped();
         let pulse = request.extensions().get::<Pulse>().cloned().unwrap_or_default();
         Ok(Response::new(self.subscribe(pulse)))
     }

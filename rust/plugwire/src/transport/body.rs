@@ -51,6 +51,16 @@ impl Pump {
         Self { body, stream, waiting: Bytes::new(), behind: Bytes::new(), next: Next::Data }
     }
 
+    /// Ends with these trailers in place of what is left of the body, after what the body gave so far. To be polled again.
+    pub(super) fn end_with(&mut self, trailers: HeaderMap) {
+        if !self.behind.is_empty() {
+            self.waiting = [std::mem::take(&mut self.waiting), std::mem::take(&mut self.behind)]
+                .concat()
+                .into();
+        }
+        self.next = Next::Trailers(trailers);
+    }
+
     /// The stream, to end it otherwise than by its body.
     pub(super) fn stream(&mut self) -> &mut SendStream<Bytes> {
         &mut self.stream
@@ -197,7 +207,7 @@ enum State {
 }
 
 /// Ends a task with its owner.
-pub(super) struct AbortOnDrop(pub(super) AbortHandle);
+pub(crate) struct AbortOnDrop(pub(crate) AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -239,6 +249,12 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
+        if let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            this.finish();
+            return Poll::Ready(Some(Err(status::deadline_exceeded())));
+        }
         loop {
             match &mut this.state {
                 State::Done => return Poll::Ready(None),
@@ -265,12 +281,7 @@ impl Body for ResponseBody {
                         this.finish();
                         return Poll::Ready(None);
                     }
-                    Poll::Pending => {
-                        let Some(deadline) = &mut this.deadline else { return Poll::Pending };
-                        ready!(deadline.as_mut().poll(cx));
-                        this.finish();
-                        return Poll::Ready(Some(Err(status::deadline_exceeded())));
-                    }
+                    Poll::Pending => return Poll::Pending,
                 },
             }
         }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -30,6 +31,27 @@ pub(crate) trait Autopsy: Send + Sync {
 }
 
 pub(crate) type Peer = Option<Arc<dyn Autopsy>>;
+
+/// Asks once in vain, and then no more: a connection can break while the process at its other end lives on, and calls on
+/// it must not wait each time.
+struct AskOnce {
+    peer: Arc<dyn Autopsy>,
+    in_vain: Arc<AtomicBool>,
+}
+
+impl Autopsy for AskOnce {
+    fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn Error + Send + Sync>>> {
+        if self.in_vain.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(None));
+        }
+        let (asked, in_vain) = (self.peer.autopsy(), self.in_vain.clone());
+        Box::pin(async move {
+            let cause = asked.await;
+            in_vain.store(cause.is_none(), Ordering::Relaxed);
+            cause
+        })
+    }
+}
 
 /// A step of connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +121,9 @@ impl Channel {
             authority: authority
                 .and_then(|name| name.parse().ok())
                 .unwrap_or_else(|| Authority::from_static("unused")),
-            peer,
+            peer: peer.map(|peer| {
+                Arc::new(AskOnce { peer, in_vain: Arc::default() }) as Arc<dyn Autopsy>
+            }),
         };
         let mut driver = Box::pin(connection);
         // An answer to a ping proves that the other side speaks HTTP/2 and, behind TLS 1.3, that it took our
@@ -185,7 +209,9 @@ impl tower_service::Service<Request<tonic::body::Body>> for Channel {
             clock::timeout(&parts.headers).map(|after| Box::pin(tokio::time::sleep(after)));
 
         let ends_here = body.is_end_stream();
-        let state = match self.requests.send_request(Request::from_parts(parts, ()), ends_here) {
+        // A clone of its own: a handle remembers a call that still waits for its turn, and refuses the next.
+        let sent = self.requests.clone().send_request(Request::from_parts(parts, ()), ends_here);
+        let state = match sent {
             Ok((response, stream)) => CallState::Open {
                 response,
                 upload: (!ends_here).then(|| Box::new(Pump::new(body, stream))),
@@ -220,6 +246,12 @@ impl Future for CallFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        if let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            this.state = CallState::Done;
+            return Poll::Ready(Err(status::deadline_exceeded()));
+        }
         loop {
             match &mut this.state {
                 CallState::Done => panic!("polled after it completed"),
@@ -256,12 +288,7 @@ impl Future for CallFuture {
                             let explained = status::explain(error, this.peer.take(), deadline);
                             this.state = CallState::Failing(explained);
                         }
-                        Poll::Pending => {
-                            let Some(deadline) = &mut this.deadline else { return Poll::Pending };
-                            ready!(deadline.as_mut().poll(cx));
-                            this.state = CallState::Done;
-                            return Poll::Ready(Err(status::deadline_exceeded()));
-                        }
+                        Poll::Pending => return Poll::Pending,
                     }
                 }
             }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 /// What one HTTP/2 connection may use. The defaults suit plugins; most programs never touch them.
 ///
-/// Worst-case memory of a peer that sends and a reader that does not read: [`Http2::connection_window`] bytes for
-/// each connection.
+/// Worst-case memory of a peer that sends and a reader that does not read, for each connection:
+/// [`Http2::connection_window`] bytes of payload, and 51 times [`Http2::stream_window`] for the bookkeeping of a peer that
+/// sends it in the smallest pieces (214 MB by default). A peer that goes beyond loses its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http2 {
     pub(crate) stream_window: u32,
@@ -96,7 +97,7 @@ impl Http2 {
     /// in small messages while we are slow to read; flow control bounds the memory already, so
     /// the budget is what a full window of the shortest messages costs.
     fn data_frame_budget(&self) -> usize {
-        self.connection_window as usize / SHORTEST_MESSAGE * SMALL_FRAME
+        self.stream_window as usize / SHORTEST_MESSAGE * SMALL_FRAME
     }
 
     pub(crate) fn client(&self) -> h2::client::Builder {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -109,7 +109,13 @@ pub(crate) struct Calls(TaskTracker);
 impl Calls {
     /// go-plugin's own calls do not count: the host holds two of them open for as long as it lives.
     fn track(&self, path: &str) -> Option<TaskTrackerToken> {
-        const OWN: [&str; 2] = ["/plugin.", "/grpc."];
+        const OWN: [&str; 5] = [
+            "/plugin.GRPCBroker/",
+            "/plugin.GRPCController/",
+            "/plugin.GRPCStdio/",
+            "/grpc.health.",
+            "/grpc.reflection.",
+        ];
         (!OWN.iter().any(|own| path.starts_with(own))).then(|| self.0.token())
     }
 
@@ -126,6 +132,10 @@ async fn serve_call(
     mut respond: SendResponse<Bytes>,
     mut dispatch: Dispatch,
 ) {
+    if let Some(refusal) = refusal(&request) {
+        let _ = respond.send_response(refusal, true);
+        return;
+    }
     let deadline = clock::timeout(request.headers()).map(|after| Instant::now() + after);
     let request = request.map(|recv| tonic::body::Body::new(RequestBody(recv)));
     let handler = AssertUnwindSafe(async {
@@ -154,18 +164,46 @@ async fn serve_call(
         return;
     }
     let mut pump = Pump::new(body, stream);
-    let ended = tokio::select! {
-        ended = AssertUnwindSafe(&mut pump).catch_unwind() => ended,
-        () = until(deadline) => Ok(Err(PumpError::Body(status::deadline_exceeded()))),
-    };
-    let status = match ended {
+    tokio::select! {
+        () = write_body(&mut pump) => {}
+        () = until(deadline) => {
+            // What is not written yet is not waited for: its reader may be the reason.
+            if pump.stream().send_trailers(trailers(&status::deadline_exceeded())).is_err() {
+                pump.stream().send_reset(Reason::CANCEL);
+            }
+        }
+    }
+}
+
+/// A body that fails or panics half-way ends with a status, after what it gave before.
+async fn write_body(pump: &mut Pump) {
+    let status = match AssertUnwindSafe(&mut *pump).catch_unwind().await {
         Ok(Ok(()) | Err(PumpError::Stream)) => return,
         Ok(Err(PumpError::Body(status))) => status,
         Err(panic) => panicked(&*panic),
     };
-    if pump.stream().send_trailers(trailers(&status)).is_err() {
-        pump.stream().send_reset(Reason::INTERNAL_ERROR);
+    pump.end_with(trailers(&status));
+    if pump.await.is_err() {
+        tracing::debug!("the peer went before a call's status reached it");
     }
+}
+
+/// What is no gRPC call does not reach a handler. grpc-go answers the same.
+fn refusal(request: &Request<RecvStream>) -> Option<Response<()>> {
+    let is_grpc = |content: &http::HeaderValue| {
+        let rest = content.as_bytes().strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    };
+    let status = if request.method() != http::Method::POST {
+        StatusCode::METHOD_NOT_ALLOWED
+    } else if !request.headers().get(http::header::CONTENT_TYPE).is_some_and(is_grpc) {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    } else {
+        return None;
+    };
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    Some(response)
 }
 
 async fn until(deadline: Option<Instant>) {

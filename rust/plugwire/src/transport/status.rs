@@ -39,9 +39,9 @@ pub(super) fn explain(
         if late && error.reason() == Some(Reason::CANCEL) {
             return deadline_exceeded();
         }
-        let of_this_call_only = error.is_reset();
+        let of_the_connection = error.is_io() || error.is_go_away();
         let cause = match peer {
-            Some(peer) if !of_this_call_only => peer.autopsy().await,
+            Some(peer) if of_the_connection => peer.autopsy().await,
             _ => None,
         };
         cause.map_or_else(|| from_h2(&error), gone)
