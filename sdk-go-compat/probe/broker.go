@@ -66,20 +66,37 @@ func ServedID(headers metadata.MD) uint32 {
 	return uint32(id)
 }
 
-// Serve takes the next id and serves it, until the session ends.
+// Serve takes the next id and serves it, until the session ends. Without a delay it returns once the broker accepts: a
+// multiplexing plugin that is knocked at while it begins to accept may stop accepting for good.
 func (s *Side) Serve(delay time.Duration, raw bool) uint32 {
 	id := s.Broker.NextId()
-	time.AfterFunc(delay, func() {
-		if !raw {
-			s.Broker.AcceptAndServe(id, func(options []grpc.ServerOption) *grpc.Server { return s.server(id, options) })
-			return
-		}
-		// An error here is the dialer's to see: it finds nobody.
-		if listener, err := s.Broker.Accept(id); err == nil {
-			_ = s.server(id, nil).Serve(listener)
-		}
-	})
+	if delay > 0 {
+		time.AfterFunc(delay, func() { s.serve(id, raw, func() {}) })
+		return id
+	}
+	accepts := make(chan struct{})
+	go func() {
+		begun := sync.OnceFunc(func() { close(accepts) })
+		s.serve(id, raw, begun)
+		begun()
+	}()
+	<-accepts
 	return id
+}
+
+func (s *Side) serve(id uint32, raw bool, begun func()) {
+	if !raw {
+		s.Broker.AcceptAndServe(id, func(options []grpc.ServerOption) *grpc.Server {
+			begun()
+			return s.server(id, options)
+		})
+		return
+	}
+	// An error here is the dialer's to see: it finds nobody.
+	if listener, err := s.Broker.Accept(id); err == nil {
+		begun()
+		_ = s.server(id, nil).Serve(listener)
+	}
 }
 
 // Dial connects to an id of the other side. The connection lives until Close.

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plugwire::broker::{ListenError, Serving};
 use plugwire::{Broker, Channel, Services};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -36,6 +36,15 @@ pub fn served_id(metadata: &MetadataMap) -> u32 {
     }
 }
 
+/// How many streams this process holds (`Hold`).
+static HELD: LazyLock<watch::Sender<usize>> = LazyLock::new(watch::Sender::default);
+
+/// Waits until each stream that is held has ended and is written down, at most for `limit`.
+pub async fn none_held(limit: Duration) {
+    let mut held = HELD.subscribe();
+    let _ = tokio::time::timeout(limit, held.wait_for(|held| *held == 0)).await;
+}
+
 /// One side of a broker, with all that it serves until it is dropped.
 #[derive(Debug, Clone)]
 pub struct Side {
@@ -56,8 +65,21 @@ impl Side {
 
     /// Takes the next id and serves it for as long as this side lives.
     pub async fn serve(&self) -> Result<u32, ListenError> {
+        self.serve_after(Duration::ZERO).await
+    }
+
+    /// Takes the next id and, once `delay` has passed, serves it. Whoever dials finds out if that fails.
+    pub async fn serve_after(&self, delay: Duration) -> Result<u32, ListenError> {
         let id = self.broker.next_id();
-        self.serve_id(id).await?;
+        if delay.is_zero() {
+            self.serve_id(id).await?;
+        } else {
+            let side = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                side.serve_id(id).await
+            });
+        }
         Ok(id)
     }
 
@@ -104,19 +126,9 @@ pub async fn chat(client: &mut ProbeClient<Channel>, count: u64, size: u64) -> R
 #[tonic::async_trait]
 impl BrokerProbe for Side {
     async fn offer(&self, request: Request<OfferRequest>) -> Result<Response<OfferReply>, Status> {
-        let id = self.broker.next_id();
         let delay = Duration::from_millis(request.into_inner().delay_ms);
-        let side = self.clone();
-        let serve = async move {
-            tokio::time::sleep(delay).await;
-            side.serve_id(id).await
-        };
-        if delay.is_zero() {
-            serve.await.map_err(|error| Status::unavailable(error.to_string()))?;
-        } else {
-            // A failure here is the dialer's to see: it finds nobody.
-            tokio::spawn(serve);
-        }
+        let served = self.serve_after(delay).await;
+        let id = served.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(OfferReply { id }))
     }
 
@@ -189,6 +201,7 @@ impl BrokerProbe for Side {
             .message()
             .await?
             .ok_or_else(|| Status::aborted("the stream has no first message"))?;
+        HELD.send_modify(|held| *held += 1);
         tokio::spawn(async move {
             let status = match stream.message().await {
                 Err(status) => status,
@@ -205,6 +218,7 @@ impl BrokerProbe for Side {
             });
             let file = OpenOptions::new().append(true).create(true).open(file);
             let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+            HELD.send_modify(|held| *held -= 1);
         });
         Ok(Response::new(HoldReply {}))
     }

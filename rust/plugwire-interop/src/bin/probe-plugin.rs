@@ -4,11 +4,11 @@
 //! [--tls-cert=F --tls-key=F --tls-ca=F]`
 
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plugwire::plugin::Plugin;
 use plugwire_interop::PROBE;
-use plugwire_interop::broker_probe::Side;
+use plugwire_interop::broker_probe::{Side, none_held};
 use plugwire_interop::own_tls::TlsFiles;
 
 fn main() -> ExitCode {
@@ -44,7 +44,12 @@ fn main() -> ExitCode {
     if has("--logs") {
         log_each_level();
     }
-    runtime.block_on(plugin.serve())
+    runtime.block_on(async {
+        let code = plugin.serve().await;
+        // A multiplexing plugin ends with its host; what its calls come to then is to be written down.
+        none_held(Duration::from_secs(10)).await;
+        code
+    })
 }
 
 /// What the Go one writes, too.
