@@ -138,9 +138,6 @@ impl Broker {
 
     /// Accepts streams for an id from now on.
     pub(super) fn register(&self, id: u32) -> Result<Source, ListenError> {
-        if self.0.closing.is_cancelled() {
-            return Err(ListenError::PeerGone(PeerGone));
-        }
         let (sender, streams) = mpsc::channel(BACKLOG);
         let mut state = self.knocks();
         if state.listeners.contains_key(&id) {
@@ -171,11 +168,10 @@ impl Broker {
     /// Dials by knocking. Runs on a task of its own, so that a caller who drops the future half-way leaves no pairing
     /// unconsumed.
     pub(super) async fn knock(&self, id: u32) -> Result<Channel, DialError> {
-        let until = Instant::now() + self.0.settings.timeout;
         let broker = self.clone();
         let (sender, dialled) = oneshot::channel();
         tokio::spawn(async move {
-            let result = broker.knock_until_answered(id, until, &sender).await;
+            let result = broker.knock_until_answered(id, &sender).await;
             // Whoever dropped the receiver drops the connection with it.
             let _ = sender.send(result);
         });
@@ -185,12 +181,21 @@ impl Broker {
     async fn knock_until_answered(
         &self,
         id: u32,
-        until: Instant,
         caller: &oneshot::Sender<Result<Channel, DialError>>,
     ) -> Result<Channel, DialError> {
+        let limit = self.0.settings.timeout;
+        let mut turn_until = Instant::now() + 2 * limit;
+        let mut until = None;
         let mut refused = None;
         loop {
-            refused = match (self.knock_once(id, until).await, refused) {
+            let turn = timeout_at(turn_until, self.0.knocks.turn.clone().lock_owned()).await;
+            let until = *until.get_or_insert_with(|| Instant::now() + limit);
+            turn_until = until;
+            let knocked = match turn {
+                Ok(turn) => self.knock_once(id, turn, until).await,
+                Err(_) => Err(DialError::Timeout { id, limit }),
+            };
+            refused = match (knocked, refused) {
                 (Err(DialError::Refused { id, why }), _) => Some(DialError::Refused { id, why }),
                 // The last answer says more than that there was no time for another.
                 (Err(DialError::Timeout { .. }), Some(refused)) => return Err(refused),
@@ -203,11 +208,14 @@ impl Broker {
         }
     }
 
-    async fn knock_once(&self, id: u32, until: Instant) -> Result<Channel, DialError> {
+    async fn knock_once(
+        &self,
+        id: u32,
+        turn: OwnedMutexGuard<()>,
+        until: Instant,
+    ) -> Result<Channel, DialError> {
         let limit = self.0.settings.timeout;
         let timed_out = |_| DialError::Timeout { id, limit };
-        let turn = self.0.knocks.turn.clone().lock_owned();
-        let turn = timeout_at(until, turn).await.map_err(timed_out)?;
         let mut answered = timeout_at(until, self.ask(id)).await.map_err(timed_out)??;
         // Whoever comes next waits out what is left of this dial's time: a Go peer may still answer.
         let answer = match timeout_at(until, &mut answered).await {

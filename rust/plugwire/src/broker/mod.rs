@@ -27,6 +27,7 @@ use announcements::Announcements;
 pub(crate) use announcements::Trust;
 pub use error::{DialError, ListenError, PeerGone};
 use knocks::Knocks;
+use serving::Source;
 pub use serving::{BrokeredListener, Serving};
 use stream::Outbound;
 
@@ -101,15 +102,15 @@ impl Broker {
     ///
     /// Cancel safety: dropping the future ends the listener.
     pub async fn listen(&self, id: u32) -> Result<BrokeredListener, ListenError> {
-        let source = if self.0.settings.multiplexed {
-            self.register(id)?
-        } else {
-            let listener = Listener::bind(&self.0.settings.listen).map_err(ListenError::Socket)?;
-            let outbound = self.attached(id).await?;
-            outbound.announce(id, &listener.address());
-            serving::Source::Socket(listener)
-        };
-        Ok(BrokeredListener::new(self.clone(), id, source))
+        if self.0.settings.multiplexed {
+            let session = self.session()?;
+            return Ok(BrokeredListener::new(self.clone(), id, self.register(id)?, session));
+        }
+        let listener = Listener::bind(&self.0.settings.listen).map_err(ListenError::Socket)?;
+        let outbound = self.attached(id).await?;
+        let session = self.session()?;
+        outbound.announce(id, &listener.address());
+        Ok(BrokeredListener::new(self.clone(), id, Source::Socket(listener), session))
     }
 
     /// Accepts connections to this id and serves them until the returned value is dropped, or the peer goes.
@@ -122,7 +123,8 @@ impl Broker {
     /// times, if the peer goes on accepting (a Go peer's listener does). go-plugin: `GRPCBroker.Dial`.
     ///
     /// Multiplexed, dials are made one after another: a Go peer tells streams apart by their order alone. Dialling an
-    /// id that a Go plugin never accepts holds up the dials behind it for its time.
+    /// id that a plugin never accepts holds up the dials behind it for its time; they wait for their turn up to twice
+    /// `broker_timeout`, and then have all of their own.
     ///
     /// Cancel safety: dropping the future gives the connection up.
     pub async fn dial(&self, id: u32) -> Result<Channel, DialError> {
@@ -138,6 +140,15 @@ impl Broker {
             channel = dialled => channel,
             () = self.0.closing.cancelled() => Err(DialError::PeerGone(PeerGone)),
         }
+    }
+
+    /// Cancelled when the peer that is there now, or is awaited, goes.
+    fn session(&self) -> Result<CancellationToken, ListenError> {
+        let state = self.lock();
+        if state.gone || self.0.closing.is_cancelled() {
+            return Err(ListenError::PeerGone(PeerGone));
+        }
+        Ok(state.session.clone())
     }
 
     /// Ends everything: accepting, dials under way, and connections that were dialled.
@@ -196,6 +207,15 @@ impl Broker {
             }
             () = self.0.closing.cancelled() => Err(ListenError::PeerGone(PeerGone)),
         }
+    }
+}
+
+/// Closes a broker with whatever owns this.
+pub(crate) struct CloseOnDrop(pub(crate) Broker);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

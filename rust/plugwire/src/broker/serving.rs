@@ -44,11 +44,13 @@ pub struct BrokeredListener {
     broker: Broker,
     id: u32,
     source: Source,
+    /// Cancelled when the peer goes that this was announced to.
+    session: CancellationToken,
 }
 
 impl BrokeredListener {
-    pub(super) fn new(broker: Broker, id: u32, source: Source) -> Self {
-        Self { broker, id, source }
+    pub(super) fn new(broker: Broker, id: u32, source: Source, session: CancellationToken) -> Self {
+        Self { broker, id, source, session }
     }
 
     /// The id.
@@ -65,7 +67,7 @@ impl BrokeredListener {
     }
 
     async fn run(mut self, server: Server) {
-        let session = self.broker.lock().session.clone();
+        let session = self.session.clone();
         let closing = self.broker.0.closing.clone();
         let tls = self.broker.0.settings.tls.clone();
         let mut connections = JoinSet::new();

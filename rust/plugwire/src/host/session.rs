@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::stdio::{self, Writer};
-use crate::broker::{self, Broker};
+use crate::broker::{self, Broker, CloseOnDrop};
 use crate::generated::plugin::Empty;
 use crate::generated::plugin::grpc_controller_client::GrpcControllerClient;
 use crate::transport::mux::{Mode, Mux};
@@ -23,7 +23,8 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Session {
     pub(super) channel: Channel,
-    broker: CutOnDrop,
+    /// All connections of a session hang on it.
+    broker: CloseOnDrop,
     stdio: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -39,7 +40,7 @@ impl Session {
         let multiplexed = settings.multiplexed;
         let broker = Broker::new(settings);
         // Whatever ends before this function does closes all of it.
-        let session = CutOnDrop(broker);
+        let session = CloseOnDrop(broker);
         if multiplexed {
             io = multiplex(&session.0, io).await.map_err(|error| (ConnectStep::Dial, error))?;
         }
@@ -89,15 +90,6 @@ impl Session {
 
     pub(super) fn broker(&self) -> Broker {
         self.broker.0.clone()
-    }
-}
-
-/// All connections of a session hang on its broker.
-struct CutOnDrop(Broker);
-
-impl Drop for CutOnDrop {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }
 

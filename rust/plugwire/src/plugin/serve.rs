@@ -18,7 +18,7 @@ use super::controller::Controller;
 use super::stdio::Hub;
 use super::{Plugin, ServeError, log, reflection};
 use crate::Services;
-use crate::broker::{self, Broker};
+use crate::broker::{self, Broker, CloseOnDrop};
 use crate::generated::grpc::health::v1::health_server::HealthServer;
 use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
 use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
@@ -147,7 +147,7 @@ pub(super) struct Running {
     hub: Arc<Hub>,
     drain: Duration,
     shutdowns: mpsc::Receiver<oneshot::Sender<()>>,
-    broker: Broker,
+    broker: CloseOnDrop,
     multiplexed: bool,
 }
 
@@ -184,7 +184,7 @@ impl Running {
             hub: plugin.hub,
             drain: plugin.drain,
             shutdowns,
-            broker,
+            broker: CloseOnDrop(broker),
             multiplexed,
         })
     }
@@ -222,21 +222,20 @@ impl Running {
         self.server.drain.cancel();
         let all_closed = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(GOODBYE, all_closed).await;
-        self.broker.close();
     }
 
     /// Makes the one session of a multiplexed plugin of its first connection. A stream without a knock before it is a
     /// connection to the main services. Spec: MUX-4 and MUX-7.
     fn multiplex(&self, io: BoxIo, main: mpsc::Sender<BoxIo>) -> Mux {
-        let broker = self.broker.clone();
-        let cut = self.broker.closing();
+        let broker = self.broker.0.clone();
+        let cut = self.broker.0.closing();
         let session = Mux::start(io, Mode::Server, cut, move |io| {
             if let Some(io) = broker.take_stream(io) {
                 // Full only when the host opens streams by the dozen and uses none: those beyond are dropped.
                 let _ = main.try_send(io);
             }
         });
-        self.broker.set_session(session.clone());
+        self.broker.0.set_session(session.clone());
         session
     }
 
