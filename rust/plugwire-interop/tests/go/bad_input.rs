@@ -251,9 +251,9 @@ async fn a_cookie_that_the_plugin_does_not_know() {
         (rust::example("greeter-plugin"), "This program is a plugin"),
     ];
     for (program, words) in &plugins {
-        for handshake in [wrong, missing] {
+        for handshake in [&wrong, &missing] {
             let scene = Scene::new();
-            let error = scene.refuse(scene.launch(handshake, program)).await;
+            let error = scene.refuse(scene.launch(handshake.clone(), program)).await;
             assert_eq!(error.code(), "start.cookie", "{error:?}");
             let StartError::CookieRefused(evidence) = &error else { panic!("{error:?}") };
             assert!(evidence.stderr.contains(words), "{evidence:?}");
