@@ -29,6 +29,7 @@ const greets = ""
 var (
 	withTLS = []string{"--auto-mtls"}
 	hasty   = []string{"--start-timeout", "300ms"}
+	withMux = []string{"--mux"}
 )
 
 var faults = []fault{
@@ -83,6 +84,31 @@ var faults = []fault{
 	{how: "shutdown-hangs", late: true, witness: "shutdown-hangs"},
 	{how: "deaf", late: true, witness: "shutdown-hangs"},
 	{how: "grandchild-holds-pipes", late: true, witness: "grandchild"},
+
+	// Only a host that dials meets most of these: this one shows that they serve.
+	{how: "announces:unix:/nowhere", says: greets, witness: "greeted"},
+	{how: "announces-served:tcp:127.0.0.1:0", says: greets, witness: "greeted"},
+	{how: "announces-links:linked", says: greets, witness: "greeted"},
+	{how: "announces-twice", says: greets, witness: "greeted"},
+	{how: "announces-many:1000:100", says: greets, witness: "greeted"},
+	{how: "brokered-silent", says: greets, witness: "greeted"},
+	{how: "brokered-closes", says: greets, witness: "greeted"},
+	{how: "mux", flags: withMux, says: greets, witness: "stream"},
+	{how: "mux-ack-error", flags: withMux, says: greets, witness: "stream"},
+	{how: "mux-ack-late", flags: withMux, says: greets, witness: "stream"},
+	{how: "mux-ack-other", flags: withMux, says: greets, witness: "stream"},
+	{how: "mux-ack-flood:1000", flags: withMux, says: greets, witness: "acknowledged"},
+	{how: "mux-bad-version", flags: withMux, says: greets, witness: "stream"},
+	{how: "mux-bad-type", flags: withMux, says: greets, witness: "stream"},
+	{how: "mux-huge-frame", flags: withMux, says: greets, witness: "stream"},
+	{how: "mux-ends", flags: withMux, says: greets, witness: "stream"},
+	{how: "mux-silent", flags: withMux, says: greets, witness: "stream"},
+	{how: "mux-closes", flags: withMux, says: greets, witness: "stream"},
+	{how: "mux-knock-flood:1000", flags: withMux, says: greets, witness: "knocked-often"},
+	// A Go host serves nothing that these could dial afterwards.
+	{how: "mux-knock-nobody:1000", flags: withMux, late: true, witness: "knocked-often"},
+	{how: "mux-streams:100", flags: withMux, late: true, witness: "opened"},
+	{how: "mux-knock-streams:100", flags: withMux, late: true, witness: "greeted"},
 }
 
 func TestMisbehave(t *testing.T) {

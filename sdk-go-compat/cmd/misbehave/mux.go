@@ -16,8 +16,11 @@ import (
 // last is the last id that a multiplexed plugin here accepts. Knocks for others are never answered.
 const last = 99
 
-// own is the id that the host has to serve for those that dial it.
-const own = 3
+// own is the id that the host has to serve for those that flood it, another the one that must work afterwards.
+const (
+	own     = 3
+	another = 4
+)
 
 // patience is how long anything may take that has to come.
 const patience = 30 * time.Second
@@ -255,10 +258,10 @@ func (b *begun) Read(into []byte) (int, error) {
 	return b.Conn.Read(into)
 }
 
-// dialBack proves with a call that the host still serves its id.
+// dialBack proves with a call that the host still serves.
 func (s *session) dialBack() {
 	p := s.plugin
-	stream, err := s.Dial(own, patience)
+	stream, err := s.Dial(another, patience)
 	p.check(err)
 	channel, err := p.overStream(stream)
 	p.check(err)
