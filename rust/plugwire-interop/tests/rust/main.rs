@@ -2,6 +2,8 @@
 
 mod docs;
 mod executables;
+mod lifetimes;
 mod logs;
 mod pairing;
+mod requests;
 mod stdio;

@@ -1,0 +1,67 @@
+//! What ends with what.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use plugwire::Handshake;
+use plugwire::host::{Attach, Launch};
+use plugwire::plugin::Plugin;
+use plugwire_interop::PROBE;
+use plugwire_interop::broker_probe::Side;
+use plugwire_interop::sandbox::Sandbox;
+use tokio::time::timeout;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A program that is no plugin, and would run for long.
+fn sleeper(sandbox: &Sandbox) -> Launch {
+    sandbox.launch(Handshake::new("NOBODY", "asks"), "/bin/sleep").arg("600").version(1)
+}
+
+#[test]
+fn a_start_that_is_dropped_leaves_no_process_even_if_its_runtime_ends_at_once() {
+    let sandbox = Sandbox::new();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut start = Box::pin(sleeper(&sandbox).start());
+        assert!((&mut start).now_or_never().is_none(), "it waits for the line");
+    });
+    drop(runtime);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(sandbox.assert_no_processes());
+}
+
+#[tokio::test]
+async fn a_start_that_is_dropped_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let start = timeout(Duration::from_millis(300), sleeper(&sandbox).start());
+    assert!(start.await.is_err(), "it waits for the line");
+    sandbox.assert_no_processes().await;
+    sandbox.assert_empty().await;
+}
+
+#[tokio::test]
+async fn brokered_services_end_with_the_peer_that_they_were_for() {
+    let plugin =
+        Plugin::new(PROBE).version(1, |services, broker| Side::new(broker).services(services));
+    let plugin = plugin.serve_in_test(1).expect("it serves");
+    let host = Attach::new(plugin.record().clone()).connect().await.expect("it connects");
+    let broker = host.broker();
+    let early = broker.listen(1).await.expect("the peer is there");
+    let side = Side::new(broker.clone());
+    let mut serving =
+        broker.serve(2, side.services(Default::default())).await.expect("the peer is there");
+
+    drop(plugin);
+    timeout(LIMIT, serving.ended()).await.expect("what was served ends with the peer");
+    let mut late = early.serve(side.services(Default::default()));
+    timeout(LIMIT, late.ended()).await.expect("what is served too late ends at once");
+    let error =
+        timeout(LIMIT, broker.listen(3)).await.expect("no wait").expect_err("nobody is there");
+    assert_eq!(error.code(), "broker.peer-gone");
+    let error =
+        timeout(LIMIT, broker.dial(4)).await.expect("no wait").expect_err("nobody is there");
+    assert_eq!(error.code(), "broker.peer-gone");
+}
