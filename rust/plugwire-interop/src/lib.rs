@@ -35,3 +35,8 @@ pub const RELEASES: [&str; 5] = ["1.4.8", "1.6.3", "1.7.0", "1.8.0", "1.8.0-newe
 pub fn soaks() -> bool {
     std::env::var_os("PLUGWIRE_SOAK").is_some()
 }
+
+/// Whether Go is left out (`cargo xtask test --without-go`). Tests that look at both languages then look at Rust alone.
+pub fn without_go() -> bool {
+    std::env::var_os("PLUGWIRE_WITHOUT_GO").is_some()
+}

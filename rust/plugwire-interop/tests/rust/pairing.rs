@@ -1,7 +1,12 @@
+//! A Rust host with a Rust plugin. What it must see is known from the Go pairs (`tests/go/pairing.rs`); this is for
+//! machines without Go.
+
 use plugwire::host::{Launch, StopPhase};
 use plugwire_interop::generated::greeter::GreetRequest;
 use plugwire_interop::generated::greeter::greeter_client::GreeterClient;
-use plugwire_interop::{GREETER, rust};
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::{GREETER, PROBE, rust, scenarios};
+use tonic::Code;
 
 #[tokio::test]
 async fn rust_host_and_rust_plugin_with_mutual_tls() {
@@ -18,4 +23,35 @@ async fn rust_host_and_rust_plugin_with_mutual_tls() {
     let stop = plugin.shutdown().await.expect("it stops");
     assert_eq!(stop.phase, StopPhase::Asked);
     assert!(stop.exit.expect("it was ours").status.success());
+}
+
+#[tokio::test]
+async fn calls_streams_and_failures_arrive_intact() {
+    for mutual_tls in [false, true] {
+        for options in [&[][..], &["--multi-thread"], &["--tcp"], &["--tcp", "--multi-thread"]] {
+            let sandbox = Sandbox::new();
+            let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
+            let launch = launch.args(options.iter().copied());
+            let launch = if mutual_tls { launch } else { launch.dangerous().plaintext() };
+            let plugin = launch.start().await.expect("a start");
+            let case = format!("{options:?}, mutual TLS {mutual_tls}");
+
+            let echo = scenarios::echo(&plugin, 100_000).await;
+            assert_eq!(echo["payload_intact"], true, "{case}: {echo}");
+            for (place, prefix) in [("headers", ""), ("trailers", "trailer-")] {
+                let several = &echo[place][format!("{prefix}probe-several")];
+                assert_eq!(*several, serde_json::json!(["first", "second"]), "{case}: {echo}");
+            }
+            let fail = scenarios::fail(&plugin, Code::DataLoss, 100_000).await;
+            assert_eq!(fail["code"], i32::from(Code::DataLoss), "{case}: {fail}");
+            assert_eq!(fail["message_intact"], true, "{case}: {fail}");
+            assert_eq!(fail["details_intact"], true, "{case}: {fail}");
+            let streams = scenarios::stream(&plugin, 2000, 100).await;
+            for kind in ["download", "upload", "chat"] {
+                assert_eq!(streams[kind]["intact"], true, "{case}: {streams}");
+            }
+            plugin.shutdown().await.expect("it ends");
+            sandbox.assert_empty().await;
+        }
+    }
 }

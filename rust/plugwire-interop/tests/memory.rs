@@ -1,0 +1,115 @@
+//! A reader that stops bounds the memory of both sides. Looks at the memory of this process, so it is alone in it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use plugwire::host::PluginHandle;
+use plugwire_interop::broker_probe::resident_bytes;
+use plugwire_interop::leaks::eventually;
+use plugwire_interop::probe::{DownloadRequest, Payload, pattern};
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::scenarios::probe;
+use plugwire_interop::{PROBE, go, rust, without_go};
+
+/// What may wait between writer and reader on either side: windows of 4 MiB and buffers, and what an allocator makes of
+/// them. Without flow control it would be the 60 GiB that are offered.
+const BOUND: u64 = 32 << 20;
+const OFFERED: u64 = 1_000_000;
+const SIZE: u64 = 64 * 1024;
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A process's memory in bytes, and the ticks that it has used.
+fn usage(pid: u32) -> (u64, u64) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
+    let number = |at: usize| fields[at].parse::<u64>().expect("a number");
+    // Counted from the state, which is field 3: utime, stime, and the resident pages.
+    (number(22) * 4096, number(12) + number(13))
+}
+
+/// Waits until the plugin has nothing to do any more, and so the host has not either.
+async fn stalled(plugin: &PluginHandle) {
+    let (mut last, mut same) = (0, 0);
+    let idle = eventually(LIMIT, || {
+        // A poll comes every 2 ms; the system counts in hundredths of a second.
+        let (_, now) = usage(plugin.id());
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        same > 100
+    });
+    assert!(idle.await, "it never comes to rest");
+}
+
+fn assert_bounded(plugin: &PluginHandle, before: (u64, u64), case: &str) {
+    let (host, other) = (resident_bytes(), usage(plugin.id()).0);
+    println!("{case}: host {before:?} -> {host}, plugin -> {other}");
+    assert!(host < before.0 + BOUND, "{case}: the host grew from {} to {host}", before.0);
+    assert!(other < before.1 + BOUND, "{case}: the plugin grew from {} to {other}", before.1);
+}
+
+/// The plugin sends, and the host takes one message and no more; then it goes on.
+async fn download_unread(plugin: &PluginHandle, case: &str) {
+    let before = (resident_bytes(), usage(plugin.id()).0);
+    let request = DownloadRequest { count: OFFERED, size: SIZE };
+    let mut download = probe(plugin).download(request).await.expect("a stream").into_inner();
+    download.message().await.expect("no failure").expect("a first message");
+    stalled(plugin).await;
+    assert_bounded(plugin, before, case);
+    for n in 1..500 {
+        let payload = download.message().await.expect("no failure").expect("a message");
+        assert!(payload.data == pattern(n, SIZE), "{case}: message {n}");
+    }
+    drop(download);
+    plugin.ping().await.expect("the connection is well");
+}
+
+/// The host sends as long as it may, and takes no answer: a handler that cannot send does not read either.
+async fn upload_unread(plugin: &PluginHandle, case: &str) {
+    let before = (resident_bytes(), usage(plugin.id()).0);
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = sent.clone();
+    // Not shared between messages: what waits is to be seen in the host's memory.
+    let messages = tokio_stream::iter((0..OFFERED).map(move |n| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Payload { data: pattern(n, SIZE).into() }
+    }));
+    let mut chat = probe(plugin).chat(messages).await.expect("a stream").into_inner();
+    stalled(plugin).await;
+    assert_bounded(plugin, before, case);
+    let waiting = sent.load(Ordering::Relaxed) * SIZE;
+    assert!(waiting < 2 * BOUND, "{case}: {waiting} bytes were taken from the caller");
+    for n in 0..500 {
+        let payload = chat.message().await.expect("no failure").expect("a message");
+        assert!(payload.data == pattern(n, SIZE), "{case}: message {n}");
+    }
+    assert!(sent.load(Ordering::Relaxed) * SIZE > waiting, "{case}: it goes on");
+    drop(chat);
+    plugin.ping().await.expect("the connection is well");
+}
+
+async fn with_readers_that_stop(program: &Path, mutual_tls: bool) {
+    let sandbox = Sandbox::new();
+    let mut launch = sandbox.launch(PROBE, program).version(1);
+    if !mutual_tls {
+        launch = launch.dangerous().plaintext();
+    }
+    let plugin = launch.start().await.expect("a start");
+    let case = format!("{}, mutual TLS {mutual_tls}", program.display());
+    download_unread(&plugin, &format!("{case}, down")).await;
+    upload_unread(&plugin, &format!("{case}, both ways")).await;
+    plugin.shutdown().await.expect("it ends");
+    sandbox.assert_empty().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_bounds_the_memory_of_both_sides() {
+    for mutual_tls in [false, true] {
+        with_readers_that_stop(&rust::program("probe-plugin"), mutual_tls).await;
+    }
+    if !without_go() {
+        with_readers_that_stop(&go::peer("1.4.8", "probe-plugin"), false).await;
+        with_readers_that_stop(&go::peer("1.8.0-newest", "probe-plugin"), true).await;
+    }
+}
