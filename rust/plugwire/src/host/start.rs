@@ -32,6 +32,8 @@ use crate::transport::{Address, Tls};
 
 /// A process whose standard output has ended is about to end itself.
 const ABOUT_TO_END: Duration = Duration::from_millis(500);
+/// How long a process's last output may take to be read.
+const LAST_LINE: Duration = Duration::from_millis(100);
 /// How long a killed process may take to be gone.
 const KILLED: Duration = Duration::from_secs(2);
 
@@ -59,8 +61,14 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
     let (mut attempt, mut stdout) =
         Attempt::spawn(&mut launch, &program, &versions, identity.as_ref())?;
     let expected = Expectation { app_versions: &versions, multiplex: launch.multiplex };
+    let process = attempt.process.clone();
     let reading = handshake::read(&mut stdout, &mut attempt.printed, &expected, launch.skip_noise);
-    let line = match timeout_at(deadline, reading).await {
+    let line = tokio::select! {
+        biased;
+        line = timeout_at(deadline, reading) => line,
+        () = ended_silently(&process) => Ok(Err(NoLine::Ended)),
+    };
+    let line = match line {
         Ok(Ok(line)) => line,
         Ok(Err(no_line)) => return Err(attempt.no_line(no_line).await),
         Err(_) => {
@@ -74,6 +82,12 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
         Err(refusal) => return Err(refusal(attempt.fail().await)),
     };
     attempt.connect(launch, line, tls, deadline).await
+}
+
+/// The process has ended and what it printed was read, though its output is open: a process that it left behind holds it.
+async fn ended_silently(process: &Process) {
+    process.exited().await;
+    tokio::time::sleep(LAST_LINE).await;
 }
 
 /// Where the program is. Looking it up here makes a relative path mean the same whatever the plugin's own directory is.
@@ -300,7 +314,7 @@ impl Attempt {
             NoLine::Io(cause) => machine("reading the plugin's standard output")(cause),
             NoLine::Ended => {
                 let evidence = self.fail_soon().await;
-                if evidence.stdout.is_empty() && speaks_of_a_cookie(&evidence.stderr) {
+                if is_about_the_cookie(&evidence) {
                     StartError::CookieRefused(evidence)
                 } else {
                     StartError::Exited(evidence)
@@ -388,9 +402,12 @@ fn read_stderr(
     reader.run(stderr)
 }
 
-/// Go's plugins and ours exit with 1 and some text for people. Nothing on the wire says it, so the text has to.
-fn speaks_of_a_cookie(stderr: &str) -> bool {
-    ["These are not meant to be executed directly", "This program is a plugin", "magic cookie"]
-        .iter()
-        .any(|words| stderr.contains(words))
+/// Go's plugins and ours print some text for people, nothing else, and exit with 1. Nothing on the wire says it, so the text
+/// has to.
+fn is_about_the_cookie(evidence: &Evidence) -> bool {
+    let words =
+        ["These are not meant to be executed directly", "This program is a plugin", "magic cookie"];
+    evidence.stdout.is_empty()
+        && evidence.exit.as_ref().is_none_or(|exit| exit.status.code() == Some(1))
+        && words.iter().any(|words| evidence.stderr.contains(words))
 }
