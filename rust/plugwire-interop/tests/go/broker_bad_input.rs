@@ -4,23 +4,24 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use plugwire::Channel;
-use plugwire::broker::DialError;
+use plugwire::broker::{DialError, Serving};
 use plugwire::host::{Launch, PluginHandle};
 use plugwire::transport::ConnectStep;
+use plugwire::{Channel, Services};
 use plugwire_interop::broker_probe::Side;
 use plugwire_interop::generated::greeter::GreetRequest;
 use plugwire_interop::generated::greeter::greeter_client::GreeterClient;
 use plugwire_interop::leaks::{eventually, is_alive};
 use plugwire_interop::scene::{Scene, greet};
+use tokio::process::Command;
 
 /// The id that something is wrong with, and one with which nothing is (`sdk-go-compat/cmd/misbehave/broker.go`).
 const VICTIM: u32 = 7;
 const GOOD: u32 = 8;
 /// An id that no plugin here accepts.
 const NOBODY: u32 = 100;
-/// The id that the host has to serve.
-const OWN: u32 = 3;
+/// The ids that the host serves where it is flooded: for the flood, and for what must work afterwards.
+const OWN: [u32; 2] = [3, 4];
 
 /// The broker's timeout where a test waits for it.
 const LIMIT: Duration = Duration::from_millis(400);
@@ -55,6 +56,17 @@ async fn reached(channel: Channel) -> String {
 async fn reaches(plugin: &PluginHandle, id: u32) {
     let channel = dial(plugin, id).await.unwrap_or_else(|error| panic!("{id}: {error:?}"));
     assert_eq!(reached(channel).await, format!("connection {id}"));
+}
+
+/// Serves the ids that plugins flood.
+async fn serve(plugin: &PluginHandle) -> Vec<Serving> {
+    let broker = plugin.broker();
+    let mut serving = Vec::new();
+    for id in OWN {
+        let services = Side::new(broker.clone()).services(Services::new());
+        serving.push(broker.serve(id, services).await.expect("the id is free"));
+    }
+    serving
 }
 
 /// The main connection works, and the plugin ends when it is told to.
@@ -100,14 +112,16 @@ async fn an_id_that_is_announced_twice() {
     lives_on(&scene, plugin).await;
 }
 
-/// BRK-15. That nothing piles up is for `broker_memory` to see; here an announcement after them all is found.
+/// BRK-15.
 #[tokio::test]
 async fn announcements_that_nobody_dials() {
-    let scene = Scene::new();
-    let plugin = started(scene.misbehave("announces-many:20000:100").broker_timeout(LONG)).await;
-    reaches(&plugin, GOOD).await;
-    assert_eq!(scene.witness("announced-many")["count"], 20_000);
-    lives_on(&scene, plugin).await;
+    flood("announcements_that_nobody_dials", "announces-many:20000:100", FEW).await;
+}
+
+/// BRK-15. A thousand are kept, but not 64 KiB of each.
+#[tokio::test]
+async fn long_announcements_that_nobody_dials() {
+    flood("long_announcements_that_nobody_dials", "announces-many:1500:65536", FEW).await;
 }
 
 async fn refused_address(announced: &str) {
@@ -361,9 +375,7 @@ async fn a_stream_that_is_closed_at_once() {
 async fn knocks_that_nobody_listens_to() {
     let scene = Scene::new();
     let plugin = started(multiplexed(&scene, "mux-knock-nobody:5000", LONG)).await;
-    let side = Side::new(plugin.broker());
-    let services = side.services(plugwire::Services::new());
-    let _serving = plugin.broker().serve(OWN, services).await.expect("the id is free");
+    let _serving = serve(&plugin).await;
     greet(&plugin).await.expect("a greeting");
     assert_eq!(scene.witness("knocked-often")["count"], 5000);
     assert_eq!(scene.witness("echoed")["data"], "over there");
@@ -374,48 +386,81 @@ async fn knocks_that_nobody_listens_to() {
 /// Streams without a knock belong to nobody at a host: each is closed, and nothing else suffers.
 #[tokio::test]
 async fn ten_thousand_streams_without_a_knock() {
-    streams("mux-streams:10000").await;
+    flood("ten_thousand_streams_without_a_knock", "mux-streams:10000", FEW).await;
 }
 
-/// Each belongs to the id that the host serves, and says nothing on it.
+/// Each belongs to the id that the host serves, and says nothing on it: those beyond the first thousand are closed.
 #[tokio::test]
 async fn ten_thousand_streams_with_a_knock() {
-    streams("mux-knock-streams:10000").await;
+    flood("ten_thousand_streams_with_a_knock", "mux-knock-streams:10000", THOUSAND).await;
 }
 
-async fn streams(how: &str) {
-    let scene = Scene::new();
-    let plugin = started(multiplexed(&scene, how, LONG)).await;
-    let side = Side::new(plugin.broker());
-    let services = side.services(plugwire::Services::new());
-    let _serving = plugin.broker().serve(OWN, services).await.expect("the id is free");
-    greet(&plugin).await.expect("a greeting");
-    let opened = scene.witness("opened");
-    assert_eq!((&opened["streams"], &opened["error"]), (&10_000.into(), &"".into()));
-    assert_eq!(scene.witness("echoed")["data"], "over there");
-    reaches(&plugin, GOOD).await;
-    lives_on(&scene, plugin).await;
-}
-
-/// Acknowledgements that nobody asked for, from a plugin that takes no streams: the main connection lives on.
+/// Acknowledgements that nobody asked for, from a plugin that takes no streams.
 #[tokio::test]
 async fn acknowledgements_by_the_thousand() {
-    let scene = Scene::new();
-    let plugin = started(multiplexed(&scene, "mux-ack-flood:100000", LONG)).await;
-    greet(&plugin).await.expect("a greeting");
-    assert_eq!(scene.witness("acknowledged")["count"], 100_000);
-    lives_on(&scene, plugin).await;
+    flood("acknowledgements_by_the_thousand", "mux-ack-flood:100000", FEW).await;
 }
 
 /// Knocks from a plugin that does not read the answers.
 #[tokio::test]
 async fn knocks_by_the_thousand() {
+    flood("knocks_by_the_thousand", "mux-knock-flood:200000", FEW).await;
+}
+
+/// What a flood may add to the host's memory, in KiB: next to nothing, or a thousand connections with TLS.
+const FEW: u64 = 8 * 1024;
+const THOUSAND: u64 = 64 * 1024;
+
+/// The variable that says that this process is the test's own.
+const ALONE: &str = "PLUGWIRE_ALONE";
+
+/// A host meets the flood in a process of its own, where its memory can be measured: this test, run once more.
+async fn flood(test: &str, how: &str, most: u64) {
+    if std::env::var_os(ALONE).is_some() {
+        return flooded(how, most).await;
+    }
+    let mut alone = Command::new(std::env::current_exe().expect("a test is a program"));
+    alone.args(["--exact", &format!("broker_bad_input::{test}")]).env(ALONE, "1");
+    let output = tokio::time::timeout(LONG * 4, alone.kill_on_drop(true).output()).await;
+    let output = output.expect("it ends").expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+async fn flooded(how: &str, most: u64) {
     let scene = Scene::new();
-    let plugin = started(multiplexed(&scene, "mux-knock-flood:200000", LONG)).await;
-    let side = Side::new(plugin.broker());
-    let services = side.services(plugwire::Services::new());
-    let _serving = plugin.broker().serve(OWN, services).await.expect("the id is free");
+    let control = started(multiplexed(&scene, "mux", LONG)).await;
+    reaches(&control, GOOD).await;
+    lives_on(&scene, control).await;
+    std::fs::remove_file(scene.folder().join("witness")).expect("the control's");
+
+    let before = resident();
+    let launch = scene.misbehave(how).broker_timeout(LONG);
+    let launch = if how.starts_with("mux") { launch.multiplex() } else { launch };
+    let plugin = started(launch).await;
+    let _serving = serve(&plugin).await;
     greet(&plugin).await.expect("a greeting");
-    assert_eq!(scene.witness("knocked-often")["count"], 200_000);
+    match how.split_once(':').expect("a number").0 {
+        // Behind the flood, and so proof that it has been taken.
+        "announces-many" => reaches(&plugin, GOOD).await,
+        "mux-streams" | "mux-knock-streams" => {
+            let opened = scene.witness("opened");
+            assert_eq!((&opened["streams"], &opened["error"]), (&10_000.into(), &"".into()));
+            assert_eq!(scene.witness("echoed")["data"], "over there");
+            reaches(&plugin, GOOD).await;
+        }
+        "mux-ack-flood" => assert_eq!(scene.witness("acknowledged")["count"], 100_000),
+        "mux-knock-flood" => assert_eq!(scene.witness("knocked-often")["count"], 200_000),
+        other => panic!("{other} floods nobody"),
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < most, "{how}: {grown} KiB");
     lives_on(&scene, plugin).await;
+}
+
+/// The memory of this process in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has");
+    line.split_whitespace().nth(1).and_then(|size| size.parse().ok()).expect("a number")
 }

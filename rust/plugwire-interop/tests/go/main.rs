@@ -1,6 +1,7 @@
 //! What real Go peers prove.
 
 mod bad_input;
+mod broker_attack;
 mod broker;
 mod broker_bad_input;
 mod cancellation;
