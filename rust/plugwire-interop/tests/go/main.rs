@@ -1,8 +1,8 @@
 //! What real Go peers prove.
 
 mod bad_input;
-mod broker_attack;
 mod broker;
+mod broker_attack;
 mod broker_bad_input;
 mod cancellation;
 mod environment;
