@@ -40,7 +40,7 @@ async fn log_of(how: &str) -> (Log, Scene) {
     (log, scene)
 }
 
-/// LOG-6. That memory stays small, another test counts in a process of its own (`tests/memory.rs`).
+/// LOG-6. That memory stays small, another test counts in a process of its own (`tests/floods.rs`).
 #[tokio::test]
 async fn a_line_of_50_mb() {
     let (log, _) = log_of("stderr-50mb-line").await;

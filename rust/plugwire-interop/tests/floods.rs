@@ -1,0 +1,64 @@
+//! Floods of 50 MB, and a host whose memory stays small. Alone in its process, since it looks at all of that process's
+//! memory. LOG-6, HS-22, HS-23, HS-5.
+
+use std::fs;
+use std::path::Path;
+
+use plugwire::host::StartError;
+use plugwire_interop::rust;
+use plugwire_interop::scene::{Scene, greet};
+
+/// A few buffers, and what the allocator keeps. A flood that is collected takes ten times as much.
+const MOST: usize = 4 * 1024 * 1024;
+
+/// One line of 50 MB, without its end.
+const FLOOD: &str = r"head -c 50000000 /dev/zero | tr '\0' y";
+
+/// The most memory that this process ever had at once.
+fn peak() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("this process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
+    let kilobytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kilobytes * 1024
+}
+
+/// The flood comes before the handshake line, or is over before the plugin answers: a start, or a greeting, shows that
+/// the host has read all of it.
+async fn starts_and_greets(script: &str, greeter: &Path) {
+    let scene = Scene::new();
+    let plugin = scene.script(script, &[greeter]).start().await.expect("a start");
+    greet(&plugin).await.expect("a greeting");
+    plugin.shutdown().await.expect("it stops");
+    scene.empties().await;
+}
+
+#[tokio::test]
+async fn floods_take_no_memory() {
+    let greeter = rust::example("greeter-plugin");
+    starts_and_greets(r#"exec "$0""#, &greeter).await;
+    let before = peak();
+
+    let one_line = format!(r#"{FLOOD} >&2; echo >&2; exec "$0""#);
+    starts_and_greets(&one_line, &greeter).await;
+    let many_lines = format!(r#"{FLOOD} | fold -w 50 >&2; exec "$0""#);
+    starts_and_greets(&many_lines, &greeter).await;
+
+    // Behind the line, where the shell goes on writing while the plugin serves.
+    let after_the_line = format!(
+        r#"pipe="$TMPDIR/pipe"; mkfifo "$pipe"
+            {{ exec <"$pipe"; rm "$pipe"; IFS= read -r line; echo "$line"; {FLOOD}; echo; cat; }} &
+            exec "$0" >"$pipe""#
+    );
+    starts_and_greets(&after_the_line, &greeter).await;
+
+    // In place of the line.
+    let scene = Scene::new();
+    let error = scene.refuse(scene.script(FLOOD, &[])).await;
+    assert!(matches!(error, StartError::NoLine { .. }), "{error:?}");
+    let noise = format!("{FLOOD} | fold -w 50");
+    let error = scene.refuse(scene.script(&noise, &[]).skip_noise()).await;
+    assert!(matches!(error, StartError::NoLine { .. }), "{error:?}");
+
+    let grown = peak() - before;
+    assert!(grown < MOST, "{} KiB", grown / 1024);
+}

@@ -1,0 +1,212 @@
+//! What a few lines of shell can do to a host.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use plugwire::Handshake;
+use plugwire::host::{StartError, TimeoutStep};
+use plugwire::protocol::certificate;
+use plugwire_interop::rust;
+use plugwire_interop::scene::Scene;
+use tokio::net::UnixListener;
+
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// HS-24: what closed its output will never announce itself, though it lives on.
+#[tokio::test]
+async fn standard_output_is_closed_before_the_line() {
+    let scene = Scene::new();
+    let error = scene.refuse(scene.script("exec >&-; sleep 60", &[])).await;
+    assert_eq!(error.code(), "start.exited");
+    let StartError::Exited(evidence) = &error else { panic!("{error:?}") };
+    assert_eq!(evidence.exit, None);
+    assert!(error.to_string().contains("closed its standard output"), "{error}");
+}
+
+/// SHD-8: nor does it matter who else holds the output open.
+#[tokio::test]
+async fn death_before_the_line_and_somebody_who_holds_the_output() {
+    const LEAVES_A_DAEMON: &str = r#"
+        setsid sh -c 'echo running > "$0"; sleep 60' "$0" &
+        until [ -s "$0" ]; do sleep 0.01; done
+        exit 5"#;
+    let scene = Scene::new();
+    let running = scene.folder().join("running");
+    let began = Instant::now();
+    let error = scene.script(LEAVES_A_DAEMON, &[&running]).start().await.expect_err("it is dead");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(error.code(), "start.exited");
+    assert!(error.to_string().contains("exit status 5"), "{error}");
+    assert!(!scene.processes().is_empty(), "the daemon is not ours to end");
+}
+
+/// HS-24.
+#[tokio::test]
+async fn death_by_a_signal_before_the_line() {
+    let scene = Scene::new();
+    let error = scene.refuse(scene.script("echo about to >&2; kill -SEGV $$", &[])).await;
+    assert_eq!(error.code(), "start.exited");
+    let StartError::Exited(evidence) = &error else { panic!("{error:?}") };
+    let exit = evidence.exit.as_ref().expect("it ended by itself");
+    assert_eq!(exit.status.signal(), Some(11));
+    assert_eq!(evidence.stderr, "about to");
+    assert!(error.to_string().contains("killed by signal 11 (SIGSEGV)"), "{error}");
+}
+
+/// The evidence says why nobody listens.
+#[tokio::test]
+async fn death_after_the_line() {
+    let scene = Scene::new();
+    let script = "echo '1|1|unix|/nowhere/plugin|grpc|'; echo out of luck >&2; exit 4";
+    let error = scene.refuse(scene.script(script, &[]).dangerous().plaintext()).await;
+    assert_eq!(error.code(), "start.connect");
+    let evidence = error.evidence().expect("it ran");
+    let exit = evidence.exit.as_ref().expect("it ended by itself");
+    assert_eq!(exit.status.code(), Some(4));
+    assert_eq!(evidence.stderr, "out of luck");
+}
+
+/// The error's long form, as a command line shows it.
+#[tokio::test]
+async fn the_evidence_as_text() {
+    let scene = Scene::new();
+    let script = "echo hello; echo first >&2; echo second >&2; exit 3";
+    let error = scene.refuse(scene.script(script, &[])).await;
+    let text = error.evidence().expect("it ran").to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "program      /bin/sh");
+    assert!(lines[2].starts_with("ended        exit status 3 after "), "{text}");
+    assert_eq!(lines[3..6], ["stdout       hello", "stderr       first", "             second"]);
+    assert!(lines[6].starts_with("environment  "), "{text}");
+}
+
+/// Whoever listens at the announced address may be silent for ever. In plaintext and with TLS.
+#[tokio::test]
+async fn silence_after_the_line() {
+    let der = [&[0x30, 0x40][..], &[0; 0x40]].concat();
+    for (plaintext, field) in [(true, String::new()), (false, certificate::encode_field(&der))] {
+        let scene = Scene::new();
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("silent");
+        let _listener = UnixListener::bind(&socket).expect("a socket");
+        let script = r#"echo "1|1|unix|$0|grpc|$1"; sleep 60"#;
+        let mut launch = scene.script(script, &[&socket, Path::new(&field)]).start_timeout(LIMIT);
+        if plaintext {
+            launch = launch.dangerous().plaintext();
+        }
+        let error = scene.refuse(launch).await;
+        let StartError::Timeout { limit: LIMIT, step: TimeoutStep::Connection, .. } = &error else {
+            panic!("{error:?}")
+        };
+    }
+}
+
+/// SOCK-4: the host removes sockets in the folders where plugins have theirs, and nothing else, whatever a plugin calls its
+/// socket.
+#[tokio::test]
+async fn an_address_that_is_not_the_plugins() {
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let service = elsewhere.path().join("service");
+    let _listener = UnixListener::bind(&service).expect("a socket");
+    for (version, code) in [("1", "start.timeout"), ("2", "start.app-version")] {
+        let scene = Scene::new();
+        let file = scene.folder().join("witness");
+        fs::write(&file, "").expect("write");
+        assert_eq!(announces(&scene, &service, version).await, code);
+        assert!(service.exists());
+
+        let code = if version == "1" { "start.connect" } else { code };
+        assert_eq!(announces(&scene, &file, version).await, code);
+        assert!(file.exists());
+
+        let stale = scene.folder().join("stale");
+        drop(UnixListener::bind(&stale).expect("a socket"));
+        assert_eq!(announces(&scene, &stale, version).await, code);
+        assert!(!stale.exists());
+    }
+}
+
+/// What a plugin gets that announces this address and lives on.
+async fn announces(scene: &Scene, address: &Path, version: &str) -> &'static str {
+    let script = r#"echo "1|$1|unix|$0|grpc|"; sleep 60"#;
+    let launch = scene.script(script, &[address, Path::new(version)]).start_timeout(3 * LIMIT);
+    let error = launch.dangerous().plaintext().start().await.expect_err("it is no plugin");
+    error.code()
+}
+
+/// HS-5: noise is skipped up to a bound, and the beginning of it is kept.
+#[tokio::test]
+async fn noise_without_end() {
+    let scene = Scene::new();
+    let script = "while :; do echo This is no handshake line; done";
+    let error = scene.refuse(scene.script(script, &[]).skip_noise()).await;
+    let StartError::NoLine { read, evidence } = &error else { panic!("{error:?}") };
+    assert!((1024 * 1024..2 * 1024 * 1024).contains(read), "{read}");
+    assert!(evidence.stdout.starts_with("This is no handshake line\nThis is"), "{evidence}");
+    assert!(evidence.stdout.len() <= 2048);
+}
+
+/// HS-5: a line that is meant as one is not skipped, for no other would come.
+#[tokio::test]
+async fn noise_and_a_wrong_line() {
+    let scene = Scene::new();
+    let script = "echo noise; echo '1|2|unix|/nowhere/plugin|grpc|'; sleep 60";
+    let error = scene.refuse(scene.script(script, &[]).skip_noise()).await;
+    assert_eq!(error.code(), "start.app-version");
+    let evidence = error.evidence().expect("it ran");
+    assert_eq!(evidence.stdout, "noise\n1|2|unix|/nowhere/plugin|grpc|\n");
+}
+
+/// HS-20: every line is too late when the first is, however much noise comes in time.
+#[tokio::test]
+async fn noise_that_never_becomes_a_line() {
+    let scene = Scene::new();
+    let script = "while :; do echo Loading; sleep 0.1; done";
+    let error = scene.refuse(scene.script(script, &[]).skip_noise().start_timeout(LIMIT)).await;
+    let StartError::Timeout { step: TimeoutStep::Line, evidence, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(evidence.stdout.starts_with("Loading\nLoading\n"), "{evidence}");
+}
+
+/// HS-27, with our own plugin: its text is for people, and nothing is on standard output.
+#[tokio::test]
+async fn a_cookie_that_the_plugin_does_not_know() {
+    let scene = Scene::new();
+    let another = Handshake::new("ANOTHER_PLUGIN", "hello");
+    let error = scene.refuse(scene.launch(another, rust::example("greeter-plugin"))).await;
+    assert_eq!(error.code(), "start.cookie");
+    let evidence = error.evidence().expect("it ran");
+    assert_eq!(evidence.stdout, "");
+    assert_eq!(evidence.exit.as_ref().and_then(|exit| exit.status.code()), Some(1));
+}
+
+/// The words alone do not make it a refused cookie: such a plugin prints nothing and ends with 1.
+#[tokio::test]
+async fn talk_of_cookies() {
+    for script in [
+        "echo no magic cookie >&2; exit 2",
+        "printf baking; echo no magic cookie >&2; exit 1",
+        "echo no magic cookie >&2; kill -KILL $$",
+    ] {
+        let scene = Scene::new();
+        let error = scene.refuse(scene.script(script, &[])).await;
+        assert_eq!(error.code(), "start.exited", "{script}");
+    }
+}
+
+/// HS-21: dropping the future of a start ends what was started.
+#[tokio::test]
+async fn a_start_that_is_given_up() {
+    let scene = Scene::new();
+    let script = r#"echo '{"event":"running"}' > "$0"; sleep 60"#;
+    let witness = scene.folder().join("witness");
+    let start = scene.script(script, &[&witness]).start();
+    tokio::select! {
+        started = start => panic!("{started:?}"),
+        () = scene.comes("running") => {}
+    }
+    scene.empties().await;
+}
