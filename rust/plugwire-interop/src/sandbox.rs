@@ -18,7 +18,7 @@ use crate::go;
 use crate::leaks::{eventually, sockets};
 
 /// Longer than any scenario of the Go host, which has limits of its own.
-const LIMIT: Duration = Duration::from_secs(100);
+const LIMIT: Duration = Duration::from_secs(300);
 /// How long what was ended may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
 /// The variable that marks every process started here.

@@ -37,7 +37,7 @@ async fn soak_go_host_chats_in_small_messages() {
         for kind in ["chat", "download", "upload"] {
             let sandbox = Sandbox::new();
             let count_text = count.to_string();
-            let options = ["--count", &count_text, "--size", "1", "--timeout", "90s"];
+            let options = ["--count", &count_text, "--size", "1", "--timeout", "240s"];
             let scenario = [&["stream", "--kind", kind][..], &options].concat();
             let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str() as &OsStr]).await;
             let seen = &report["result"][kind];
