@@ -26,11 +26,11 @@ fn launch(sandbox: &Sandbox, program: &Path, mutual_tls: bool) -> Launch {
 }
 
 async fn start_call_and_stop(sandbox: &Sandbox, program: &Path, round: usize) {
-    let plugin = launch(sandbox, program, round % 2 == 0).start().await.expect("a start");
+    let plugin = launch(sandbox, program, round.is_multiple_of(2)).start().await.expect("a start");
     let payload = Payload { data: "round".into() };
     let reply = probe(&plugin).echo(payload).await.expect("a reply").into_inner();
     assert_eq!(reply.data, "round");
-    if round % 5 == 0 {
+    if round.is_multiple_of(5) {
         // Without a word: the plugin ends in the background.
         drop(plugin);
     } else {
