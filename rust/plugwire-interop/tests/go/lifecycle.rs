@@ -284,7 +284,8 @@ async fn a_panic_under_go_hosts() {
     for release in RELEASES {
         let sandbox = Sandbox::new();
         let plugin = rust::program("probe-plugin");
-        let scenario = ["die", "--how", "panic", "--patience", "200ms"];
+        // Also the call's limit, and a panic that prints a backtrace takes its time.
+        let scenario = ["die", "--how", "panic", "--patience", "3s"];
         let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await;
         let result = &report["result"];
         assert_eq!(result["call"]["name"], "Internal", "{report:#}");
