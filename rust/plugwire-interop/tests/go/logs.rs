@@ -129,7 +129,7 @@ async fn a_rust_panic_is_in_a_go_hosts_log() {
     for release in RELEASES {
         let sandbox = Sandbox::new();
         let plugin = rust::program("probe-plugin");
-        let scenario = ["die", "--how", "panic", "--patience", "100ms"];
+        let scenario = ["die", "--how", "panic", "--patience", "3s"];
         let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await;
         let log = report["log"].as_array().expect("a log");
         let words = |words: &str| {

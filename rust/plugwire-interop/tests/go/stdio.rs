@@ -66,7 +66,7 @@ async fn standard_error_stays_real_under_go_hosts() {
 #[tokio::test]
 async fn panics_reach_the_real_standard_error_also_when_it_is_captured() {
     for release in ["1.4.8", "1.8.0-newest"] {
-        let scenario = ["die", "--how", "panic", "--raw-stderr", "--patience", "100ms"];
+        let scenario = ["die", "--how", "panic", "--raw-stderr", "--patience", "3s"];
         for options in [&[][..], &["--capture-stderr"]] {
             let report = go_host(release, &scenario, options).await;
             let stderr = report["raw_stderr"]["text"].as_str().unwrap_or_default();
