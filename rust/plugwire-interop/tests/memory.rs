@@ -16,6 +16,10 @@ use plugwire_interop::{PROBE, go, rust, without_go};
 /// What may wait between writer and reader on either side: windows of 4 MiB and buffers, and what an allocator makes of
 /// them. Without flow control it would be the 60 GiB that are offered.
 const BOUND: u64 = 32 << 20;
+/// As much in messages of one byte, where what is kept about them is more than they are.
+const SMALL_BOUND: u64 = 192 << 20;
+/// More than a window takes.
+const SMALL_OFFERED: u64 = 800_000;
 const OFFERED: u64 = 1_000_000;
 const SIZE: u64 = 64 * 1024;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -89,6 +93,25 @@ async fn upload_unread(plugin: &PluginHandle, case: &str) {
     plugin.ping().await.expect("the connection is well");
 }
 
+/// Each message of a Go plugin is an HTTP/2 frame of its own, and each frame that waits costs some 250 bytes besides its
+/// few. What waits is still bounded by the window, nothing of it is lost, and the connection is not ended for it.
+/// Spec: GRPC-11.
+async fn small_messages_unread(plugin: &PluginHandle, case: &str) {
+    let before = resident_bytes();
+    let request = DownloadRequest { count: SMALL_OFFERED, size: 1 };
+    let mut download = probe(plugin).download(request).await.expect("a stream").into_inner();
+    download.message().await.expect("no failure").expect("a first message");
+    stalled(plugin).await;
+    let host = resident_bytes();
+    println!("{case}: host {before} -> {host}");
+    assert!(host < before + SMALL_BOUND, "{case}: the host grew from {before} to {host}");
+    for n in 1..SMALL_OFFERED {
+        let payload = download.message().await.expect("no failure").expect("a message");
+        assert!(payload.data == [n as u8][..], "{case}: message {n}");
+    }
+    assert_eq!(download.message().await.expect("no failure"), None, "{case}");
+}
+
 async fn with_readers_that_stop(program: &Path, mutual_tls: bool) {
     let sandbox = Sandbox::new();
     let mut launch = sandbox.launch(PROBE, program).version(1);
@@ -99,6 +122,9 @@ async fn with_readers_that_stop(program: &Path, mutual_tls: bool) {
     let case = format!("{}, mutual TLS {mutual_tls}", program.display());
     download_unread(&plugin, &format!("{case}, down")).await;
     upload_unread(&plugin, &format!("{case}, both ways")).await;
+    if !mutual_tls {
+        small_messages_unread(&plugin, &format!("{case}, small messages")).await;
+    }
     plugin.shutdown().await.expect("it ends");
     sandbox.assert_empty().await;
 }
