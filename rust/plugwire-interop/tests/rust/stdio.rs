@@ -1,7 +1,7 @@
 //! What a Rust plugin prints, on its way to a Rust host.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::task::{Context, Poll};
@@ -18,8 +18,11 @@ use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::probe as client;
 use plugwire_interop::{PROBE, rust};
 use prost::Message;
+use prost::bytes::Bytes;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::process::Child;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 const KIB: u64 = 1024;
@@ -155,29 +158,103 @@ async fn explicit_writers() {
     host.shutdown().await.expect("it is let go");
 }
 
-/// Makes one call as a host without stdio does (go-plugin before 1.1), on HTTP/2 by hand.
-async fn print_without_stdio(socket: &Path, request: &PrintRequest) {
-    let io = UnixStream::connect(socket).await.expect("it listens");
-    let (mut requests, connection) = h2::client::handshake(io).await.expect("HTTP/2");
-    let connection = tokio::spawn(connection);
-    let call = Request::post("http://unused/plugwire.probe.v1.Probe/Print")
-        .header("content-type", "application/grpc")
-        .header("te", "trailers");
-    let call = call.body(()).expect("a request");
-    let (response, mut body) = requests.send_request(call, false).expect("a stream");
-    let message = request.encode_to_vec();
-    let mut frame = vec![0];
-    frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    frame.extend_from_slice(&message);
-    body.send_data(frame.into(), true).expect("it is sent");
-    let mut answer = response.await.expect("an answer").into_body();
-    while let Some(data) = answer.data().await {
-        let length = data.expect("data").len();
-        answer.flow_control().release_capacity(length).expect("it is ours");
+/// HTTP/2 by hand, for what a Rust host would not do.
+struct ByHand {
+    requests: h2::client::SendRequest<Bytes>,
+    connection: AbortHandle,
+}
+
+impl ByHand {
+    async fn connect(socket: &Path) -> Self {
+        let io = UnixStream::connect(socket).await.expect("it listens");
+        let (requests, connection) = h2::client::handshake(io).await.expect("HTTP/2");
+        Self { requests, connection: tokio::spawn(async { drop(connection.await) }).abort_handle() }
     }
-    let trailers = answer.trailers().await.expect("an end").expect("trailers");
+
+    /// Sends a call, and waits for nothing.
+    fn begin(&mut self, method: &str, message: &impl Message) -> h2::client::ResponseFuture {
+        let call = Request::post(format!("http://unused/{method}"));
+        let call = call.header("content-type", "application/grpc").header("te", "trailers");
+        let call = call.body(()).expect("a request");
+        let (response, mut body) = self.requests.send_request(call, false).expect("a stream");
+        let message = message.encode_to_vec();
+        let mut frame = vec![0];
+        frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
+        frame.extend_from_slice(&message);
+        body.send_data(frame.into(), true).expect("it is sent");
+        response
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// Reads a response to its end, which must be a good one, and returns its messages without their frames.
+async fn messages(response: h2::client::ResponseFuture) -> Vec<Bytes> {
+    let mut body = response.await.expect("an answer").into_body();
+    let mut all = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data.expect("data");
+        body.flow_control().release_capacity(data.len()).expect("it is ours");
+        all.extend_from_slice(&data);
+    }
+    let trailers = body.trailers().await.expect("an end").expect("trailers");
     assert_eq!(trailers["grpc-status"], "0");
-    connection.abort();
+    let (mut all, mut messages) = (Bytes::from(all), Vec::new());
+    while !all.is_empty() {
+        let length = u32::from_be_bytes(all.split_to(5)[1..].try_into().expect("four")) as usize;
+        messages.push(all.split_to(length));
+    }
+    messages
+}
+
+/// Starts the probe plugin without a host, and returns its socket.
+async fn run_by_hand(sandbox: &Sandbox) -> (Child, PathBuf) {
+    let mut command = sandbox.command(rust::program("probe-plugin"));
+    command.env("PLUGWIRE_PROBE", "plugwire").env("PLUGIN_PROTOCOL_VERSIONS", "1");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let line = timeout(LIMIT, lines.next_line()).await.expect("a line").expect("text");
+    let line = line.expect("one");
+    (child, line.split('|').nth(3).expect("an address").into())
+}
+
+const PRINT: &str = "plugwire.probe.v1.Probe/Print";
+
+/// The plugin's half of it: the host reads nothing until it has sent `Shutdown`. Spec: STD-9, SHD-1.
+#[tokio::test]
+async fn a_plugin_sends_all_that_was_printed_before_it_ends() {
+    #[derive(Clone, PartialEq, Message)]
+    struct StdioData {
+        #[prost(int32, tag = "1")]
+        channel: i32,
+        #[prost(bytes = "bytes", tag = "2")]
+        data: Bytes,
+    }
+
+    let sandbox = Sandbox::new();
+    let (mut child, socket) = run_by_hand(&sandbox).await;
+    let mut host = ByHand::connect(&socket).await;
+    let stdio = host.begin("plugin.GRPCStdio/StreamStdio", &());
+    // More than the plugin keeps, so that the end of it is still in the pipe: the host's window takes 64 KiB.
+    let out: Vec<u8> = (0..88_000_u32).flat_map(u32::to_be_bytes).collect();
+    let request = PrintRequest { stdout: out.clone().into(), stderr: Default::default() };
+    let print = host.begin(PRINT, &request);
+    timeout(LIMIT, messages(print)).await.expect("it is not held up");
+    let shutdown = host.begin("plugin.GRPCController/Shutdown", &());
+    let printed = timeout(LIMIT, messages(stdio)).await.expect("in time");
+    let printed: Vec<u8> = printed
+        .into_iter()
+        .flat_map(|message| StdioData::decode(message).expect("stdio data").data)
+        .collect();
+    assert!(printed == out, "{} of {} bytes", printed.len(), out.len());
+    timeout(LIMIT, messages(shutdown)).await.expect("an answer");
+    drop(host);
+    assert!(timeout(LIMIT, child.wait()).await.expect("in time").expect("it ended").success());
+    sandbox.assert_empty().await;
 }
 
 /// Nobody reads: the printer is not stopped, the newest 256 KiB are kept, and the log says how much was dropped.
@@ -185,19 +262,15 @@ async fn print_without_stdio(socket: &Path, request: &PrintRequest) {
 #[tokio::test]
 async fn without_a_host_that_reads_the_newest_output_is_kept() {
     let sandbox = Sandbox::new();
-    let mut command = sandbox.command(rust::program("probe-plugin"));
-    command.env("PLUGWIRE_PROBE", "plugwire").env("PLUGIN_PROTOCOL_VERSIONS", "1");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let line = timeout(LIMIT, lines.next_line()).await.expect("a line").expect("text");
-    let line = line.expect("one");
-    let address = line.split('|').nth(3).expect("an address").to_owned();
-
+    let (mut child, socket) = run_by_hand(&sandbox).await;
     // Each place in it is recognisable, unlike in a pattern.
     let out: Vec<u8> = (0..250_000_u32).flat_map(u32::to_be_bytes).collect();
     let request = PrintRequest { stdout: out.clone().into(), stderr: Default::default() };
-    let printing = print_without_stdio(Path::new(&address), &request);
-    timeout(LIMIT, printing).await.expect("nobody is waited for");
+    // As a host without stdio: go-plugin before 1.1.
+    let mut host = ByHand::connect(&socket).await;
+    let print = host.begin(PRINT, &request);
+    timeout(LIMIT, messages(print)).await.expect("nobody is waited for");
+    drop(host);
 
     let stdout = Output::default();
     let record = Reattach {
@@ -205,7 +278,7 @@ async fn without_a_host_that_reads_the_newest_output_is_kept() {
         pid: child.id().expect("it lives"),
         test: false,
         network: plugwire::protocol::handshake::Network::Unix,
-        address,
+        address: socket.display().to_string(),
     };
     let attach = Attach::new(record).stdout(stdout.clone());
     let plugin = attach.connect().await.expect("a connection");
