@@ -49,6 +49,16 @@ pub fn is_alive(pid: u32) -> bool {
     })
 }
 
+/// Whether every thread of a process has stopped (SIGSTOP), which takes a moment after the signal.
+pub fn is_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut states = threads.map(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')').next().unwrap_or_default().trim_start().chars().next()
+    });
+    states.all(|state| state == Some('T'))
+}
+
 /// The sockets and plugwire folders in a folder. A test that counts them has a folder of its own, passed on as `TMPDIR`.
 pub fn sockets(folder: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

@@ -176,7 +176,7 @@ impl Error for ListenError {
 }
 
 /// How long a broken brokered call waits to learn whether the whole peer went.
-const AUTOPSY: Duration = Duration::from_millis(250);
+const AUTOPSY: Duration = Duration::from_millis(700);
 
 /// A plugin knows nothing of its host but whether it is there.
 impl Autopsy for Broker {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
@@ -32,7 +33,7 @@ pub(crate) trait Autopsy: Send + Sync {
 
 pub(crate) type Peer = Option<Arc<dyn Autopsy>>;
 
-/// Asks once in vain, and then no more: a connection can break while the process at its other end lives on, and calls on
+/// Waits in vain once, and then no more: a connection can break while the process at its other end lives on, and calls on
 /// it must not wait each time.
 struct AskOnce {
     peer: Arc<dyn Autopsy>,
@@ -42,7 +43,8 @@ struct AskOnce {
 impl Autopsy for AskOnce {
     fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn Error + Send + Sync>>> {
         if self.in_vain.load(Ordering::Relaxed) {
-            return Box::pin(std::future::ready(None));
+            let known_by_now = self.peer.autopsy().now_or_never().flatten();
+            return Box::pin(std::future::ready(known_by_now));
         }
         let (asked, in_vain) = (self.peer.autopsy(), self.in_vain.clone());
         Box::pin(async move {
