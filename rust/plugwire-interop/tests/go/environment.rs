@@ -11,7 +11,7 @@ use plugwire_interop::leaks::is_alive;
 use plugwire_interop::probe::{InspectReport, InspectRequest};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::probe;
-use plugwire_interop::{PROBE, go, rust};
+use plugwire_interop::{PROBE, RELEASES, go, rust};
 use serde_json::Value;
 
 fn plugins() -> [PathBuf; 2] {
@@ -178,6 +178,34 @@ async fn arguments_folder_variables_and_ports() {
         assert!(!report.env.contains_key("PLUGIN_MIN_PORT"));
         assert!(!report.env.contains_key("PLUGIN_MAX_PORT"));
         sandbox.assert_empty().await;
+    }
+}
+
+/// A Go host's plugin, in either language, says the same of what it was given.
+#[tokio::test]
+async fn go_hosts_give_a_rust_plugin_what_they_give_a_go_plugin() {
+    for release in RELEASES {
+        for tls in [&[][..], &["--auto-mtls"]] {
+            let sandbox = Sandbox::new();
+            let folder = sandbox.folder().to_str().expect("UTF-8");
+            let scenario = [&["inspect", "--env", "MINE=mine", "--dir", folder][..], tls].concat();
+            let mut seen = Vec::new();
+            for plugin in [go::peer(release, "probe-plugin"), rust::program("probe-plugin")] {
+                let plugin = [plugin.as_os_str(), OsStr::new("--unlimited")];
+                let report = sandbox.go_host(release, &scenario, &plugin).await;
+                let mut result = report["result"].clone();
+                assert_eq!(result["pid"], report["start"]["pid"], "{report:#}");
+                result["args"][0].take();
+                // Made anew for each start.
+                assert_eq!(result["env"]["PLUGIN_CLIENT_CERT"].take().is_null(), tls.is_empty());
+                let metadata = result["metadata"].as_object_mut().expect("an object");
+                metadata.retain(|key, _| key.starts_with("probe-") || key == "content-type");
+                assert_eq!(metadata.len(), 3, "{metadata:?}");
+                let keys = ["args", "env", "cwd", "metadata", "stdin_eof"];
+                seen.push(keys.map(|key| result[key].take()));
+            }
+            assert_eq!(seen[1], seen[0], "{release} {tls:?}");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod lifetimes;
 mod logs;
 mod misconfigured_hosts;
 mod pairing;
+mod reflection;
 mod requests;
 mod scripts;
 mod stdio;
