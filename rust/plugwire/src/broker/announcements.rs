@@ -8,6 +8,7 @@ use plugwire_protocol::handshake::Network;
 
 use super::{Broker, DialError, PeerGone};
 use crate::generated::plugin::ConnInfo;
+use crate::transport::socket::Listen;
 use crate::transport::{Address, Channel, ConnectStep};
 
 /// Announcements that nobody dials must not fill the memory. The oldest goes first.
@@ -120,6 +121,12 @@ impl Broker {
         let parsed =
             Network::from_name(network).and_then(|network| Address::parse(network, address).ok());
         parsed.filter(|address| self.0.settings.trust.allows(address)).ok_or_else(|| {
+            // Our own folder for sockets goes with the plugin, perhaps before the broker's stream says so.
+            if let Listen::Unix { directory, .. } = &self.0.settings.listen
+                && !directory.exists()
+            {
+                return DialError::PeerGone(PeerGone);
+            }
             DialError::AddressRefused {
                 id,
                 address: format!("{} {}", excerpt(network), excerpt(address)),

@@ -181,7 +181,13 @@ const AUTOPSY: Duration = Duration::from_millis(700);
 /// A plugin knows nothing of its host but whether it is there.
 impl Autopsy for Broker {
     fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn Error + Send + Sync>>> {
-        let session = self.lock().session.clone();
+        let state = self.lock();
+        let (gone, session) = (state.gone, state.session.clone());
+        drop(state);
+        if gone {
+            // The session is the next peer's by now.
+            return Box::pin(std::future::ready(Some(Arc::new(PeerGone) as _)));
+        }
         let closing = self.0.closing.clone();
         Box::pin(async move {
             let gone = async {
