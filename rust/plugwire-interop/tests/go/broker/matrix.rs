@@ -149,14 +149,6 @@ async fn go_host_and_rust_plugin() {
     }
 }
 
-/// The control: what these tests ask for is what Go does.
-#[tokio::test]
-async fn go_host_and_go_plugin() {
-    for release in ["1.4.8", "1.8.0"] {
-        go_host(release, &go::peer(release, "probe-plugin")).await;
-    }
-}
-
 /// An id that nobody accepts costs its dialer its time, and nobody else anything. Spec: BRK-4, MUX-14.
 #[tokio::test]
 async fn ids_that_nobody_accepts() {
