@@ -1,0 +1,1 @@
+//! **Promise: young.** The conformance suite.

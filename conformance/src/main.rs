@@ -1,0 +1,2 @@
+//! The program `plugwire-conformance`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! **Promise: internal.** go-plugin's protocol once more.
