@@ -11,6 +11,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/plugwire/plugwire/sdk-go-compat/record"
 )
 
 // scenario returns what it saw; an error means that it could not run to its end.
@@ -47,14 +49,14 @@ var scenarios = map[string]scenario{
 
 // report is the JSON object. Start and Kill are absent where the scenario did not come that far.
 type report struct {
-	Scenario  string       `json:"scenario"`
-	Ended     bool         `json:"ended"`
-	Error     string       `json:"error,omitempty"`
-	Start     *startReport `json:"start,omitempty"`
-	Result    any          `json:"result,omitempty"`
-	Kill      *killReport  `json:"kill,omitempty"`
-	Log       []entry      `json:"log"`
-	RawStderr *text        `json:"raw_stderr,omitempty"`
+	Scenario  string         `json:"scenario"`
+	Ended     bool           `json:"ended"`
+	Error     string         `json:"error,omitempty"`
+	Start     *startReport   `json:"start,omitempty"`
+	Result    any            `json:"result,omitempty"`
+	Kill      *killReport    `json:"kill,omitempty"`
+	Log       []record.Entry `json:"log"`
+	RawStderr *text          `json:"raw_stderr,omitempty"`
 }
 
 func main() {
@@ -125,9 +127,9 @@ func play(name string, options *options) *report {
 	if !options.leave {
 		s.kill()
 	}
-	outcome.Start, outcome.Kill, outcome.Log = s.started, s.killed, s.log.all()
+	outcome.Start, outcome.Kill, outcome.Log = s.started, s.killed, s.log.All()
 	if options.rawStderr {
-		outcome.RawStderr = s.rawStderr.text(1 << 20)
+		outcome.RawStderr = textOf(s.rawStderr.Bytes(), 1<<20)
 	}
 	return outcome
 }

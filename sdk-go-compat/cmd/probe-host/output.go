@@ -10,6 +10,7 @@ import (
 
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 	"github.com/plugwire/plugwire/sdk-go-compat/probe"
+	"github.com/plugwire/plugwire/sdk-go-compat/record"
 )
 
 type stdioReport struct {
@@ -47,14 +48,13 @@ func stdio(ctx context.Context, s *session) (any, error) {
 }
 
 // awaitChannel waits for all of the output.
-func awaitChannel(ctx context.Context, from *buffer, sent []byte) *channel {
-	complete := from.await(ctx, uint64(len(sent)))
-	from.mutex.Lock()
-	defer from.mutex.Unlock()
+func awaitChannel(ctx context.Context, from *record.Buffer, sent []byte) *channel {
+	complete := from.Await(ctx, uint64(len(sent)))
+	written := from.Bytes()
 	return &channel{
-		text:     textOf(from.data.Bytes(), 4096),
+		text:     textOf(written, 4096),
 		Complete: complete,
-		Intact:   bytes.Equal(from.data.Bytes(), sent),
+		Intact:   bytes.Equal(written, sent),
 	}
 }
 
@@ -68,8 +68,8 @@ func logs(ctx context.Context, s *session) (any, error) {
 		return nil, err
 	}
 	s.kill() // reads stderr to its end
-	fromPlugin := []entry{}
-	for _, line := range s.log.all() {
+	fromPlugin := []record.Entry{}
+	for _, line := range s.log.All() {
 		if strings.Contains(line.Name, ".") && !strings.HasSuffix(line.Name, ".stdio") {
 			fromPlugin = append(fromPlugin, line)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 	"github.com/plugwire/plugwire/sdk-go-compat/plugins"
+	"github.com/plugwire/plugwire/sdk-go-compat/record"
 )
 
 // session is one life of one plugin, and what was recorded of it.
@@ -19,9 +20,9 @@ type session struct {
 	*options
 	config         *goplugin.ClientConfig
 	client         *goplugin.Client
-	log            *recorder
-	stdout, stderr *buffer
-	rawStderr      *buffer
+	log            *record.Log
+	stdout, stderr *record.Buffer
+	rawStderr      *record.Buffer
 	started        *startReport
 	killed         *killReport
 }
@@ -52,10 +53,10 @@ func newSession(options *options) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		options: options, config: config, log: newRecorder(),
-		stdout: newBuffer(), stderr: newBuffer(), rawStderr: newBuffer(),
+		options: options, config: config, log: record.NewLog(),
+		stdout: record.NewBuffer(), stderr: record.NewBuffer(), rawStderr: record.NewBuffer(),
 	}
-	config.Logger = s.log.logger("probe-host")
+	config.Logger = s.log.Logger("probe-host")
 	config.SyncStdout, config.SyncStderr, config.Stderr = s.stdout, s.stderr, s.rawStderr
 	return s, nil
 }
