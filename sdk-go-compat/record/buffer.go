@@ -29,7 +29,7 @@ func (b *Buffer) Write(data []byte) (int, error) {
 func (b *Buffer) Bytes() []byte {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	return bytes.Clone(b.data.Bytes())
+	return append([]byte{}, b.data.Bytes()...)
 }
 
 func (b *Buffer) len() uint64 {

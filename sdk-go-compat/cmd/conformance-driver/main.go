@@ -1,0 +1,116 @@
+//go:build !goplugin_before_1_3
+
+// conformance-driver is a host on the real go-plugin that does what plugwire's conformance suite asks: one task, JSON, on
+// standard input; one line of JSON for each of its steps on standard output. What a Go host dies of ends it, too.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"time"
+)
+
+const (
+	exitBadTask       = 1
+	exitUnimplemented = 89
+)
+
+// grace is what a step may take beyond its own time before it counts as hung.
+const grace = time.Second
+
+// op does one step. What it saw is reported also where it failed.
+type op struct {
+	run func(*session, *step) (answer, error)
+	// limit is the step's own time. go-plugin does not bound all that it does.
+	limit func(*session, *step) time.Duration
+	// withoutPlugin says that it means something after a failed start, too.
+	withoutPlugin bool
+}
+
+// ops is the table of contents.
+var ops = map[string]op{
+	"start":         {run: start, limit: startTime, withoutPlugin: true},
+	"ping":          {run: ping, limit: always(5 * time.Second)},
+	"call":          {run: call, limit: callTime},
+	"stream":        {run: stream, limit: callTime},
+	"broker-accept": {run: brokerAccept, limit: always(brokerTime)},
+	"broker-dial":   {run: brokerDial, limit: brokerDialTime},
+	"collect-stdio": {run: collectStdio, limit: withinTime},
+	"collect-logs":  {run: collectLogs, limit: withinTime},
+	"wait-exit":     {run: waitExit, limit: withinTime},
+	"kill":          {run: kill, limit: always(7 * time.Second), withoutPlugin: true},
+}
+
+func main() {
+	task, err := readTask(os.Stdin)
+	if err == nil {
+		err = play(task)
+	}
+	var missing *unimplemented
+	switch {
+	case errors.As(err, &missing):
+		say(answer{"op": missing.op, "unimplemented": missing.what})
+		os.Exit(exitUnimplemented)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "conformance-driver:", err)
+		os.Exit(exitBadTask)
+	}
+}
+
+// play does the steps in their order. Its error is about the task; what goes wrong with the plugin is in the answers.
+func play(task *task) error {
+	s, err := newSession(task)
+	if err != nil {
+		return err
+	}
+	for i := range task.Steps {
+		step := &task.Steps[i]
+		op, ok := ops[step.Op]
+		if !ok {
+			return &unimplemented{op: step.Op, what: "op"}
+		}
+		say(perform(s, step, op))
+	}
+	return nil
+}
+
+// perform does one step within its time.
+func perform(s *session, step *step, op op) answer {
+	type outcome struct {
+		seen answer
+		err  error
+	}
+	done := make(chan outcome, 1)
+	began := time.Now()
+	go func() {
+		if s.connected() == nil && !op.withoutPlugin {
+			done <- outcome{err: &failure{Kind: "not-started", Message: "there is no plugin"}}
+			return
+		}
+		seen, err := op.run(s, step)
+		done <- outcome{seen, err}
+	}()
+	var end outcome
+	select {
+	case end = <-done:
+	case <-time.After(op.limit(s, step) + grace):
+		end.err = &failure{Kind: "hung", Message: "go-plugin did not come back in time"}
+	}
+	line := answer{"op": step.Op, "ok": end.err == nil, "ms": time.Since(began).Milliseconds()}
+	maps.Copy(line, end.seen)
+	if end.err != nil {
+		line["error"] = failureOf(end.err)
+	}
+	return line
+}
+
+// say prints one line. Without a reader there is nobody left to report to.
+func say(line answer) {
+	if err := json.NewEncoder(os.Stdout).Encode(line); err != nil {
+		fmt.Fprintln(os.Stderr, "conformance-driver:", err)
+		os.Exit(1)
+	}
+}
