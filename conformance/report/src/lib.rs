@@ -1,5 +1,27 @@
 //! **Promise: internal**, but for the JSON that is written: its form is versioned ([`model::FORMAT`]).
 //!
 //! What a run of the conformance suite found ([`model`]), and the ways of showing it.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`terminal`] | a person who waits for the verdict |
+//! | [`jsonl`] | programs: everything, one event a line, while it happens; the only one that is read back |
+//! | [`junit`] | CI |
+//! | [`html`] | several runs beside each other, and what was seen in each case |
+//! | [`markdown`] | the same matrix in documentation |
+//!
+//! What a subject said is bounded by [`model::CaseResult::bounded`], and neutralised by each of them: neither
+//! control characters nor invisible ones nor markup get from a subject to whatever shows the report.
 
+pub mod html;
+pub mod jsonl;
+pub mod junit;
+pub mod markdown;
 pub mod model;
+pub mod terminal;
+
+mod bounds;
+mod look;
+mod matrix;
+mod tally;
+mod text;

@@ -242,6 +242,18 @@ impl Outcome {
     }
 }
 
+impl CaseResult {
+    /// The part of the id before the slash; all of it where there is none.
+    pub fn area(&self) -> &str {
+        self.id.split_once('/').map_or(&self.id, |(area, _)| area)
+    }
+
+    /// The part of the id behind the slash; all of it where there is none.
+    pub fn name(&self) -> &str {
+        self.id.split_once('/').map_or(&self.id, |(_, name)| name)
+    }
+}
+
 impl Run {
     /// How many cases ended so.
     pub fn count(&self, verdict: Verdict) -> usize {

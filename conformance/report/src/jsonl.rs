@@ -1,0 +1,301 @@
+//! Everything, one JSON object a line: `run` first, a `case` as each ends, `summary` last.
+//!
+//! Several runs may follow each other in one file. Characters that could drive a terminal are escaped as JSON escapes
+//! them, so that a line may be looked at; what is read back is what was written.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, BufRead, Write};
+use std::{error, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CaseResult, FORMAT, Role, Run, Verdict};
+use crate::tally;
+
+/// How many bytes are read at most.
+const READ_LIMIT: u64 = 256 * 1024 * 1024;
+/// How many cases are read at most, over all runs.
+const CASE_LIMIT: usize = 10_000;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Line {
+    Run(Header),
+    Case(CaseResult),
+    Summary(Summary),
+}
+
+/// A [`Run`] as far as it is known when it begins.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    suite: String,
+    subject: String,
+    role: Role,
+    command: Vec<String>,
+    machine: String,
+    started: u64,
+    seed: Option<u64>,
+    strict: bool,
+    allow_unimplemented: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Summary {
+    /// Of each verdict that occurs.
+    counts: BTreeMap<Verdict, usize>,
+    /// Their sum.
+    total: usize,
+    took_ms: u64,
+    /// For those who have only this line.
+    outcome: String,
+    exit: u8,
+}
+
+/// What a line is, whatever else is in it.
+#[derive(Debug, Deserialize)]
+struct Kind {
+    event: String,
+    format: Option<u32>,
+}
+
+/// Writes the line that a run begins with. Its cases and how long it took are not in it.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn begin(out: &mut impl Write, run: &Run) -> io::Result<()> {
+    write_line(out, &Line::Run(Header::of(run)))
+}
+
+/// Writes the line of a case that ended.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn case(out: &mut impl Write, case: &CaseResult) -> io::Result<()> {
+    write_line(out, &Line::Case(case.bounded()))
+}
+
+/// Writes the line that ends a run: what it came to. A file without it is of a run that was cut off.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn end(out: &mut impl Write, run: &Run) -> io::Result<()> {
+    write_line(out, &Line::Summary(Summary::of(run)))
+}
+
+/// Writes a whole run.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write(out: &mut impl Write, run: &Run) -> io::Result<()> {
+    begin(out, run)?;
+    run.cases.iter().try_for_each(|result| case(out, result))?;
+    end(out, run)
+}
+
+/// Reads all runs that were written one after the other. At most 256 MiB and 10 000 cases are taken in.
+///
+/// # Errors
+///
+/// [`ReadError`]: another format, no report, one that ends too early, or one whose numbers do not add up.
+pub fn read(input: impl BufRead) -> Result<Vec<Run>, ReadError> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut open: Option<Run> = None;
+    let mut cases = 0;
+    let mut number = 0;
+    let mut input = input.take(READ_LIMIT);
+    let mut text = String::new();
+    while input.read_line(&mut text).map_err(ReadError::Read)? > 0 {
+        number += 1;
+        if input.limit() == 0 {
+            return Err(ReadError::TooLong);
+        }
+        match (parse(number, &text)?, open.take()) {
+            (Line::Run(header), None) => open = Some(header.into_run()),
+            (Line::Case(case), Some(mut run)) => {
+                cases += 1;
+                run.cases.push(case);
+                open = Some(run);
+            }
+            (Line::Summary(summary), Some(run)) => runs.push(summary.complete(number, run)?),
+            (Line::Run(_), Some(_)) | (_, None) => {
+                return Err(ReadError::OutOfPlace { line: number });
+            }
+        }
+        if cases > CASE_LIMIT {
+            return Err(ReadError::TooLong);
+        }
+        text.clear();
+    }
+    match (open, runs.is_empty()) {
+        (Some(_), _) => Err(ReadError::CutOff),
+        (None, true) => Err(ReadError::Empty),
+        (None, false) => Ok(runs),
+    }
+}
+
+fn parse(line: usize, text: &str) -> Result<Line, ReadError> {
+    let malformed = |source| ReadError::Malformed { line, source };
+    let kind: Kind = serde_json::from_str(text).map_err(malformed)?;
+    match kind.format {
+        Some(format) if kind.event == "run" && format != FORMAT => {
+            Err(ReadError::UnknownFormat { line, format })
+        }
+        _ => serde_json::from_str(text).map_err(malformed),
+    }
+}
+
+/// JSON escapes control characters below the space only. All that is not ASCII stands in strings, so each can be escaped.
+fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
+    let json = serde_json::to_string(line)?;
+    let mut text = String::with_capacity(json.len() + 1);
+    for character in json.chars() {
+        match character {
+            ' '..='~' => text.push(character),
+            _ if character.escape_debug().count() == 1 => text.push(character),
+            _ => escape(&mut text, character),
+        }
+    }
+    text.push('\n');
+    out.write_all(text.as_bytes())
+}
+
+fn escape(text: &mut String, character: char) {
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\\u{unit:04x}");
+    }
+}
+
+impl Header {
+    fn of(run: &Run) -> Self {
+        Self {
+            format: FORMAT,
+            suite: run.suite.clone(),
+            subject: run.subject.clone(),
+            role: run.role,
+            command: run.command.clone(),
+            machine: run.machine.clone(),
+            started: run.started,
+            seed: run.seed,
+            strict: run.strict,
+            allow_unimplemented: run.allow_unimplemented,
+        }
+    }
+
+    fn into_run(self) -> Run {
+        Run {
+            format: self.format,
+            suite: self.suite,
+            subject: self.subject,
+            role: self.role,
+            command: self.command,
+            machine: self.machine,
+            started: self.started,
+            took_ms: 0,
+            seed: self.seed,
+            strict: self.strict,
+            allow_unimplemented: self.allow_unimplemented,
+            cases: Vec::new(),
+        }
+    }
+}
+
+impl Summary {
+    fn of(run: &Run) -> Self {
+        let outcome = run.outcome();
+        Self {
+            counts: tally::present([run]).map(|verdict| (verdict, run.count(verdict))).collect(),
+            total: run.cases.len(),
+            took_ms: run.took_ms,
+            outcome: tally::outcome(run).to_owned(),
+            exit: outcome.code(),
+        }
+    }
+
+    /// The run with what only its end tells, if the cases before are those that it counted.
+    fn complete(self, line: usize, mut run: Run) -> Result<Run, ReadError> {
+        run.took_ms = self.took_ms;
+        let read = Self::of(&run);
+        match self.counts == read.counts && self.total == read.total {
+            true => Ok(run),
+            false => Err(ReadError::DoesNotAddUp { line }),
+        }
+    }
+}
+
+/// Why a report was not read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// It ends before a run's summary: the run was interrupted, or the file is not whole. Run again.
+    CutOff,
+    /// The summary in this line counts other cases than those above it: the file was changed, or is not whole.
+    DoesNotAddUp {
+        /// From 1.
+        line: usize,
+    },
+    /// There is nothing in it.
+    Empty,
+    /// This line is none of a report.
+    Malformed {
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// This line is one of a report, but not here: a case outside a run, or a run within another.
+    OutOfPlace {
+        /// From 1.
+        line: usize,
+    },
+    /// It could not be read.
+    Read(io::Error),
+    /// It is longer than what is taken in.
+    TooLong,
+    /// It was written by a version of the suite that writes another format. Use that version.
+    UnknownFormat {
+        /// From 1.
+        line: usize,
+        /// What it says to be.
+        format: u32,
+    },
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutOff => write!(f, "the report ends before its summary"),
+            Self::DoesNotAddUp { line } => {
+                write!(f, "line {line}: the summary counts other cases than those above it")
+            }
+            Self::Empty => write!(f, "the report is empty"),
+            Self::Malformed { line, .. } => write!(f, "line {line} is not one of a report"),
+            Self::OutOfPlace { line } => write!(f, "line {line} is out of place"),
+            Self::Read(_) => write!(f, "the report cannot be read"),
+            Self::TooLong => write!(
+                f,
+                "the report is longer than {} MiB or {CASE_LIMIT} cases",
+                READ_LIMIT / 1024 / 1024
+            ),
+            Self::UnknownFormat { line, format } => {
+                write!(f, "line {line}: the report has format {format}, known is {FORMAT}")
+            }
+        }
+    }
+}
+
+impl error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Malformed { source, .. } => Some(source),
+            Self::Read(source) => Some(source),
+            _ => None,
+        }
+    }
+}
