@@ -1,0 +1,163 @@
+//! What the host put into the environment, and what the plugin makes of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use plugwire_conformance_wire::environment::{self, parse_bool};
+use plugwire_conformance_wire::identity::der_of_pem;
+
+use crate::script::{Script, VersionChoice};
+
+/// What a plugin was asked for, understood as its script says.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The app protocol version to serve.
+    pub(super) version: u32,
+    /// The host's certificate, where it sent one that can be read.
+    pub(super) certificate: Option<Vec<u8>>,
+    /// The host sent a certificate, readable or not.
+    pub(super) tls: bool,
+    /// The variable for multiplexing is set, to whatever.
+    pub(super) multiplex_field: bool,
+    /// Multiplexing is wanted.
+    pub(super) multiplex: bool,
+    /// The folder for sockets.
+    pub(super) folder: PathBuf,
+    /// The group for sockets.
+    pub(super) group: Option<String>,
+    /// The lowest and the highest port.
+    pub(super) ports: (u16, u16),
+}
+
+/// Why a plugin does not start.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// What it says.
+    pub(super) text: String,
+    /// Says it on standard output.
+    pub(super) to_stdout: bool,
+    /// Its exit status.
+    pub(super) exit: u8,
+}
+
+/// A variable of the environment; empty is as good as none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(|value| value.to_string_lossy().into_owned())
+}
+
+/// The protocol's variables as they are set, for the witness.
+pub(super) fn protocol_variables() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        })
+        .filter(|(name, _)| name.starts_with("PLUGIN_"))
+        .collect()
+}
+
+/// Refuses whoever has not the cookie.
+pub(super) fn check_cookie(script: &Script) -> Result<(), Refusal> {
+    let cookie = &script.cookie;
+    let found = variable(&cookie.key);
+    let good = match found {
+        None => cookie.unchecked,
+        Some(value) => value == cookie.value || cookie.any_value || cookie.unchecked,
+    };
+    match good {
+        true => Ok(()),
+        false => Err(Refusal {
+            text: cookie.text.clone(),
+            to_stdout: cookie.to_stdout,
+            exit: cookie.exit,
+        }),
+    }
+}
+
+impl Asked {
+    /// Reads the environment.
+    pub(super) fn read(script: &Script) -> Result<Self, Refusal> {
+        let rules = &script.environment;
+        if rules.dies_of_unknown_variable
+            && let Some(name) = protocol_variables()
+                .into_keys()
+                .find(|name| !environment::ALL.contains(&name.as_str()))
+        {
+            return Err(refusal(format!("the variable {name} is unknown")));
+        }
+        let pem = variable(environment::CLIENT_CERT);
+        let multiplex = variable(environment::MULTIPLEX_GRPC);
+        let folder = variable(environment::SOCKET_DIR).filter(|_| !rules.ignores_socket_dir);
+        Ok(Self {
+            version: version(script)?,
+            tls: pem.is_some(),
+            certificate: pem.and_then(|pem| der_of_pem(&pem).ok()),
+            multiplex_field: multiplex.is_some(),
+            multiplex: multiplex.is_some_and(|value| parse_bool(&value) == Some(true)),
+            folder: folder.map_or_else(std::env::temp_dir, PathBuf::from),
+            group: variable(environment::SOCKET_GROUP).filter(|_| !rules.ignores_socket_group),
+            ports: ports(script)?,
+        })
+    }
+}
+
+fn refusal(text: String) -> Refusal {
+    Refusal { text: format!("{text}\n"), to_stdout: false, exit: 1 }
+}
+
+fn version(script: &Script) -> Result<u32, Refusal> {
+    let rules = &script.environment;
+    let mut offered = Vec::new();
+    for word in variable(environment::PROTOCOL_VERSIONS).unwrap_or_default().split(',') {
+        match word.parse::<u32>() {
+            Ok(version) => offered.push(version),
+            Err(_) if rules.dies_of_bad_version && !word.is_empty() => {
+                return Err(refusal(format!("{word:?} is no version")));
+            }
+            Err(_) => {}
+        }
+    }
+    let own = &script.versions;
+    let lowest = own.iter().min().copied().unwrap_or(1);
+    let highest = own.iter().max().copied().unwrap_or(1);
+    let mut common = offered.into_iter().filter(|version| own.contains(version));
+    let chosen = match rules.version {
+        VersionChoice::Highest => common.max(),
+        VersionChoice::Lowest => common.min(),
+        VersionChoice::First => common.next(),
+        VersionChoice::Last => common.last(),
+        VersionChoice::OwnHighest => Some(highest),
+        VersionChoice::OwnLowest => Some(lowest),
+    };
+    match chosen {
+        Some(version) => Ok(version),
+        None if rules.dies_without_common_version => {
+            Err(refusal("no version in common".to_owned()))
+        }
+        None if rules.falls_back_to_highest => Ok(highest),
+        None => Ok(lowest),
+    }
+}
+
+/// The ports for a plugin on TCP; nobody else looks at them.
+fn ports(script: &Script) -> Result<(u16, u16), Refusal> {
+    let rules = &script.environment;
+    if !script.listen.tcp || rules.ignores_ports {
+        return Ok((0, 0));
+    }
+    let port = |name: &str| match variable(name) {
+        None => Ok(0),
+        Some(text) => match text.parse() {
+            Ok(port) => Ok(port),
+            Err(_) if rules.takes_bad_port_for_none => Ok(0),
+            Err(_) => Err(refusal(format!("{name}: {text:?} is no port"))),
+        },
+    };
+    let (min, max) = (port(environment::MIN_PORT)?, port(environment::MAX_PORT)?);
+    match min <= max {
+        true => Ok((min, max)),
+        false if rules.swaps_ports => Ok((max, min)),
+        false => Err(refusal(format!("the lowest port {min} is above the highest {max}"))),
+    }
+}

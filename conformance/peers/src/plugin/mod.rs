@@ -1,0 +1,5 @@
+//! The scripted plugin.
+
+mod mutants;
+
+pub use mutants::{Mutant, mutants};

@@ -1,0 +1,238 @@
+//! Deviations of calls, and of the services that every plugin has.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Act;
+
+/// How a plugin answers calls in general. Methods are paths, such as `/plugwire.probe.v1.Probe/Echo`; a path that ends
+/// in `/` stands for every method of the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Calls {
+    /// Methods that fail with this status in place of what they do.
+    pub status: BTreeMap<String, Code>,
+    /// Methods that never answer.
+    pub hang: Vec<String>,
+    /// Methods whose stream is cut by an RST_STREAM in place of an answer.
+    pub reset: Vec<String>,
+    /// What is done in the midst of a call.
+    pub acts: Vec<ActsAt>,
+    /// What a method gets that nobody serves.
+    pub unknown_method: UnknownMethod,
+    /// Loses the request's metadata: Echo answers without.
+    pub loses_metadata: bool,
+    /// Takes the next call of a connection only when the last has ended.
+    pub one_at_a_time: bool,
+    /// The largest request that it takes, in bytes. 4 MiB, as Go's.
+    pub request_limit: usize,
+    /// What a request gets that is larger.
+    pub too_large: TooLarge,
+    /// Ends with status 1 in place of an answer that is larger than so many bytes.
+    pub dies_of_answer_over: Option<usize>,
+    /// Changes one byte in each Payload of more than so many bytes.
+    pub damages_over: Option<usize>,
+    /// Ends a connection with GOAWAY after so many calls, which are answered.
+    pub goaway_after: Option<u32>,
+    /// Does not notice that a call was cancelled.
+    pub ignores_cancel: bool,
+    /// Sends its answers without trailers: the stream just ends.
+    pub no_trailers: bool,
+    /// The `content-type` of its answers, in place of gRPC's.
+    pub content_type: Option<String>,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            status: BTreeMap::new(),
+            hang: Vec::new(),
+            reset: Vec::new(),
+            acts: Vec::new(),
+            unknown_method: UnknownMethod::Unimplemented,
+            loses_metadata: false,
+            one_at_a_time: false,
+            request_limit: 4 << 20,
+            too_large: TooLarge::Refused,
+            dies_of_answer_over: None,
+            damages_over: None,
+            goaway_after: None,
+            ignores_cancel: false,
+            no_trailers: false,
+            content_type: None,
+        }
+    }
+}
+
+/// What is done in the midst of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ActsAt {
+    /// The method.
+    pub method: String,
+    /// After so many messages of the answer; 0 = before the first.
+    #[serde(default)]
+    pub after_messages: u64,
+    /// What is done, in order.
+    pub acts: Vec<Act>,
+}
+
+/// What a method gets that nobody serves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownMethod {
+    /// UNIMPLEMENTED.
+    #[default]
+    Unimplemented,
+    /// OK, and an empty message.
+    Ok,
+    /// INTERNAL.
+    Internal,
+    /// No answer.
+    Hangs,
+    /// The end of the process, with status 1.
+    Exits,
+}
+
+/// What a request gets that is larger than the limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TooLarge {
+    /// RESOURCE_EXHAUSTED.
+    #[default]
+    Refused,
+    /// No answer, and nothing more is read of it.
+    Hangs,
+    /// The end of the process, with status 1.
+    Exits,
+}
+
+/// A gRPC status code by its name.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum Code {
+    Ok,
+    #[serde(rename = "CANCELLED")]
+    Cancelled,
+    Unknown,
+    InvalidArgument,
+    DeadlineExceeded,
+    NotFound,
+    AlreadyExists,
+    PermissionDenied,
+    ResourceExhausted,
+    FailedPrecondition,
+    Aborted,
+    OutOfRange,
+    Unimplemented,
+    Internal,
+    Unavailable,
+    DataLoss,
+    Unauthenticated,
+}
+
+impl Code {
+    /// The number on the wire.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+}
+
+/// `grpc.health.v1.Health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Health {
+    /// The service is not there.
+    pub absent: bool,
+    /// The name under which it knows itself.
+    pub name: String,
+    /// What it says of itself.
+    pub status: HealthStatus,
+    /// Says the same of every name.
+    pub knows_everything: bool,
+    /// Never answers.
+    pub hangs: bool,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            absent: false,
+            name: "plugin".to_owned(),
+            status: HealthStatus::Serving,
+            knows_everything: false,
+            hangs: false,
+        }
+    }
+}
+
+/// A status of the health service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum HealthStatus {
+    Unknown,
+    #[default]
+    Serving,
+    NotServing,
+    ServiceUnknown,
+}
+
+/// `grpc.reflection.v1.ServerReflection` and `v1alpha`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Reflection {
+    /// The service is not there in its version `v1`.
+    pub no_v1: bool,
+    /// The service is not there in its version `v1alpha`.
+    pub no_v1alpha: bool,
+    /// Lists the services in the order of their registration.
+    pub unsorted: bool,
+    /// Names that are missing in the list.
+    pub leaves_out: Vec<String>,
+    /// Answers a second question on the same stream with its end.
+    pub one_question: bool,
+}
+
+/// `plugin.GRPCStdio`: what was printed by `Probe/Print`, to whoever asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Stdio {
+    /// The service is not there.
+    pub absent: bool,
+    /// Ends the stream at once with this status.
+    pub ends_with: Option<Code>,
+    /// Sends what was printed to standard output under standard error's name, and the other way around.
+    pub swaps_channels: bool,
+    /// Sends everything as standard output.
+    pub all_is_stdout: bool,
+    /// Loses what is printed to standard output.
+    pub loses_stdout: bool,
+    /// Loses what is printed to standard error.
+    pub loses_stderr: bool,
+    /// Sends on a channel that does not exist, first, and then what was printed.
+    pub unknown_channel_first: bool,
+    /// Turns line feeds into CR LF.
+    pub crlf: bool,
+    /// Takes what was printed for UTF-8, and replaces what is none.
+    pub lossy_utf8: bool,
+    /// Sends each piece twice.
+    pub twice: bool,
+    /// Lets a printed text wait for somebody who listens, and the printer with it.
+    pub blocks_printer: bool,
+    /// Loses what is printed while nobody listens.
+    pub loses_unheard: bool,
+    /// Ends the process when a second caller listens.
+    pub dies_of_second: bool,
+    /// Sends so many bytes, in messages of 1024, to standard output before anything else.
+    pub flood: u64,
+    /// The largest piece of one message. 1024, as Go's.
+    pub piece: Option<usize>,
+    /// Writes to descriptors 1 and 2, too.
+    pub to_descriptors_too: bool,
+}
