@@ -74,7 +74,12 @@ pub struct Reply {
 
 impl Caller {
     /// Begins HTTP/2 on a connection. `name` is what the trace calls it.
-    pub async fn connect(io: Io, authority: &str, name: &str, trace: &Trace) -> Result<Self, Broken> {
+    pub async fn connect(
+        io: Io,
+        authority: &str,
+        name: &str,
+        trace: &Trace,
+    ) -> Result<Self, Broken> {
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(WINDOW)
             .initial_connection_window_size(4 * WINDOW)
@@ -119,7 +124,12 @@ impl Caller {
         match &reply {
             Ok(reply) => self.trace.event(
                 "grpc",
-                format!("{}: {method}: {}, {} messages", self.name, reply.status, reply.messages.len()),
+                format!(
+                    "{}: {method}: {}, {} messages",
+                    self.name,
+                    reply.status,
+                    reply.messages.len()
+                ),
             ),
             Err(error) => self.trace.event("grpc", format!("{}: {method}: {error}", self.name)),
         }
@@ -137,7 +147,8 @@ impl Caller {
             .header("content-type", "application/grpc")
             .header("user-agent", "plugwire-conformance");
         if let Some(timeout) = options.timeout {
-            request = request.header("grpc-timeout", format!("{}m", timeout.as_millis().min(99_999_999)));
+            request =
+                request.header("grpc-timeout", format!("{}m", timeout.as_millis().min(99_999_999)));
         }
         for (name, value) in &options.metadata {
             request = request.header(name, value);

@@ -16,15 +16,8 @@ pub const SOCKET_DIR: &str = "PLUGIN_UNIX_SOCKET_DIR";
 pub const SOCKET_GROUP: &str = "PLUGIN_UNIX_SOCKET_GROUP";
 
 /// All of them: what a plugin must not inherit from whoever started the suite.
-pub const ALL: [&str; 7] = [
-    PROTOCOL_VERSIONS,
-    MIN_PORT,
-    MAX_PORT,
-    CLIENT_CERT,
-    MULTIPLEX_GRPC,
-    SOCKET_DIR,
-    SOCKET_GROUP,
-];
+pub const ALL: [&str; 7] =
+    [PROTOCOL_VERSIONS, MIN_PORT, MAX_PORT, CLIENT_CERT, MULTIPLEX_GRPC, SOCKET_DIR, SOCKET_GROUP];
 
 /// Go's `strconv.ParseBool`; none for anything that it refuses.
 pub fn parse_bool(text: &str) -> Option<bool> {

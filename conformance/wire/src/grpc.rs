@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn messages_come_out_as_they_went_in_however_they_are_cut() {
-        let whole = [framed(b"one").as_ref(), framed(b"").as_ref(), framed(&[7; 300]).as_ref()].concat();
+        let whole =
+            [framed(b"one").as_ref(), framed(b"").as_ref(), framed(&[7; 300]).as_ref()].concat();
         for size in [1, 2, 7, whole.len()] {
             let mut unframer = Unframer::default();
             let mut got = Vec::new();

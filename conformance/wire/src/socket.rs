@@ -67,7 +67,8 @@ impl Address {
 }
 
 fn loopback(address: &str) -> io::Result<SocketAddr> {
-    let refuse = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {why}"));
+    let refuse =
+        |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {why}"));
     let numeric = match address.strip_prefix(':') {
         Some(port) => format!("127.0.0.1:{port}"),
         None => address.replace("localhost:", "127.0.0.1:"),

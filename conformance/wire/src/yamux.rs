@@ -342,7 +342,9 @@ fn take(
     let mut state = shared.state();
     let opened = frame.flags & SYN != 0;
     if opened {
-        state.streams.insert(frame.stream, Half { room: WINDOW, acknowledged: true, ..Half::default() });
+        state
+            .streams
+            .insert(frame.stream, Half { room: WINDOW, acknowledged: true, ..Half::default() });
     }
     // A stream that is not known was closed here already.
     if let Some(half) = state.streams.get_mut(&frame.stream) {

@@ -1,0 +1,205 @@
+//! A case's own place.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::{pid, table};
+use crate::environment;
+
+/// The variable that marks what was started in a cage.
+const MARK: &str = "PLUGWIRE_CONFORMANCE_CASE";
+/// How long killed processes may take to be gone.
+const GONE: Duration = Duration::from_secs(5);
+
+/// A folder and a mark. Dropping it ends what is left.
+#[derive(Debug)]
+pub struct Cage {
+    folder: Option<TempDir>,
+    path: PathBuf,
+    mark: String,
+}
+
+/// What was still there when a case had ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Leftovers {
+    /// Processes, by id.
+    pub processes: Vec<u32>,
+    /// Sockets in the case's folders.
+    pub sockets: Vec<PathBuf>,
+}
+
+impl Leftovers {
+    /// Nothing was.
+    pub fn is_empty(&self) -> bool {
+        self.processes.is_empty() && self.sockets.is_empty()
+    }
+}
+
+impl Cage {
+    /// An empty one. Its path is short, since sockets are made in it.
+    pub fn new() -> io::Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let temporary = std::env::temp_dir();
+        // A socket's path has 107 bytes; the rest of ours takes some 40.
+        let parent =
+            if temporary.as_os_str().len() <= 50 { temporary } else { PathBuf::from("/tmp") };
+        let folder = tempfile::Builder::new().prefix("pwc").tempdir_in(parent)?;
+        fs::create_dir(folder.path().join("t"))?;
+        let path = folder.path().to_owned();
+        Ok(Self { folder: Some(folder), path, mark: format!("{}-{number}", std::process::id()) })
+    }
+
+    /// The case's folder.
+    pub fn folder(&self) -> &Path {
+        &self.path
+    }
+
+    /// What its programs take for the system's temporary folder.
+    pub fn temporary(&self) -> PathBuf {
+        self.path.join("t")
+    }
+
+    /// A program to start in here: with this process's environment, but for the protocol's variables, the mark and a
+    /// temporary folder of its own; without standard input.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        for name in environment::ALL {
+            command.env_remove(name);
+        }
+        command.env(MARK, &self.mark).env("TMPDIR", self.temporary()).stdin(Stdio::null());
+        command
+    }
+
+    /// The processes that were started in here and live.
+    pub fn processes(&self) -> Vec<u32> {
+        table::marked(&format!("{MARK}={}", self.mark))
+    }
+
+    /// The sockets in here.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.path.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                    Ok(kind) if kind.is_socket() => found.push(entry.path()),
+                    _ => {}
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Looks until nothing is left, at most so long; what was left then.
+    pub async fn leftovers(&self, within: Duration) -> Leftovers {
+        let give_up = Instant::now() + within;
+        loop {
+            let left = Leftovers { processes: self.processes(), sockets: self.sockets() };
+            if left.is_empty() || Instant::now() >= give_up {
+                return left;
+            }
+            // The table of processes tells nobody of its changes.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Kills what lives in here, and whoever that starts meanwhile. False if something does not die.
+    pub async fn kill(&self) -> bool {
+        let give_up = Instant::now() + GONE;
+        while !self.kill_once() {
+            if Instant::now() >= give_up {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
+    /// Whether nobody was there.
+    fn kill_once(&self) -> bool {
+        let living = self.processes();
+        for process in living.iter().filter_map(|process| pid(*process)) {
+            let _ = kill_process(process, Signal::KILL);
+        }
+        living.is_empty()
+    }
+
+    /// Lets the folder stay, and says where it is.
+    pub fn keep(mut self) -> PathBuf {
+        match self.folder.take() {
+            Some(folder) => folder.keep(),
+            None => self.path.clone(),
+        }
+    }
+}
+
+impl Drop for Cage {
+    fn drop(&mut self) {
+        let give_up = Instant::now() + GONE;
+        while !self.kill_once() && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // A subject may have made a folder that cannot be listed.
+        if let Some(folder) = self.folder.take() {
+            use std::os::unix::fs::PermissionsExt as _;
+            let _ = fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700));
+            let _ = folder.close();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{Running, alive};
+    use crate::trace::Trace;
+
+    #[tokio::test]
+    async fn nothing_outlives_its_cage_not_even_what_leaves_the_group() {
+        let cage = Cage::new().unwrap();
+        let mut command = cage.command("sh");
+        command.args(["-c", "setsid sleep 600 & echo started; sleep 600"]);
+        let running = Running::start(command, "subject", &Trace::new()).unwrap();
+        let line = running.stdout.first_line(Duration::from_secs(20)).await;
+        assert_eq!(line.as_deref(), Some(&b"started\n"[..]));
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while cage.processes().len() < 3 && Instant::now() < give_up {
+            tokio::task::yield_now().await;
+        }
+        let living = cage.processes();
+        assert_eq!(living.len(), 3, "{living:?}");
+        assert!(!cage.leftovers(Duration::ZERO).await.is_empty());
+        assert!(cage.kill().await);
+        assert!(running.exited(GONE).await.is_some());
+        assert!(!living.into_iter().any(alive));
+        let folder = cage.folder().to_owned();
+        drop(cage);
+        assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    async fn gigabytes_are_counted_and_not_kept() {
+        let cage = Cage::new().unwrap();
+        let mut command = cage.command("sh");
+        command.args(["-c", "head -c 50000000 /dev/zero; echo done >&2"]);
+        let running = Running::start(command, "subject", &Trace::new()).unwrap();
+        assert!(running.stdout.ends(Duration::from_secs(60)).await);
+        assert_eq!(running.stdout.total(), 50_000_000);
+        assert_eq!(running.stdout.bytes().len(), 1024 * 1024);
+        assert_eq!(running.exited(Duration::from_secs(60)).await.unwrap().code(), Some(0));
+        assert_eq!(running.stderr.text(), "done\n");
+    }
+}
