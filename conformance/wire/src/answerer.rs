@@ -36,6 +36,8 @@ impl<F: Fn(Incoming) -> Handling + Send + Sync> Service for F {
 pub struct Limits {
     /// How many calls at once are allowed; none is no limit.
     pub concurrent: Option<u32>,
+    /// After so many calls the connection ends with GOAWAY; those are answered. None: never.
+    pub calls: Option<u32>,
 }
 
 /// Serves one connection to its end; says how it ended. Dropping the future cuts it, and the calls under way with it.
@@ -58,11 +60,16 @@ pub async fn serve(
     let mut connection = builder.handshake(io).await.map_err(|error| error.to_string())?;
     trace.event("grpc", format!("{name}: HTTP/2 begins"));
     let mut calls = tokio::task::JoinSet::new();
+    let mut taken = 0;
     let ended = loop {
         tokio::select! {
             next = connection.accept() => match next {
                 Some(Ok((request, respond))) => {
                     calls.spawn(service.call(Incoming::new(request, respond)));
+                    taken += 1;
+                    if limits.calls.is_some_and(|most| taken == most) {
+                        connection.graceful_shutdown();
+                    }
                 }
                 Some(Err(error)) => break Err(error.to_string()),
                 None => break Ok(()),
@@ -111,7 +118,7 @@ impl Incoming {
     /// The caller's next message; none at its end. An error: the call was cancelled, or is no gRPC. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<Bytes>, String> {
         loop {
-            if let Some(message) = self.unframer.next()? {
+            if let Some(message) = self.unframer.message()? {
                 return Ok(Some(message));
             }
             match self.request.data().await {
@@ -180,6 +187,16 @@ impl Incoming {
         {
             // The caller may have gone; then nobody is left to tell.
             let _ = answer.send_trailers(trailers);
+        }
+    }
+
+    /// Ends it without a status.
+    pub fn finish_without_trailers(mut self) {
+        self.ended = true;
+        if self.begin().is_ok()
+            && let Some(answer) = &mut self.answer
+        {
+            let _ = answer.send_data(Bytes::new(), true);
         }
     }
 

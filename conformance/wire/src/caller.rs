@@ -231,7 +231,7 @@ impl Call {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         self.answered().await?;
         loop {
-            if let Some(message) = self.unframer.next().map_err(Broken)? {
+            if let Some(message) = self.unframer.message().map_err(Broken)? {
                 return Ok(Some(message));
             }
             let Some(body) = &mut self.answer else { return Ok(None) };

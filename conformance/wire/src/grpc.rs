@@ -133,7 +133,7 @@ impl Unframer {
     }
 
     /// The next whole message, if there is one.
-    pub fn next(&mut self) -> Result<Option<Bytes>, String> {
+    pub fn message(&mut self) -> Result<Option<Bytes>, String> {
         let Some(prefix) = self.0.get(..5) else { return Ok(None) };
         if prefix[0] > 1 {
             return Err(format!("a message's first byte is {}, not 0 or 1", prefix[0]));
@@ -171,7 +171,7 @@ mod tests {
             let mut got = Vec::new();
             for part in whole.chunks(size) {
                 unframer.push(part);
-                while let Some(message) = unframer.next().unwrap() {
+                while let Some(message) = unframer.message().unwrap() {
                     got.push(message);
                 }
             }

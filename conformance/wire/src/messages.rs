@@ -381,6 +381,22 @@ pub struct DialBackReport {
     pub served_id: u32,
 }
 
+/// Asks for a callback within a callback.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NestRequest {
+    /// Where the next call goes.
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// How many are still to come.
+    #[prost(uint32, tag = "2")]
+    pub depth: u32,
+    /// What the innermost answers.
+    #[prost(bytes = "vec", tag = "3")]
+    #[serde(with = "base64_bytes")]
+    pub data: Vec<u8>,
+}
+
 /// Stops serving an id.
 #[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -463,6 +479,7 @@ fn translators(full_method: &str) -> Option<(Encode, Decode, Encode, Decode)> {
         ("Inspect", true, _) => pair::<Empty, InspectReport>(),
         ("Offer", _, true) => pair::<OfferRequest, OfferReply>(),
         ("DialBack", _, true) => pair::<DialBackRequest, DialBackReport>(),
+        ("Nest", _, true) => pair::<NestRequest, Payload>(),
         ("Release", _, true) => pair::<ReleaseRequest, Empty>(),
         _ => return None,
     })

@@ -16,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::identity::Identity;
 use crate::socket::Io;
 
-/// Which certificates of the peer are taken. Its handshake signature is verified in any case.
+/// Which certificates of the peer are taken. Its handshake signature is verified, too, where nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
     /// Exactly this one.
@@ -25,6 +25,10 @@ pub enum Expect {
     Any,
     /// None is asked for. (As plugin only; a connecting side always gets one.)
     Nobody,
+    /// This one, or none. (As plugin only.)
+    OrNobody(Vec<u8>),
+    /// This one, whether or not the peer has its key.
+    Unproved(Vec<u8>),
 }
 
 /// Which versions are offered.
@@ -212,7 +216,9 @@ impl Verifier {
 
     fn compare(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
         match &self.expect {
-            Expect::Exactly(der) if **der != **certificate => {
+            Expect::Exactly(der) | Expect::OrNobody(der) | Expect::Unproved(der)
+                if **der != **certificate =>
+            {
                 Err(rustls::CertificateError::ApplicationVerificationFailure.into())
             }
             _ => Ok(()),
@@ -225,6 +231,9 @@ impl Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if matches!(self.expect, Expect::Unproved(_)) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
     }
@@ -235,6 +244,9 @@ impl Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if matches!(self.expect, Expect::Unproved(_)) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
     }
@@ -281,6 +293,10 @@ impl ServerCertVerifier for Verifier {
 }
 
 impl ClientCertVerifier for Verifier {
+    fn client_auth_mandatory(&self) -> bool {
+        !matches!(self.expect, Expect::OrNobody(_))
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -354,6 +370,25 @@ mod tests {
             let tls = Tls { versions, ..Tls::mutual(stolen.clone(), plugin.der()) };
             let (_, refused) = shake(tls, Tls::mutual(plugin.clone(), host.der())).await;
             assert!(refused.is_err(), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_careless_side_takes_what_it_says() {
+        let (host, plugin, thief) = (Identity::new(), Identity::new(), Identity::new());
+        let pinned = host.der().to_vec();
+        let ways = [
+            (None, Expect::OrNobody(pinned.clone()), true),
+            (Some(host.clone()), Expect::OrNobody(pinned.clone()), true),
+            (Some(thief.clone()), Expect::OrNobody(pinned.clone()), false),
+            (Some(host.with_key_of(&thief)), Expect::Unproved(pinned.clone()), true),
+            (Some(thief.clone()), Expect::Unproved(pinned.clone()), false),
+        ];
+        for (present, expect, taken) in ways {
+            let careless = Tls { expect, ..Tls::mutual(plugin.clone(), host.der()) };
+            let tls = Tls { present, ..Tls::mutual(host.clone(), plugin.der()) };
+            let (_, seen) = shake(tls, careless.clone()).await;
+            assert_eq!(seen.is_ok(), taken, "{:?}: {seen:?}", careless.expect);
         }
     }
 

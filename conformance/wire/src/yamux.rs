@@ -113,7 +113,7 @@ pub struct Session {
     shared: Arc<Shared>,
     frames: mpsc::UnboundedSender<Vec<u8>>,
     accepted: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Stream>>>,
-    _tasks: Arc<Tasks>,
+    tasks: Arc<Tasks>,
 }
 
 struct Tasks(Vec<JoinHandle<()>>);
@@ -159,11 +159,8 @@ struct Half {
 
 impl Half {
     fn wake(&mut self) {
-        for waker in [self.reader.take(), self.writer.take(), self.watcher.take()] {
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
+        let wakers = [self.reader.take(), self.writer.take(), self.watcher.take()];
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
@@ -223,7 +220,7 @@ impl Session {
             })
         };
         let accepted = Arc::new(tokio::sync::Mutex::new(accepted));
-        Self { shared, frames, accepted, _tasks: Arc::new(Tasks(vec![writing, reading])) }
+        Self { shared, frames, accepted, tasks: Arc::new(Tasks(vec![writing, reading])) }
     }
 
     /// Opens a stream, and says so to the peer at once.
@@ -259,6 +256,14 @@ impl Session {
     pub fn send_raw(&self, bytes: Vec<u8>) {
         // Fails only when the connection is gone, which the reader tells.
         let _ = self.frames.send(bytes);
+    }
+
+    /// Cuts the connection, streams included.
+    pub fn cut(&self) {
+        for task in &self.tasks.0 {
+            task.abort();
+        }
+        self.shared.end("cut by this side".to_owned());
     }
 
     /// Waits for the end, and says how it came. Cancel safe.
