@@ -104,11 +104,15 @@ pub fn write(out: &mut impl Write, run: &Run) -> io::Result<()> {
 ///
 /// [`ReadError`]: another format, no report, one that ends too early, or one whose numbers do not add up.
 pub fn read(input: impl BufRead) -> Result<Vec<Run>, ReadError> {
+    read_at_most(READ_LIMIT, input)
+}
+
+fn read_at_most(limit: u64, input: impl BufRead) -> Result<Vec<Run>, ReadError> {
     let mut runs: Vec<Run> = Vec::new();
     let mut open: Option<Run> = None;
     let mut cases = 0;
     let mut number = 0;
-    let mut input = input.take(READ_LIMIT);
+    let mut input = input.take(limit);
     let mut text = String::new();
     while input.read_line(&mut text).map_err(ReadError::Read)? > 0 {
         number += 1;
@@ -297,5 +301,16 @@ impl error::Error for ReadError {
             Self::Read(source) => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_read_than_the_limit() {
+        let endless = io::BufReader::new(io::repeat(b' '));
+        assert!(matches!(read_at_most(1024, endless), Err(ReadError::TooLong)));
     }
 }

@@ -4,10 +4,11 @@
 //! and does not count in this run (a SHOULD without `--strict`, an entry of the known list) is *skipped*, with a message
 //! that says so: then this file is as red as the exit status. JUnit knows nothing better, and a pass it is not.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::matrix;
-use crate::model::{CaseResult, Run, Verdict};
+use crate::model::{CaseResult, Level, Run, Verdict};
 use crate::tally;
 use crate::terminal::{self, Style};
 use crate::text::{line, markup, timestamp};
@@ -32,21 +33,48 @@ impl Kind {
     }
 }
 
-/// The document for these runs.
+/// The document for these runs. One that selected nothing has an error in it: a file without a test looks green.
 pub fn document(runs: &[Run]) -> String {
-    let all: Vec<_> =
-        runs.iter().flat_map(|run| run.cases.iter().map(move |case| (run, case))).collect();
+    let runs: Vec<_> = runs.iter().map(or_error).collect();
+    let all: Vec<_> = runs
+        .iter()
+        .map(|run| run.as_ref())
+        .flat_map(|run| run.cases.iter().map(move |case| (run, case)))
+        .collect();
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites");
     attribute(&mut xml, "name", "plugwire-conformance");
     counts(&mut xml, &all);
     xml.push_str(">\n");
-    for run in runs {
+    for run in &runs {
+        let run = run.as_ref();
         for area in matrix::areas(&[run]) {
             suite(&mut xml, run, area.name);
         }
     }
     xml.push_str("</testsuites>\n");
     xml
+}
+
+fn or_error(run: &Run) -> Cow<'_, Run> {
+    if !run.cases.is_empty() {
+        return Cow::Borrowed(run);
+    }
+    let nothing = CaseResult {
+        id: "suite/selection".to_owned(),
+        role: run.role,
+        tier: "suite".to_owned(),
+        level: Level::Must,
+        clauses: Vec::new(),
+        requirement: "At least one case is selected.".to_owned(),
+        why: "A run of nothing proves nothing.".to_owned(),
+        verdict: Verdict::Error,
+        finding: None,
+        notes: tally::reasons(run),
+        took_ms: 0,
+        timeline: Vec::new(),
+        replay: None,
+    };
+    Cow::Owned(Run { cases: vec![nothing], ..run.clone() })
 }
 
 fn suite(xml: &mut String, run: &Run, area: &str) {
@@ -63,7 +91,7 @@ fn suite(xml: &mut String, run: &Run, area: &str) {
         ("command", &run.command.join(" ")),
         ("machine", &run.machine),
         ("seed", seed.as_deref().unwrap_or("none")),
-        ("outcome", &format!("{}: {}", tally::outcome(run), tally::reasons(run))),
+        ("outcome", &tally::sentence(run)),
     ];
     for (name, value) in properties {
         xml.push_str("      <property");

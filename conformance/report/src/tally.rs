@@ -106,10 +106,15 @@ pub(crate) fn outcome(run: &Run) -> &'static str {
     }
 }
 
+/// The verdict and why, in one sentence.
+pub(crate) fn sentence(run: &Run) -> String {
+    format!("{}: {}", outcome(run), reasons(run).join("; "))
+}
+
 /// Why it is that verdict.
-pub(crate) fn reasons(run: &Run) -> String {
+pub(crate) fn reasons(run: &Run) -> Vec<String> {
     if run.cases.is_empty() {
-        return "nothing was selected, so nothing is proved".to_owned();
+        return vec!["nothing was selected, so nothing is proved".to_owned()];
     }
     let mut reasons = Vec::new();
     match run.count(Verdict::Error) {
@@ -133,7 +138,7 @@ pub(crate) fn reasons(run: &Run) -> String {
             plural(count, "case")
         )),
     }
-    reasons.join("; ")
+    reasons
 }
 
 /// What `--strict` makes of it, or would make; none where there is no verdict.

@@ -71,7 +71,7 @@ pub fn report(run: &Run, style: Style, width: usize) -> String {
     text
 }
 
-/// One case in full, as [`report`] shows those that failed: for `explain`, and for what is told while a run goes on.
+/// One case in full, as [`report`] shows those that failed: for whoever tells of them while the run goes on.
 pub fn case(run: &Run, case: &CaseResult, style: Style, width: usize) -> String {
     Page { run, style, width: width.clamp(40, 120) }.case(case)
 }
@@ -253,7 +253,7 @@ impl Page<'_> {
             true => Tone::Broken,
             false => tone(run, telling(run, &all)),
         };
-        let verdict = format!("{}: {}", tally::outcome(run), tally::reasons(run));
+        let verdict = tally::sentence(run);
         let counts = format!("{}, in {}", tally::counts(run), duration(run.took_ms));
         let mut text = String::new();
         for part in wrap(&counts, self.width) {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::look::{Tone, tone};
 use crate::matrix::{Area, Matrix, Row, matrices};
-use crate::model::{CaseResult, Event, Level, Role, Run, Verdict};
+use crate::model::{CaseResult, Event, Level, Outcome, Role, Run, Verdict};
 use crate::tally;
 use crate::text::{duration, line, lines, markup, moment, offset, plural};
 
@@ -127,20 +127,23 @@ fn matrix_section(html: &mut String, matrix: &Matrix<'_>, detail: Detail) {
 
 /// What one run came to.
 fn subject(html: &mut String, run: &Run) {
-    let class = match tally::outcome(run) {
-        "conformant" => "good",
-        "not conformant" => "bad",
+    let class = match run.outcome() {
+        Outcome::Conformant => "good",
+        Outcome::NotConformant => "bad",
         _ => "broken",
     };
     let command = run.command.iter().map(|word| text(word)).collect::<Vec<_>>().join(" ");
     let seed = run.seed.map(|seed| format!(", shuffled with seed {seed}")).unwrap_or_default();
     let _ = write!(
         html,
-        "<article class=\"subject\">\n<h3>{}</h3>\n<p class=\"{class}\"><strong>{}</strong>: {}</p>\n",
+        "<article class=\"subject\">\n<h3>{}</h3>\n<p class=\"{class}\"><strong>{}</strong></p>\n<ul>",
         text(&run.subject),
         tally::outcome(run),
-        tally::reasons(run),
     );
+    for reason in tally::reasons(run) {
+        let _ = write!(html, "<li>{reason}</li>");
+    }
+    html.push_str("</ul>\n");
     bar(html, run);
     let _ = writeln!(html, "<p>{}</p>", tally::counts(run));
     if let Some(strict) = tally::strict(run) {
@@ -208,7 +211,7 @@ fn area_rows(html: &mut String, matrix: &Matrix<'_>, area: &Area<'_>, detail: De
 
 fn verdict_cell(run: &Run, cell: Option<&CaseResult>, detail: Detail) -> String {
     let Some(case) = cell else {
-        return "<td class=\"quiet\">not run</td>".to_owned();
+        return "<td class=\"absent\">not run</td>".to_owned();
     };
     let verdict = format!("<b>{}</b> {}", case.verdict.symbol(), case.verdict);
     let verdict = match detail.includes(case) {
