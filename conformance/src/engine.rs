@@ -1,0 +1,406 @@
+//! Runs cases: some at a time, each in a cage of its own and within its budget, and nothing is left of any.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use plugwire_conformance_report::model::{CaseResult, Event, FORMAT, Run, Verdict};
+use plugwire_conformance_wire::process::{Cage, end_strays};
+use plugwire_conformance_wire::trace::Trace;
+use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::case::Case;
+use crate::judgement::Judgement;
+use crate::select::{self, Expect, Known};
+use crate::subject::Subject;
+
+/// Stands for a case's name in [`Options::replay`].
+pub const CASE: &str = "{case}";
+
+/// How long what a case started may take to go by itself, once the case has ended.
+const AFTERMATH: Duration = Duration::from_millis(250);
+
+/// One role's way of playing a case.
+pub trait Mode: Send + Sync + 'static {
+    /// What a case of this role has besides its header.
+    type Scene: Clone + Send + Sync + 'static;
+
+    /// Plays it. It is dropped when the case's budget is used up.
+    fn play(
+        &self,
+        case: &Case<Self::Scene>,
+        subject: &Subject,
+        cage: &Cage,
+        trace: &Trace,
+    ) -> impl Future<Output = Judgement> + Send;
+}
+
+/// How a run is made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many cases at a time.
+    pub workers: usize,
+    /// Makes every budget longer. 1 on a fast machine.
+    pub timeout_scale: u32,
+    /// Plays the cases in an order of its own.
+    pub shuffle: Option<u64>,
+    /// SHOULD and robustness count, too.
+    pub strict: bool,
+    /// What the subject does not implement is all right.
+    pub allow_unimplemented: bool,
+    /// Lets each case's folder stay.
+    pub keep: bool,
+    /// The words of a command that plays one case again, with [`CASE`] in the place of its name.
+    pub replay: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(2, usize::from),
+            timeout_scale: 1,
+            shuffle: None,
+            strict: false,
+            allow_unimplemented: false,
+            keep: false,
+            replay: Vec::new(),
+        }
+    }
+}
+
+/// What is told while a run goes on.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// A case has used up half of its budget.
+    Slow(&'a str),
+    /// A case has ended: its result, how many have, and how many there are.
+    Done(&'a CaseResult, usize, usize),
+}
+
+/// Everything that a run consists of.
+pub struct Plan<M: Mode> {
+    /// The role's mode.
+    pub mode: M,
+    /// Who is judged.
+    pub subject: Subject,
+    /// The cases, in the catalogue's order.
+    pub cases: Vec<Case<M::Scene>>,
+    /// What is known of the subject.
+    pub known: Known,
+    /// How.
+    pub options: Options,
+}
+
+struct Shared<M: Mode> {
+    plan: Plan<M>,
+    /// One for each word of `exclusive`.
+    exclusive: HashMap<String, Mutex<()>>,
+    places: Semaphore,
+    slow: mpsc::UnboundedSender<String>,
+}
+
+/// Runs a plan to its end. Dropping the future ends everything that it started.
+pub async fn run<M: Mode>(plan: Plan<M>, mut tell: impl FnMut(Progress<'_>)) -> Run {
+    let began = Instant::now();
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let total = plan.cases.len();
+    let exclusive = plan.cases.iter().filter_map(|case| case.header.exclusive.clone());
+    let (slow, mut slow_cases) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        exclusive: exclusive.map(|word| (word, Mutex::new(()))).collect(),
+        places: Semaphore::new(plan.options.workers.max(1)),
+        slow,
+        plan,
+    });
+    let mut running = JoinSet::new();
+    for at in order(total, shared.plan.options.shuffle) {
+        let shared = shared.clone();
+        running.spawn(async move { (at, one(&shared, at).await) });
+    }
+    let mut results: Vec<Option<CaseResult>> = vec![None; total];
+    let mut done = 0;
+    loop {
+        tokio::select! {
+            biased;
+            Some(name) = slow_cases.recv() => tell(Progress::Slow(&name)),
+            ended = running.join_next() => match ended {
+                Some(Ok((at, result))) => {
+                    done += 1;
+                    tell(Progress::Done(&result, done, total));
+                    results[at] = Some(result);
+                }
+                // A panic of the suite: the case has no result, which is an error below.
+                Some(Err(_)) => done += 1,
+                None => break,
+            },
+        }
+    }
+    end_strays();
+    let lost = |at: usize| {
+        let case = &shared.plan.cases[at];
+        let judgement = Judgement::error("the suite panicked; this is a bug of the suite");
+        result(&shared.plan, case, judgement, Duration::ZERO, Vec::new())
+    };
+    let cases = results.into_iter().enumerate();
+    Run {
+        format: FORMAT,
+        suite: env!("CARGO_PKG_VERSION").to_owned(),
+        subject: shared.plan.subject.name.clone(),
+        role: shared.plan.subject.role,
+        command: shared.plan.subject.command.clone(),
+        machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        started,
+        took_ms: millis(began.elapsed()),
+        seed: shared.plan.options.shuffle,
+        strict: shared.plan.options.strict,
+        allow_unimplemented: shared.plan.options.allow_unimplemented,
+        cases: cases.map(|(at, result)| result.unwrap_or_else(|| lost(at))).collect(),
+    }
+}
+
+async fn one<M: Mode>(shared: &Shared<M>, at: usize) -> CaseResult {
+    let plan = &shared.plan;
+    let case = &plan.cases[at];
+    // In this order: whoever waits for its turn must not take a place meanwhile.
+    let _turn = match case.header.exclusive.as_ref().and_then(|word| shared.exclusive.get(word)) {
+        Some(turn) => Some(turn.lock().await),
+        None => None,
+    };
+    let _place = shared.places.acquire().await;
+    let began = Instant::now();
+    let trace = Trace::new();
+    let judgement = match passed_over(plan, case) {
+        Some(judgement) => judgement,
+        None => caged(shared, case, &trace).await,
+    };
+    let events = trace.events().into_iter();
+    let events =
+        events.map(|event| Event { at_us: event.at_us, source: event.source, text: event.text });
+    result(plan, case, judgement, began.elapsed(), events.collect())
+}
+
+/// Why a case is not played at all.
+fn passed_over<M: Mode>(plan: &Plan<M>, case: &Case<M::Scene>) -> Option<Judgement> {
+    if let Some(entry) = plan.known.of(&case.header.id)
+        && entry.expect == Expect::Skip
+    {
+        return Some(Judgement::skip(format!("known: {}", entry.reason)));
+    }
+    let missing = case.header.needs.iter().find(|feature| !plan.subject.has(feature))?;
+    Some(Judgement::skip(format!("the subject is not said to have the feature {missing:?}")))
+}
+
+async fn caged<M: Mode>(shared: &Shared<M>, case: &Case<M::Scene>, trace: &Trace) -> Judgement {
+    let plan = &shared.plan;
+    let cage = match Cage::new() {
+        Ok(cage) => cage,
+        Err(error) => return Judgement::error(format!("no folder for the case: {error}")),
+    };
+    let budget = *case.header.budget * plan.options.timeout_scale.max(1);
+    let play = plan.mode.play(case, &plan.subject, &cage, trace);
+    tokio::pin!(play);
+    let half = tokio::time::timeout(budget / 2, &mut play).await;
+    let judgement = match half {
+        Ok(judgement) => Some(judgement),
+        Err(_) => {
+            let _ = shared.slow.send(case.header.id.clone());
+            tokio::time::timeout(budget - budget / 2, &mut play).await.ok()
+        }
+    };
+    let judgement = judgement.unwrap_or_else(|| {
+        let wanted = format!("an end within {budget:?}");
+        Judgement { verdict: Verdict::Timeout, ..Judgement::fail("", wanted, "none") }
+    });
+    cleaned(judgement, cage, plan.options.keep, trace).await
+}
+
+/// Ends what is left, and says so.
+async fn cleaned(mut judgement: Judgement, cage: Cage, keep: bool, trace: &Trace) -> Judgement {
+    let left = cage.leftovers(AFTERMATH).await;
+    if !left.processes.is_empty() {
+        judgement.notes.push(format!("{} processes were left and killed", left.processes.len()));
+        trace.event("suite", format!("left: processes {:?}", left.processes));
+    }
+    if !cage.kill().await {
+        return Judgement::error("a process of the case does not die");
+    }
+    if keep {
+        let note = format!("the case's folder is {}", cage.keep().display());
+        judgement.notes.push(note);
+    }
+    judgement
+}
+
+fn result<M: Mode>(
+    plan: &Plan<M>,
+    case: &Case<M::Scene>,
+    mut judgement: Judgement,
+    took: Duration,
+    timeline: Vec<Event>,
+) -> CaseResult {
+    let header = &case.header;
+    let mut verdict = judgement.verdict;
+    if let Some(entry) = plan.known.of(&header.id) {
+        verdict = select::judged(verdict, entry.expect);
+        if verdict != judgement.verdict {
+            judgement.notes.push(format!("known: {}", entry.reason));
+        }
+    }
+    let replay = &plan.options.replay;
+    CaseResult {
+        id: header.id.clone(),
+        role: plan.subject.role,
+        tier: header.tier.word().to_owned(),
+        level: header.level,
+        clauses: header.clause.clone(),
+        requirement: header.requirement.clone(),
+        why: header.why.clone(),
+        verdict,
+        finding: judgement.finding,
+        notes: judgement.notes,
+        took_ms: millis(took),
+        timeline,
+        replay: (!replay.is_empty()).then(|| replay_command(replay, &header.id)),
+    }
+}
+
+fn replay_command(words: &[String], id: &str) -> String {
+    let words = words.iter().map(|word| if word == CASE { id.to_owned() } else { quoted(word) });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The order in which cases begin: the catalogue's, or one that a seed decides (splitmix64 and Fisher-Yates).
+fn order(total: usize, seed: Option<u64>) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..total).collect();
+    let Some(mut state) = seed else { return order };
+    for last in (1..total).rev() {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        order.swap(last, (mixed % (last as u64 + 1)) as usize);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{self, Source};
+
+    /// Plays a case as its name says.
+    struct Played;
+
+    impl Mode for Played {
+        type Scene = toml::Table;
+
+        async fn play(
+            &self,
+            case: &Case<toml::Table>,
+            _subject: &Subject,
+            cage: &Cage,
+            trace: &Trace,
+        ) -> Judgement {
+            trace.event("suite", "played");
+            match case.header.id.as_str() {
+                "a/passes" => Judgement::pass(),
+                "a/fails" => Judgement::fail("step 1", "this", "that"),
+                "a/panics" => panic!("a bug"),
+                "a/hangs" => {
+                    let mut command = cage.command("sleep");
+                    command.arg("600");
+                    let _running =
+                        plugwire_conformance_wire::process::Running::start(command, "s", trace);
+                    std::future::pending().await
+                }
+                other => panic!("{other}"),
+            }
+        }
+    }
+
+    fn plan(names: &[&str], known: &str) -> Plan<Played> {
+        let text: String = names
+            .iter()
+            .map(|id| {
+                let needs = if *id == "needs" { "needs = [\"probe\"]\n" } else { "" };
+                format!(
+                    "[[case]]\nid = \"{id}\"\nlevel = \"must\"\nclause = [\"X\"]\nrequirement = \"\"\n\
+                     why = \"\"\nbudget = \"400ms\"\nmutants = [\"m\"]\n{needs}"
+                )
+            })
+            .collect();
+        let cases = case::parse("a", Source { name: "a.toml", text: &text }).unwrap();
+        let known = Known::parse(Source { name: "k.toml", text: known }, &cases).unwrap();
+        let subject = Subject {
+            name: "s".to_owned(),
+            role: plugwire_conformance_report::model::Role::Plugin,
+            command: vec!["s".to_owned()],
+            cookie: Subject::probe_cookie(),
+            app_versions: vec![1],
+            features: Default::default(),
+            errors: Default::default(),
+        };
+        let replay = ["suite", "run", CASE, "it's"].map(str::to_owned).to_vec();
+        let options = Options { replay, ..Options::default() };
+        Plan { mode: Played, subject, cases, known, options }
+    }
+
+    fn verdicts(run: &Run) -> Vec<Verdict> {
+        run.cases.iter().map(|case| case.verdict).collect()
+    }
+
+    #[tokio::test]
+    async fn every_case_gets_its_verdict_in_the_catalogues_order() {
+        let mut told = 0;
+        let plan = plan(&["panics", "hangs", "passes", "needs", "fails"], "");
+        let run =
+            run(plan, |progress| told += usize::from(matches!(progress, Progress::Done(..)))).await;
+        let wanted =
+            [Verdict::Error, Verdict::Timeout, Verdict::Pass, Verdict::Skip, Verdict::Fail];
+        assert_eq!(verdicts(&run), wanted);
+        assert_eq!(told, 4);
+        assert_eq!(run.cases[2].timeline[0].text, "played");
+        assert_eq!(run.cases[4].replay.as_deref(), Some(r"suite run a/fails 'it'\''s'"));
+        assert!(!Cage::new().unwrap().folder().join("a").exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_taken_into_account() {
+        let entry = |pattern: &str, expect: &str| {
+            format!("[[known]]\npattern = \"{pattern}\"\nexpect = \"{expect}\"\nreason = \"r\"\n")
+        };
+        let known =
+            entry("a/fails", "fail") + &entry("a/passes", "fail") + &entry("a/hangs", "skip");
+        let run = run(plan(&["fails", "passes", "hangs"], &known), |_| {}).await;
+        let wanted = [Verdict::ExpectedFail, Verdict::UnexpectedPass, Verdict::Skip];
+        assert_eq!(verdicts(&run), wanted);
+        assert_eq!(run.cases[0].notes, ["known: r"]);
+    }
+
+    #[test]
+    fn a_seed_decides_the_order_and_loses_no_case() {
+        assert_eq!(order(4, None), [0, 1, 2, 3]);
+        let (one, other) = (order(50, Some(1)), order(50, Some(2)));
+        assert_ne!(one, other);
+        assert_eq!(one, order(50, Some(1)));
+        let mut sorted = one;
+        sorted.sort_unstable();
+        assert_eq!(sorted, order(50, None));
+    }
+}

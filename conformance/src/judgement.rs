@@ -1,0 +1,77 @@
+//! What a mode says of a case.
+
+use plugwire_conformance_report::model::{Finding, Verdict};
+
+/// A verdict with its reasons.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// What became of the case.
+    pub verdict: Verdict,
+    /// Why, where it did not pass.
+    pub finding: Option<Finding>,
+    /// What else is worth saying.
+    pub notes: Vec<String>,
+}
+
+impl Judgement {
+    fn plain(verdict: Verdict) -> Self {
+        Self { verdict, finding: None, notes: Vec::new() }
+    }
+
+    /// As required.
+    pub fn pass() -> Self {
+        Self::plain(Verdict::Pass)
+    }
+
+    /// In another way that is tolerated.
+    pub fn tolerated(note: impl Into<String>) -> Self {
+        Self { notes: vec![note.into()], ..Self::plain(Verdict::NonStrict) }
+    }
+
+    /// Not as required. `step` is the number and text of the step, or empty.
+    pub fn fail(
+        step: impl Into<String>,
+        expected: impl Into<String>,
+        actual: impl Into<String>,
+    ) -> Self {
+        let finding =
+            Finding { expected: expected.into(), actual: actual.into(), step: step.into() };
+        Self { finding: Some(finding), ..Self::plain(Verdict::Fail) }
+    }
+
+    /// The same, since the subject died where it should not.
+    pub fn crash(
+        step: impl Into<String>,
+        expected: impl Into<String>,
+        actual: impl Into<String>,
+    ) -> Self {
+        Self { verdict: Verdict::Crash, ..Self::fail(step, expected, actual) }
+    }
+
+    /// The subject says that it cannot do this.
+    pub fn unimplemented(what: impl Into<String>) -> Self {
+        Self { notes: vec![what.into()], ..Self::plain(Verdict::Unimplemented) }
+    }
+
+    /// The case does not apply to this subject.
+    pub fn skip(why: impl Into<String>) -> Self {
+        Self { notes: vec![why.into()], ..Self::plain(Verdict::Skip) }
+    }
+
+    /// The suite could not do its part.
+    pub fn error(why: impl Into<String>) -> Self {
+        let finding = Finding {
+            expected: "that the suite does its part".to_owned(),
+            actual: why.into(),
+            step: String::new(),
+        };
+        Self { finding: Some(finding), ..Self::plain(Verdict::Error) }
+    }
+
+    /// Adds a note.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+}
