@@ -199,21 +199,29 @@ async fn caged<M: Mode>(shared: &Shared<M>, case: &Case<M::Scene>, trace: &Trace
         Err(error) => return Judgement::error(format!("no folder for the case: {error}")),
     };
     let budget = *case.header.budget * plan.options.timeout_scale.max(1);
-    let play = plan.mode.play(case, &plan.subject, &cage, trace);
-    tokio::pin!(play);
-    let half = tokio::time::timeout(budget / 2, &mut play).await;
-    let judgement = match half {
-        Ok(judgement) => Some(judgement),
-        Err(_) => {
-            let _ = shared.slow.send(case.header.id.clone());
-            tokio::time::timeout(budget - budget / 2, &mut play).await.ok()
-        }
-    };
+    let judgement = within_budget(shared, case, &cage, trace, budget).await;
     let judgement = judgement.unwrap_or_else(|| {
         let wanted = format!("an end within {budget:?}");
         Judgement { verdict: Verdict::Timeout, ..Judgement::fail("", wanted, "none") }
     });
     cleaned(judgement, cage, plan.options.keep, trace).await
+}
+
+/// None where the budget is used up. Half of it is told.
+async fn within_budget<M: Mode>(
+    shared: &Shared<M>,
+    case: &Case<M::Scene>,
+    cage: &Cage,
+    trace: &Trace,
+    budget: Duration,
+) -> Option<Judgement> {
+    let play = shared.plan.mode.play(case, &shared.plan.subject, cage, trace);
+    tokio::pin!(play);
+    if let Ok(judgement) = tokio::time::timeout(budget / 2, &mut play).await {
+        return Some(judgement);
+    }
+    let _ = shared.slow.send(case.header.id.clone());
+    tokio::time::timeout(budget - budget / 2, &mut play).await.ok()
 }
 
 /// Ends what is left, and says so.

@@ -118,7 +118,7 @@ impl Known {
         Ok(list)
     }
 
-    fn all_for<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Entry> {
+    fn all_for<'a>(&'a self, id: &str) -> impl Iterator<Item = &'a Entry> {
         self.known.iter().filter(move |entry| matches(&entry.pattern, id))
     }
 
