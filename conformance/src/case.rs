@@ -285,10 +285,11 @@ fn parse_case<S: DeserializeOwned>(
     let (header, scene): (DeTable<'_>, DeTable<'_>) =
         members.into_iter().partition(|(name, _)| HEADER.contains(&name.get_ref().as_ref()));
     let read = |table| ValueDeserializer::from(Spanned::new(span.clone(), DeValue::Table(table)));
-    let mut header =
-        Header::deserialize(read(header)).map_err(|error| source.toml_error(&error, span.start))?;
+    // The scene first: a mistyped member is in there, and its line says more than that one is missing.
     let scene =
         S::deserialize(read(scene)).map_err(|error| source.toml_error(&error, span.start))?;
+    let mut header =
+        Header::deserialize(read(header)).map_err(|error| source.toml_error(&error, span.start))?;
     header.id = format!("{area}/{}", header.id);
     for alias in &mut header.aliases {
         *alias = format!("{area}/{alias}");

@@ -23,9 +23,9 @@ pub const CASE: &str = "{case}";
 const AFTERMATH: Duration = Duration::from_millis(250);
 
 /// One role's way of playing a case.
-pub trait Mode: Send + Sync + 'static {
+pub trait Mode: std::fmt::Debug + Send + Sync + 'static {
     /// What a case of this role has besides its header.
-    type Scene: Clone + Send + Sync + 'static;
+    type Scene: std::fmt::Debug + Send + Sync + 'static;
 
     /// Plays it. It is dropped when the case's budget is used up.
     fn play(
@@ -80,6 +80,7 @@ pub enum Progress<'a> {
 }
 
 /// Everything that a run consists of.
+#[derive(Debug)]
 pub struct Plan<M: Mode> {
     /// The role's mode.
     pub mode: M,
@@ -313,6 +314,7 @@ mod tests {
     use crate::case::{self, Source};
 
     /// Plays a case as its name says.
+    #[derive(Debug)]
     struct Played;
 
     impl Mode for Played {
