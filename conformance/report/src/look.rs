@@ -68,3 +68,22 @@ pub(crate) fn tone(run: &Run, case: &CaseResult) -> Tone {
         _ => Tone::Mild,
     }
 }
+
+/// The case that says most of these: the suite's failure, then what counts, then what is worth a look, and of those what
+/// is not kept.
+pub(crate) fn telling<'a>(
+    run: &Run,
+    cases: impl IntoIterator<Item = &'a CaseResult>,
+) -> Option<&'a CaseResult> {
+    let weight = |case: &&CaseResult| {
+        let tone = match tone(run, case) {
+            Tone::Broken => 0,
+            Tone::Bad => 1,
+            Tone::Mild => 2,
+            Tone::Good => 3,
+            Tone::Quiet => 4,
+        };
+        (tone, !case.verdict.is_failure())
+    };
+    cases.into_iter().min_by_key(weight)
+}

@@ -1,6 +1,7 @@
 //! Case × run: what the page and the table in Markdown show.
 
-use crate::model::{CaseResult, Role, Run, Verdict};
+use crate::look::telling;
+use crate::model::{CaseResult, Role, Run};
 
 /// All runs of one role, beside each other.
 #[derive(Debug)]
@@ -57,8 +58,7 @@ pub(crate) fn areas<'a>(runs: &[&'a Run]) -> Vec<Area<'a>> {
     areas
 }
 
-/// The case in this run. Where it ran several times, the first time that it did not pass.
+/// The case in this run. Where it ran several times, the time that says most.
 fn cell<'a>(run: &'a Run, id: &str) -> Option<&'a CaseResult> {
-    let rounds = || run.cases.iter().filter(|case| case.id == id);
-    rounds().find(|case| case.verdict != Verdict::Pass).or_else(|| rounds().next())
+    telling(run, run.cases.iter().filter(|case| case.id == id))
 }

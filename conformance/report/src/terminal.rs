@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::look::{Tone, tone};
+use crate::look::{Tone, telling, tone};
 use crate::matrix;
 use crate::model::{CaseResult, Event, Run, Verdict};
 use crate::tally;
@@ -120,7 +120,9 @@ impl Page<'_> {
             // All of the run's, not the matrix's one cell: a case may have run several times.
             let cases: Vec<_> =
                 self.run.cases.iter().filter(|case| case.area() == area.name).collect();
-            let verdict = telling(self.run, &cases);
+            let Some(verdict) = telling(self.run, cases.iter().copied()) else {
+                continue;
+            };
             let symbol = self.style.paint(tone(self.run, verdict), verdict.verdict.symbol());
             let name = line(area.name);
             let _ = writeln!(text, "{symbol} {name:column$}  {}", self.area_counts(&cases));
@@ -248,11 +250,7 @@ impl Page<'_> {
 
     fn foot(&self) -> String {
         let run = self.run;
-        let all: Vec<_> = run.cases.iter().collect();
-        let tone = match all.is_empty() {
-            true => Tone::Broken,
-            false => tone(run, telling(run, &all)),
-        };
+        let tone = telling(run, &run.cases).map_or(Tone::Broken, |case| tone(run, case));
         let verdict = tally::sentence(run);
         let counts = format!("{}, in {}", tally::counts(run), duration(run.took_ms));
         let mut text = String::new();
@@ -267,18 +265,6 @@ impl Page<'_> {
         }
         text
     }
-}
-
-/// The case that says most of these; there is at least one.
-fn telling<'a>(run: &Run, cases: &[&'a CaseResult]) -> &'a CaseResult {
-    let weight = |case: &CaseResult| match tone(run, case) {
-        Tone::Broken => 0,
-        Tone::Bad => 1,
-        Tone::Mild => 2,
-        Tone::Good => 3,
-        Tone::Quiet => 4,
-    };
-    cases.iter().min_by_key(|case| weight(case)).expect("an area has a case")
 }
 
 /// The first lines and the last: what is between them is counted.

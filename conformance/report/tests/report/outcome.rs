@@ -1,10 +1,9 @@
 //! What a run comes to: the exit status, and the words for it, which never say more than it.
 
-mod fixture;
-
-use fixture::{case, run};
 use plugwire_conformance_report::model::{Level, Outcome, Role, Run, Verdict};
 use plugwire_conformance_report::terminal::{self, Style};
+
+use crate::fixture::{self, case, run};
 
 /// A run with a MUST that is kept, and this one.
 fn with(level: Level, verdict: Verdict) -> Run {

@@ -1,14 +1,11 @@
 //! Nothing that a subject says drives what shows it, and nothing passes for a line of the report.
 
-mod fixture;
-mod markup;
-
-use fixture::HOSTILE;
-use markup::Element;
 use plugwire_conformance_report::html::{self, Detail};
-use plugwire_conformance_report::model::Run;
 use plugwire_conformance_report::terminal::{self, Style};
 use plugwire_conformance_report::{jsonl, junit, markdown};
+
+use crate::fixture::{self, HOSTILE};
+use crate::markup;
 
 /// Control characters but for the line feed, what is invisible, and what changes the direction of text.
 fn is_dangerous(character: char) -> bool {
@@ -65,20 +62,12 @@ fn a_subject_cannot_forge_a_line_of_the_report() {
     );
 }
 
-/// The page's elements, without the style: selectors are the only text with a bare `>`.
-fn page(runs: &[Run], detail: Detail) -> Element {
-    let page = html::page(runs, detail);
-    let (head, rest) = page.split_once("<style>").expect("a style");
-    let (_, body) = rest.split_once("</style>").expect("an end of the style");
-    markup::read(&format!("{head}{body}"), &["meta", "br", "input"])
-}
-
 #[test]
 fn the_page_holds_no_script_and_loads_nothing() {
     let runs = fixture::runs();
     for detail in [Detail::NotPassed, Detail::All] {
         assert!(html::page(&runs, detail).contains("&lt;script&gt;alert(1)"), "it is shown");
-        let page = page(&runs, detail);
+        let page = markup::page(&html::page(&runs, detail));
         for element in ["script", "link", "img", "iframe", "object", "base"] {
             assert!(page.all(element).is_empty(), "{element}");
         }
@@ -86,7 +75,7 @@ fn the_page_holds_no_script_and_loads_nothing() {
         let policy = page.all("meta")[1].attribute("content");
         assert!(policy.starts_with("default-src 'none'; style-src 'unsafe-inline';"), "{policy}");
     }
-    assert!(!include_str!("../src/html/page.css").contains("url("));
+    assert!(!include_str!("../../src/html/page.css").contains("url("));
 }
 
 #[test]
@@ -97,49 +86,4 @@ fn every_link_of_the_page_leads_somewhere_and_to_one_place() {
             assert_eq!(page.matches(&format!("id=\"{link}\"")).count(), 1, "{link}");
         }
     }
-}
-
-#[test]
-fn the_columns_of_the_table_add_up() {
-    let table = markdown::matrix(&fixture::runs());
-    // The columns of the three plugins, and of the host.
-    for (table, totals) in table.split("\n\n### ").zip([[13, 3, 4].as_slice(), &[2]]) {
-        let mut sums = vec![0; totals.len()];
-        for row in table.lines().filter(|line| line.starts_with("| **")) {
-            let cells: Vec<_> = row.trim_matches(['|', ' ']).split(" | ").skip(2).collect();
-            assert_eq!(cells.len(), totals.len(), "{row}");
-            match row.split("**").nth(1) {
-                Some("outcome") => {}
-                Some("cases") => {
-                    let wanted = totals.iter().map(|total| format!("**{total}**"));
-                    assert_eq!(cells, wanted.collect::<Vec<_>>());
-                }
-                _ => {
-                    for (sum, cell) in sums.iter_mut().zip(cells) {
-                        *sum += cell.parse::<usize>().expect("a count");
-                    }
-                }
-            }
-        }
-        assert_eq!(sums, totals);
-    }
-}
-
-#[test]
-fn the_columns_of_the_page_add_up() {
-    let page = page(&fixture::runs(), Detail::NotPassed);
-    let mut totals = Vec::new();
-    for foot in page.all("tfoot") {
-        let rows: Vec<Vec<usize>> = foot
-            .all("tr")
-            .iter()
-            .map(|row| row.all("td").iter().filter_map(|cell| cell.text.parse().ok()).collect())
-            .collect();
-        let (total, counts) = rows.split_last().expect("the total is last");
-        for (column, total) in total.iter().enumerate() {
-            assert_eq!(counts.iter().map(|row| row[column]).sum::<usize>(), *total);
-        }
-        totals.extend(total.iter().copied());
-    }
-    assert_eq!(totals, [13, 3, 4, 2]);
 }

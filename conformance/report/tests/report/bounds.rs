@@ -1,12 +1,11 @@
 //! However much a subject says, a report stays small, and tells that something is missing.
 
-mod fixture;
-
-use fixture::{case, event, run};
 use plugwire_conformance_report::html::{self, Detail};
 use plugwire_conformance_report::model::{CaseResult, Finding, Level, Role, Verdict};
 use plugwire_conformance_report::terminal::{self, Style};
 use plugwire_conformance_report::{jsonl, junit};
+
+use crate::fixture::{self, case, event, run};
 
 const MIB: usize = 1024 * 1024;
 

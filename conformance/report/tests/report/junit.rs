@@ -1,12 +1,10 @@
 //! JUnit XML says of each case what the exit status says, and no reader is needed that forgives.
 
-mod fixture;
-mod markup;
-
-use fixture::{HOSTILE, case, run};
-use markup::Element;
 use plugwire_conformance_report::junit;
 use plugwire_conformance_report::model::{CaseResult, Level, Outcome, Role, Run, Verdict};
+
+use crate::fixture::{self, HOSTILE, case, run};
+use crate::markup::{self, Element};
 
 fn document(runs: &[Run]) -> Element {
     let mut root = markup::read(&junit::document(runs), &[]);

@@ -61,6 +61,13 @@ pub(crate) fn read(document: &str, void: &[&str]) -> Element {
     open.remove(0)
 }
 
+/// An HTML page's elements, without its style: selectors are the only text with a bare `>`.
+pub(crate) fn page(html: &str) -> Element {
+    let (head, rest) = html.split_once("<style>").expect("a style");
+    let (_, body) = rest.split_once("</style>").expect("an end of the style");
+    read(&format!("{head}{body}"), &["meta", "br", "input"])
+}
+
 fn start(rest: &mut Peekable<Chars<'_>>) -> (Element, bool) {
     let mut element = Element { name: word(rest), ..Element::default() };
     assert!(!element.name.is_empty(), "a bare <");

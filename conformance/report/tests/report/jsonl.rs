@@ -1,11 +1,11 @@
 //! JSON lines: what is written is read back, and nothing else is.
 
-mod fixture;
-
 use std::error::Error as _;
 
 use plugwire_conformance_report::jsonl::{self, ReadError};
 use plugwire_conformance_report::model::Run;
+
+use crate::fixture;
 
 fn written(runs: &[Run]) -> String {
     let mut text = Vec::new();

@@ -1,8 +1,6 @@
 //! Every form of the report, byte for byte, as it is checked in under `golden/`.
 //!
-//! `PLUGWIRE_BLESS=1 cargo test -p plugwire-conformance-report --test golden` writes the files again. Then look at them.
-
-mod fixture;
+//! `PLUGWIRE_BLESS=1 cargo test -p plugwire-conformance-report golden` writes the files again. Then look at them.
 
 use std::path::Path;
 use std::{env, fs};
@@ -10,6 +8,8 @@ use std::{env, fs};
 use plugwire_conformance_report::html::{self, Detail};
 use plugwire_conformance_report::terminal::{self, Style};
 use plugwire_conformance_report::{jsonl, junit, markdown};
+
+use crate::fixture;
 
 fn is_as_checked_in(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
