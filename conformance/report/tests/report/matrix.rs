@@ -89,3 +89,14 @@ fn what_only_a_later_run_has_stands_with_its_area() {
         ]
     );
 }
+
+#[test]
+fn a_subject_ends_no_cell_of_the_table() {
+    let table = markdown::matrix(&fixture::runs()[..3]);
+    assert!(table.contains("owned"), "the hostile subject is a column");
+    for row in table.lines().filter(|line| line.starts_with('|')) {
+        // What is escaped is no border.
+        let borders = row.replace(r"\\", "").replace(r"\|", "").matches('|').count();
+        assert_eq!(borders, 6, "{row}");
+    }
+}
