@@ -1,10 +1,13 @@
 //! What the host put into the environment, and what the plugin makes of it.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use plugwire_conformance_wire::environment::{self, parse_bool};
 use plugwire_conformance_wire::identity::der_of_pem;
+use rustix::fs::FileType;
+use serde_json::{Value, json};
 
 use crate::script::{Script, VersionChoice};
 
@@ -159,5 +162,32 @@ fn ports(script: &Script) -> Result<(u16, u16), Refusal> {
         true => Ok((min, max)),
         false if rules.swaps_ports => Ok((max, min)),
         false => Err(refusal(format!("the lowest port {min} is above the highest {max}"))),
+    }
+}
+
+/// All that the plugin was given, for the witness.
+pub(super) fn given() -> Value {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let mut names: Vec<String> = std::env::vars_os().map(|(name, _)| text(name)).collect();
+    names.sort();
+    json!({
+        "pid": std::process::id(),
+        "arguments": std::env::args_os().map(text).collect::<Vec<_>>(),
+        "folder": std::env::current_dir().unwrap_or_default(),
+        "variables": names,
+        "protocol": protocol_variables(),
+        "stdin": stdin_kind(),
+    })
+}
+
+fn stdin_kind() -> &'static str {
+    let Ok(status) = rustix::fs::fstat(rustix::stdio::stdin()) else { return "closed" };
+    match FileType::from_raw_mode(status.st_mode) {
+        FileType::Fifo => "pipe",
+        FileType::Socket => "socket",
+        FileType::RegularFile => "file",
+        FileType::CharacterDevice if std::io::stdin().is_terminal() => "terminal",
+        FileType::CharacterDevice => "device",
+        _ => "other",
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// Writes down what happened; a clone writes into the same file. Without a file it forgets.
 #[derive(Debug, Clone)]
-pub struct Witness {
+pub(super) struct Witness {
     began: Instant,
     kept: Arc<Mutex<Kept>>,
 }

@@ -24,7 +24,7 @@ pub struct Calls {
     pub unknown_method: UnknownMethod,
     /// Loses the request's metadata: Echo answers without.
     pub loses_metadata: bool,
-    /// Takes the next call of a connection only when the last has ended.
+    /// Takes the next call of `Probe` and `BrokerProbe` only when the last has ended.
     pub one_at_a_time: bool,
     /// The largest request that it takes, in bytes. 4 MiB, as Go's.
     pub request_limit: usize,
@@ -40,8 +40,6 @@ pub struct Calls {
     pub ignores_cancel: bool,
     /// Sends its answers without trailers: the stream just ends.
     pub no_trailers: bool,
-    /// The `content-type` of its answers, in place of gRPC's.
-    pub content_type: Option<String>,
 }
 
 impl Default for Calls {
@@ -61,7 +59,6 @@ impl Default for Calls {
             goaway_after: None,
             ignores_cancel: false,
             no_trailers: false,
-            content_type: None,
         }
     }
 }
@@ -103,7 +100,7 @@ pub enum TooLarge {
     /// RESOURCE_EXHAUSTED.
     #[default]
     Refused,
-    /// No answer, and nothing more is read of it.
+    /// No answer.
     Hangs,
     /// The end of the process, with status 1.
     Exits,
@@ -140,6 +137,11 @@ impl Code {
     /// The number on the wire.
     pub fn number(self) -> u32 {
         self as u32
+    }
+
+    /// The name.
+    pub fn name(self) -> &'static str {
+        plugwire_conformance_wire::grpc::CODES[self as usize]
     }
 }
 
