@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::matrix;
-use crate::model::{CaseResult, Level, Run, Verdict};
+use crate::model::{CaseResult, Level, Outcome, Run, Verdict};
 use crate::tally;
 use crate::terminal::{self, Style};
 use crate::text::{line, markup, timestamp};
@@ -56,7 +56,7 @@ pub fn document(runs: &[Run]) -> String {
 }
 
 fn or_error(run: &Run) -> Cow<'_, Run> {
-    if !run.cases.is_empty() {
+    if run.outcome() != Outcome::NothingSelected {
         return Cow::Borrowed(run);
     }
     let nothing = CaseResult {
@@ -65,7 +65,7 @@ fn or_error(run: &Run) -> Cow<'_, Run> {
         tier: "suite".to_owned(),
         level: Level::Must,
         clauses: Vec::new(),
-        requirement: "At least one case is selected.".to_owned(),
+        requirement: "At least one case is played.".to_owned(),
         why: "A run of nothing proves nothing.".to_owned(),
         verdict: Verdict::Error,
         finding: None,
@@ -74,7 +74,8 @@ fn or_error(run: &Run) -> Cow<'_, Run> {
         timeline: Vec::new(),
         replay: None,
     };
-    Cow::Owned(Run { cases: vec![nothing], ..run.clone() })
+    let cases = [vec![nothing], run.cases.clone()].concat();
+    Cow::Owned(Run { cases, ..run.clone() })
 }
 
 fn suite(xml: &mut String, run: &Run, area: &str) {

@@ -262,7 +262,11 @@ impl Run {
 
     /// Whether this case speaks against the subject in this run: its level counts, and it failed or was not tried.
     pub fn counts_against(&self, case: &CaseResult) -> bool {
-        let counted = case.level == Level::Must || self.strict;
+        let counted = match case.level {
+            Level::Must => true,
+            Level::Should | Level::Robustness => self.strict,
+            Level::May => false,
+        };
         match case.verdict {
             Verdict::Fail | Verdict::Timeout | Verdict::Crash => counted,
             Verdict::Unimplemented => !self.allow_unimplemented,
@@ -271,9 +275,10 @@ impl Run {
         }
     }
 
-    /// What the run came to. An error of the suite outweighs everything: then nothing is proved.
+    /// What the run came to. An error of the suite outweighs everything: then nothing is proved. Nor is it where every case
+    /// was passed over.
     pub fn outcome(&self) -> Outcome {
-        if self.cases.is_empty() {
+        if self.count(Verdict::Skip) == self.cases.len() {
             return Outcome::NothingSelected;
         }
         if self.count(Verdict::Error) > 0 {

@@ -116,6 +116,9 @@ pub(crate) fn reasons(run: &Run) -> Vec<String> {
     if run.cases.is_empty() {
         return vec!["nothing was selected, so nothing is proved".to_owned()];
     }
+    if run.outcome() == Outcome::NothingSelected {
+        return vec!["every case was skipped, so nothing is proved".to_owned()];
+    }
     let mut reasons = Vec::new();
     match run.count(Verdict::Error) {
         0 => {}
@@ -152,6 +155,8 @@ pub(crate) fn strict(run: &Run) -> Option<String> {
     }
     let more: Vec<_> = LEVELS[1..]
         .iter()
+        // What is left to the implementation never counts.
+        .filter(|level| **level != Level::May)
         .map(|level| (Fared::of(run, *level).broken, label(*level)))
         .filter(|(broken, _)| *broken > 0)
         .map(|(broken, label)| format!("{broken} {}", label.trim_end_matches(" cases")))

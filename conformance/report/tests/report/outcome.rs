@@ -116,7 +116,7 @@ fn every_must_is_kept_is_said_only_where_it_is_true() {
         assert_eq!(said.contains("every MUST is kept"), is_kept, "{said}");
     }
     let skipped = run("subject", Role::Plugin, vec![case("area/name", Level::Must, Verdict::Skip)]);
-    assert!(said(&skipped).contains("no MUST was judged, so nothing is proved"));
+    assert!(said(&skipped).contains("every case was skipped, so nothing is proved"));
     let should =
         run("subject", Role::Plugin, vec![case("area/name", Level::Should, Verdict::Pass)]);
     assert!(said(&should).contains("no MUST was selected"));
@@ -148,4 +148,12 @@ fn how_many_are_not_kept_is_said_of_those_that_were_judged() {
         run.cases.push(case(name, Level::Should, verdict));
     }
     assert!(said(&run).contains("conformant: every MUST is kept; 2 of 3 SHOULD are not kept "));
+}
+
+#[test]
+fn what_is_left_to_the_implementation_never_counts() {
+    for verdict in [Verdict::Fail, Verdict::Timeout, Verdict::Crash] {
+        assert_eq!(strict(with(Level::May, verdict)).outcome(), Outcome::Conformant);
+        assert_eq!(strict(with(Level::Should, verdict)).outcome(), Outcome::NotConformant);
+    }
 }
