@@ -1,21 +1,10 @@
-//! The scripted plugin as a program: plays `script.json` beside it, healthy where there is none.
+//! The scripted plugin as a program of its own, healthy where no script lies beside it.
 
 use std::process::ExitCode;
 
-use plugwire_conformance_peers::plugin::play;
+use plugwire_conformance_peers::plugin::{play, play_if_scripted};
+use plugwire_conformance_peers::script::Script;
 
 fn main() -> ExitCode {
-    let folder = std::env::current_exe().ok().and_then(|exe| exe.parent().map(ToOwned::to_owned));
-    let Some(folder) = folder else { return ExitCode::from(70) };
-    let script = match std::fs::read(folder.join("script.json")) {
-        Ok(text) => match serde_json::from_slice(&text) {
-            Ok(script) => script,
-            Err(error) => {
-                eprintln!("script.json: {error}");
-                return ExitCode::from(70);
-            }
-        },
-        Err(_) => Default::default(),
-    };
-    play(script, Some(folder.join("witness.jsonl")))
+    play_if_scripted().unwrap_or_else(|| play(Script::default(), None))
 }

@@ -95,6 +95,8 @@ async fn one(plugin: &Arc<Plugin>, act: &Act) {
 
 async fn print(plugin: &Plugin, to: Out, bytes: Vec<u8>) {
     let size = bytes.len();
+    // A host that dislikes what it reads may kill at once.
+    plugin.witness.saw("writes", json!({ "to": to.name(), "bytes": size }));
     match write(to, bytes).await {
         Ok(()) => plugin.witness.saw("wrote", json!({ "to": to.name(), "bytes": size })),
         Err(error) => {
@@ -114,6 +116,8 @@ async fn print_hex(plugin: &Plugin, to: Out, text: &str) {
 /// Writes lines of 80 bytes, or one line, of this many bytes; tells from time to time how far it came.
 async fn flood(plugin: &Plugin, to: Out, size: u64, lines: bool) {
     const PART: u64 = 64 * 80;
+    // A pipe takes as much with nobody reading.
+    const UNREAD: u64 = 12 * PART;
     let part: Vec<u8> = match lines {
         true => format!("{}\n", "x".repeat(79)).repeat(64).into_bytes(),
         false => vec![b'x'; PART as usize],
@@ -130,7 +134,7 @@ async fn flood(plugin: &Plugin, to: Out, size: u64, lines: bool) {
             return plugin.witness.saw("write-failed", told);
         }
         written += length as u64;
-        if written / (1 << 20) > told {
+        if written == UNREAD || written / (1 << 20) > told {
             told = written / (1 << 20);
             plugin.witness.saw("flooding", json!({ "to": to.name(), "bytes": written }));
         }

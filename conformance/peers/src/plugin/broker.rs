@@ -177,8 +177,11 @@ async fn of_its_own_accord(plugin: Arc<Plugin>) {
 }
 
 async fn announce_falsely(plugin: &Arc<Plugin>, announcement: &Announce) {
-    let mut address =
-        announcement.address.replace("{folder}", &plugin.asked.folder.to_string_lossy());
+    let main = plugin.sockets.first().unwrap_or_default();
+    let mut address = announcement
+        .address
+        .replace("{address}", &main.to_string_lossy())
+        .replace("{folder}", &plugin.asked.folder.to_string_lossy());
     let elsewhere = match address.as_str() {
         "{elsewhere}" => Some(listen::unix(plugin, &listen::new_path(&std::env::temp_dir()))),
         "{tcp}" => Some(Listener::tcp(0).await),

@@ -55,6 +55,19 @@ struct Plugin {
     mux: mux::Pairing,
 }
 
+/// Plays the script that lies beside this program as `script.json`, if one does, with `witness.jsonl` beside it.
+///
+/// So a host case makes a plugin of the suite's own program: neither arguments nor environment are left to say it,
+/// since both are the host's.
+pub fn play_if_scripted() -> Option<ExitCode> {
+    let folder = std::env::current_exe().ok()?.parent()?.to_owned();
+    let text = std::fs::read(folder.join("script.json")).ok()?;
+    Some(match serde_json::from_slice(&text) {
+        Ok(script) => play(script, Some(folder.join("witness.jsonl"))),
+        Err(error) => failed(&format!("script.json: {error}")),
+    })
+}
+
 /// Plays a plugin to its end: the exit status is the process's. What it did is appended to the file `witness`.
 ///
 /// To be called on a program's main thread, before anything else was done with its standard streams and signals.
@@ -167,8 +180,10 @@ async fn write_line(plugin: &Plugin, address: &plugwire_conformance_wire::socket
     let size = text.len();
     // The witness has the line's beginning only: it can be of any length.
     let shown: String = text.chars().take(2000).collect();
+    // Before the fact, as for once: a host that refuses the line may kill at once.
+    plugin.witness.saw("line", json!({ "text": shown, "bytes": size }));
     match acts::write(acts::Out::Stdout, text.into_bytes()).await {
-        Ok(()) => plugin.witness.saw("line", json!({ "text": shown, "bytes": size })),
+        Ok(()) => plugin.witness.saw("line-written", json!({})),
         Err(error) => plugin.witness.saw("line-failed", json!({ "error": error.to_string() })),
     }
 }

@@ -1,7 +1,8 @@
 //! What a scripted plugin really did, line by line, as JSON.
 //!
 //! The suite believes nothing else: a misbehaviour without its line here has not happened. So a line is written after the
-//! fact, never before (the two that cannot be are `exit` and `signal-self`), and it is in the file when the call returns.
+//! fact, and it is in the file when the call returns. Four come before theirs, because the process may not live to tell:
+//! `exit`, `signal-self`, `line` and `writes`; the last two have `line-written` and `wrote` after them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
