@@ -6,6 +6,7 @@ mod broker_attack;
 mod broker_bad_input;
 mod cancellation;
 mod counter;
+mod drivers;
 mod environment;
 mod examples;
 mod from_go_plugin;
