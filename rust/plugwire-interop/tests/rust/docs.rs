@@ -89,14 +89,69 @@ fn clauses_are_numbered_without_gaps() {
     }
 }
 
+/// Each clause that the tests above have read has all of these: without one of them it is not read.
+#[test]
+fn a_clause_has_a_role_a_level_and_a_source() {
+    let right = "**HS-1** (plugin, MUST, robustness). Prints. [code server.go:1-2; observed 1.8.0]";
+    assert!(spec::parse(right).is_ok());
+    let wrong = [
+        ("HS-1", "XX-1"),
+        ("HS-1", "HS-one"),
+        ("plugin, ", ""),
+        ("plugin", "client"),
+        (", MUST", ""),
+        ("MUST", "OUGHT"),
+        ("robustness", "perhaps"),
+        (" [code server.go:1-2; observed 1.8.0]", ""),
+        ("code server.go:1-2; observed 1.8.0", ""),
+        ("code server.go:1-2", "code server.go"),
+        ("code", "hearsay"),
+        ("observed 1.8.0", "observed 9.9.9"),
+    ];
+    for (part, instead) in wrong {
+        let clause = right.replace(part, instead);
+        assert!(clause != right && spec::parse(&clause).is_err(), "taken: {clause}");
+    }
+}
+
+/// The names of all clauses.
+fn known_clauses() -> BTreeSet<String> {
+    spec::clauses().iter().map(|clause| format!("{}-{}", clause.id.0, clause.id.1)).collect()
+}
+
+#[test]
+fn vectors_have_names_of_their_own_and_clauses_that_exist() {
+    let known = known_clauses();
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("conformance/vectors")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("text");
+        let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let mut names = BTreeSet::new();
+        for case in file["cases"].as_array().expect("cases") {
+            let name = case["name"].as_str().expect("a name");
+            assert!(names.insert(name), "{}: {name} twice", path.display());
+            let clauses = case["clause"].as_array().expect("clauses");
+            assert!(!clauses.is_empty(), "{}: {name} has no clause", path.display());
+            for clause in clauses.iter().map(|clause| clause.as_str().expect("text")) {
+                assert!(known.contains(clause), "{}: {name}: no {clause}", path.display());
+            }
+        }
+        seen += names.len();
+    }
+    assert!(seen > 290, "hardly any vector was found: {seen}");
+}
+
 #[test]
 fn clauses_that_are_named_exist() {
-    let known: BTreeSet<String> =
-        spec::clauses().iter().map(|clause| format!("{}-{}", clause.id.0, clause.id.1)).collect();
+    let known = known_clauses();
     let mut named = 0;
-    let sources = rust_sources(&root().join("rust"));
+    let sources = ["rust", "conformance"].map(|folder| rust_sources(&root().join(folder)));
     let documents = documents().into_iter().map(|document| document.path);
-    for path in sources.into_iter().chain(documents) {
+    for path in sources.into_iter().flatten().chain(documents) {
         for id in clause_ids(&fs::read_to_string(&path).expect("text")) {
             assert!(known.contains(&id), "{}: there is no clause {id}", path.display());
             named += 1;

@@ -12,13 +12,18 @@ pub(super) struct Document {
     pub(super) text: String,
 }
 
-/// The documents for people: those in the root, and all of `docs`.
+/// The documents for people: those in the root, all of `docs`, and what belongs to the conformance suite.
 pub(super) fn documents() -> Vec<Document> {
     let of = |folder: PathBuf| {
         fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
     };
     of(root().to_owned())
-        .chain(of(root().join("docs")))
+        .chain(
+            ["docs", "conformance", "conformance/vectors"]
+                .map(|f| of(root().join(f)))
+                .into_iter()
+                .flatten(),
+        )
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .map(|path| Document { text: fs::read_to_string(&path).expect("a document"), path })
         .collect()

@@ -53,7 +53,7 @@ pub(super) fn clauses() -> Vec<Clause> {
 }
 
 /// `**HS-1** (plugin, MUST). Prints one line. [code server.go:426-432; observed 1.8.0]`
-fn parse(clause: &str) -> Result<Clause, &'static str> {
+pub(super) fn parse(clause: &str) -> Result<Clause, &'static str> {
     let (id, rest) =
         clause.strip_prefix("**").and_then(|rest| rest.split_once("** (")).ok_or("no id")?;
     let (prefix, number) = id.split_once('-').ok_or("an id without a number")?;
