@@ -1,7 +1,7 @@
 //! What was seen, in the order of time.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,13 @@ impl Trace {
 
     /// Notes what happened.
     pub fn event(&self, source: &str, text: impl Into<String>) {
-        let at_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.event_before(Duration::ZERO, source, text);
+    }
+
+    /// Notes what happened so long ago.
+    pub fn event_before(&self, ago: Duration, source: &str, text: impl Into<String>) {
+        let at = self.began.elapsed().saturating_sub(ago);
+        let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
         let event = Event { at_us, source: source.to_owned(), text: shortened(text.into()) };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.events.len() == EVENTS {
@@ -57,10 +63,11 @@ impl Trace {
         kept.events.push(event);
     }
 
-    /// All that is kept.
+    /// All that is kept, in the order of time.
     pub fn events(&self) -> Vec<Event> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut events = kept.events.clone();
+        events.sort_by_key(|event| event.at_us);
         if kept.dropped > 0
             && let Some(at_us) = events.get(EVENTS / 2).map(|event| event.at_us)
         {
@@ -99,6 +106,16 @@ mod tests {
         assert_eq!(events[0].text, "0");
         assert_eq!(events[EVENTS].text, format!("{}", 10 * EVENTS - 1));
         assert_eq!(events[EVENTS / 2].text, format!("({} events are left out here)", 9 * EVENTS));
+    }
+
+    #[test]
+    fn what_is_told_later_stands_where_it_happened() {
+        let trace = Trace { began: Instant::now() - Duration::from_secs(9), ..Trace::new() };
+        trace.event_before(Duration::from_secs(5), "suite", "first");
+        trace.event("suite", "third");
+        trace.event_before(Duration::from_secs(2), "witness", "second");
+        let texts: Vec<String> = trace.events().into_iter().map(|event| event.text).collect();
+        assert_eq!(texts, ["first", "second", "third"]);
     }
 
     #[test]

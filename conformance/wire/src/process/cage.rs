@@ -81,6 +81,11 @@ impl Cage {
         command
     }
 
+    /// The variable that marks what belongs in here, for a program that is started by somebody else.
+    pub fn mark(&self) -> (&'static str, &str) {
+        (MARK, &self.mark)
+    }
+
     /// The processes that were started in here and live.
     pub fn processes(&self) -> Vec<u32> {
         table::marked(&format!("{MARK}={}", self.mark))
@@ -164,7 +169,7 @@ impl Drop for Cage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::{Running, alive};
+    use crate::process::{Running, alive, output};
     use crate::trace::Trace;
 
     #[tokio::test]
@@ -198,7 +203,7 @@ mod tests {
         let running = Running::start(command, "subject", &Trace::new()).unwrap();
         assert!(running.stdout.ends(Duration::from_secs(60)).await);
         assert_eq!(running.stdout.total(), 50_000_000);
-        assert_eq!(running.stdout.bytes().len(), 1024 * 1024);
+        assert_eq!(running.stdout.bytes().len(), output::KEPT);
         assert_eq!(running.exited(Duration::from_secs(60)).await.unwrap().code(), Some(0));
         assert_eq!(running.stderr.text(), "done\n");
     }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::trace::Trace;
 
 /// As much as is kept; all that comes after it is read, counted and thrown away.
-const KEPT: usize = 1024 * 1024;
+pub(super) const KEPT: usize = 4 * 1024 * 1024;
 /// As much of it as is shown in the trace, for each stream.
 const SHOWN: usize = 16 * 1024;
 
@@ -65,7 +65,7 @@ impl Output {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What came so far, at most the first MiB.
+    /// What came so far, at most the first 4 MiB.
     pub fn bytes(&self) -> Vec<u8> {
         self.kept().bytes.clone()
     }
