@@ -1,0 +1,120 @@
+//! The subject's driver: a program that does what the suite tells it, with the host that is judged.
+
+use std::time::{Duration, Instant};
+
+use plugwire_conformance_wire::process::{Cage, Exit, Running};
+use plugwire_conformance_wire::trace::Trace;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use super::answer::{Answer, Said};
+
+/// A driver in the midst of its task.
+#[derive(Debug)]
+pub(super) struct Driver {
+    running: Running,
+    /// How much of its output was read as answers.
+    read: usize,
+    last: Instant,
+}
+
+/// What came in place of an answer.
+#[derive(Debug)]
+pub(super) enum Break {
+    /// The driver said that it cannot do this.
+    Unimplemented(String),
+    /// It said something else than an answer.
+    Nonsense(String),
+    /// It ended.
+    Ended(Option<Exit>),
+}
+
+/// As much output of a driver as is read: with more, it does not answer any more but flood.
+const MOST: u64 = 4 << 20;
+/// How long a driver may take to end, once it has closed its output.
+const END: Duration = Duration::from_secs(3);
+
+impl Driver {
+    /// Starts it, and hands it its task.
+    pub(super) async fn start(
+        command: &[String],
+        variables: impl IntoIterator<Item = (&String, &String)>,
+        task: &Value,
+        cage: &Cage,
+        trace: &Trace,
+    ) -> Result<Self, String> {
+        let [program, arguments @ ..] = command else {
+            return Err("the driver's command is empty".to_owned());
+        };
+        let mut command = cage.command(program);
+        command.args(arguments).envs(variables).stdin(std::process::Stdio::piped());
+        let mut running = Running::start(command, "driver", trace)
+            .map_err(|error| format!("{program}: {error}"))?;
+        let task = format!("{task}\n");
+        trace.event("suite", format!("the driver's task: {task}"));
+        if let Some(mut stdin) = running.stdin.take() {
+            // One that ends without reading its task shows that by its answers, or their absence.
+            tokio::spawn(async move { stdin.write_all(task.as_bytes()).await });
+        }
+        Ok(Self { running, read: 0, last: Instant::now() })
+    }
+
+    /// Waits for the answer to an operation. A driver that says nothing is the budget's to end.
+    pub(super) async fn answer(&mut self, op: &str) -> Result<Answer, Break> {
+        let line = self.line().await?;
+        let took = self.last.elapsed();
+        self.last = Instant::now();
+        match Said::read(&line, op, took) {
+            Ok(Said::Answer(answer)) => Ok(answer),
+            Ok(Said::Unimplemented(what)) => Err(Break::Unimplemented(what)),
+            Err(nonsense) => Err(Break::Nonsense(nonsense)),
+        }
+    }
+
+    async fn line(&mut self) -> Result<Vec<u8>, Break> {
+        let from = self.read;
+        let stdout = &self.running.stdout;
+        let found = stdout.find(Duration::MAX, |bytes, _| {
+            let rest = &bytes[from.min(bytes.len())..];
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            match end {
+                Some(end) => Some(Ok(rest[..end].to_vec())),
+                None if bytes.len() as u64 >= MOST => {
+                    Some(Err("it printed more than 4 MiB".to_owned()))
+                }
+                None => None,
+            }
+        });
+        match found.await {
+            Some(Ok(line)) => {
+                self.read += line.len() + 1;
+                Ok(line)
+            }
+            Some(Err(flood)) => Err(Break::Nonsense(flood)),
+            None => Err(self.ended().await),
+        }
+    }
+
+    /// Waits for its end, once it has answered everything. The error is what it did instead.
+    pub(super) async fn finish(&mut self) -> Result<(), String> {
+        if !self.running.stdout.ends(END).await {
+            return Err("it goes on after its last answer".to_owned());
+        }
+        if self.running.stdout.total() > self.read as u64 {
+            return Err("it printed more than its answers".to_owned());
+        }
+        match self.running.exited(END).await {
+            Some(exit) if exit.code() == Some(0) => Ok(()),
+            Some(exit) => Err(format!("it ended with {exit}")),
+            None => Err("it closed its output and lives on".to_owned()),
+        }
+    }
+
+    async fn ended(&self) -> Break {
+        let rest = &self.running.stdout.bytes()[self.read..];
+        match rest.is_empty() {
+            true => Break::Ended(self.running.exited(END).await),
+            false => Break::Nonsense(format!("{:?} is no line", String::from_utf8_lossy(rest))),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Host mode: the suite is the plugin. The subject is a host library, reached by its driver; the driver starts the suite's
+//! scripted plugin, and both tell what they saw.
+
+mod answer;
+mod driver;
+mod kind;
+mod logs;
+mod stage;
+mod steps;
+mod task;
+
+pub mod scene;
+
+use std::time::{Duration, Instant};
+
+use plugwire_conformance_report::model::Verdict;
+use plugwire_conformance_wire::process::Cage;
+use plugwire_conformance_wire::trace::Trace;
+use serde_json::Value;
+
+use crate::case::Case;
+use crate::engine::Mode;
+use crate::judgement::Judgement;
+use crate::subject::Subject;
+use answer::Answer;
+use driver::{Break, Driver};
+use scene::{Fate, Scene, Sighting};
+use stage::Stage;
+use steps::Check;
+use task::Attached;
+
+/// How long the plugin's last notes, and the end of what should be gone, may take after the driver's.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// Plays the cases about hosts.
+#[derive(Debug, Clone, Copy)]
+pub struct HostMode;
+
+impl Mode for HostMode {
+    type Scene = Scene;
+
+    async fn play(
+        &self,
+        case: &Case<Scene>,
+        subject: &Subject,
+        cage: &Cage,
+        trace: &Trace,
+    ) -> Judgement {
+        let stage = match Stage::set(cage.folder(), &case.scene.script, trace) {
+            Ok(stage) => stage,
+            Err(error) => {
+                return Judgement::error(format!("the scripted plugin cannot be set up: {error}"));
+            }
+        };
+        let mut play = Play { case, subject, cage, trace, stage: &stage, notes: Vec::new() };
+        let judgement = play.all().await.err().unwrap_or_else(Judgement::pass);
+        let is_pass = judgement.verdict == Verdict::Pass;
+        let judgement = play.notes.into_iter().fold(judgement, Judgement::note);
+        match is_pass && !judgement.notes.is_empty() {
+            true => Judgement { verdict: Verdict::NonStrict, ..judgement },
+            false => judgement,
+        }
+    }
+}
+
+struct Play<'a> {
+    case: &'a Case<Scene>,
+    subject: &'a Subject,
+    cage: &'a Cage,
+    trace: &'a Trace,
+    stage: &'a Stage,
+    /// What was tolerated.
+    notes: Vec<String>,
+}
+
+impl Play<'_> {
+    async fn all(&mut self) -> Result<(), Judgement> {
+        let scene = &self.case.scene;
+        let attached = match &scene.plugin.reattach {
+            None => None,
+            Some(reattach) => {
+                let attached =
+                    Attached::start(reattach, self.subject, self.stage, self.cage, self.trace)
+                        .await;
+                Some(attached.map_err(Judgement::error)?)
+            }
+        };
+        let record = attached.as_ref().map(|attached| &attached.record);
+        let task = task::task(self.case, self.subject, self.stage, self.cage, record)
+            .map_err(Judgement::error)?;
+        let mut driver = Driver::start(
+            &self.subject.command,
+            &scene.plugin.host_env,
+            &task,
+            self.cage,
+            self.trace,
+        )
+        .await
+        .map_err(Judgement::error)?;
+        for number in 1..=scene.steps.len() {
+            self.step(number, &mut driver).await?;
+        }
+        driver.finish().await.map_err(|did| {
+            Judgement::crash("", "the driver ends with status 0 after its last answer", did)
+        })?;
+        self.sightings().await?;
+        self.aftermath().await
+    }
+
+    async fn step(&mut self, number: usize, driver: &mut Driver) -> Result<(), Judgement> {
+        let step = &self.case.scene.steps[number - 1];
+        self.trace.event("suite", format!("step {number}: {step}"));
+        let mut answers = Vec::new();
+        for operation in step.operations().map_err(Judgement::error)? {
+            let op = operation["op"].as_str().unwrap_or_default();
+            let answer = driver.answer(op).await.map_err(|broken| self.broken(number, broken))?;
+            answers.push(answer.named_by(&self.subject.errors));
+        }
+        match step.check(&answers) {
+            Check::Good => Ok(()),
+            Check::Loose(note) => {
+                self.notes.push(note);
+                Ok(())
+            }
+            Check::Wrong { expected, actual } => match self.accepted(number, &answers) {
+                Some(reason) => {
+                    self.notes.push(reason);
+                    Ok(())
+                }
+                None => Err(Judgement::fail(self.step_name(number), expected, actual)),
+            },
+        }
+    }
+
+    /// Why another outcome of this step is tolerated, if it is.
+    fn accepted(&self, number: usize, answers: &[Answer]) -> Option<String> {
+        let fault = answers.last()?.fault.as_ref();
+        let accepted = self.case.scene.accept.iter().find(|accepted| {
+            accepted.step == number
+                && match fault {
+                    None => accepted.succeeds,
+                    Some(fault) => accepted.fails.iter().any(|kind| kind.takes(&fault.kind)),
+                }
+        });
+        accepted.map(|accepted| accepted.reason.clone())
+    }
+
+    fn broken(&self, number: usize, broken: Break) -> Judgement {
+        let step = self.step_name(number);
+        let expected = "an answer of the driver";
+        match broken {
+            Break::Unimplemented(what) => Judgement::unimplemented(what),
+            Break::Nonsense(what) => Judgement::fail(step, expected, what),
+            Break::Ended(None) => {
+                Judgement::fail(step, expected, "it closed its output, and lives on")
+            }
+            Break::Ended(Some(exit)) => {
+                Judgement::crash(step, expected, format!("it ended: {exit}"))
+            }
+        }
+    }
+
+    fn step_name(&self, number: usize) -> String {
+        format!("{number}: {}", self.case.scene.steps[number - 1])
+    }
+
+    /// Compares what the plugin noted with what it should have.
+    async fn sightings(&self) -> Result<(), Judgement> {
+        let scene = &self.case.scene;
+        let missing = |sightings: &[Sighting], witnessed: &[Value]| {
+            let mut all = sightings.iter();
+            all.find_map(|sighting| {
+                sighting.check(witnessed).err().map(|why| (sighting.to_string(), why))
+            })
+        };
+        let give_up = Instant::now() + MOMENT;
+        let witnessed = loop {
+            let witnessed = self.stage.witnessed();
+            let nothing_missing = missing(&scene.witness, &witnessed).is_none()
+                && missing(&scene.sees, &witnessed).is_none();
+            if nothing_missing || Instant::now() > give_up {
+                break witnessed;
+            }
+            // The plugin writes a file; nobody tells of that.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        if let Some((sighting, why)) = missing(&scene.witness, &witnessed) {
+            return Err(Judgement::error(format!(
+                "the plugin did not do what the case is about ({sighting}): {why}"
+            )));
+        }
+        if let Some((sighting, why)) = missing(&scene.sees, &witnessed) {
+            return Err(Judgement::fail("", format!("the plugin sees {sighting}"), why));
+        }
+        for sighting in &scene.never {
+            if sighting.check(&witnessed).is_ok() {
+                return Err(Judgement::fail(
+                    "",
+                    format!("the plugin never sees {sighting}"),
+                    "it did",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what is left.
+    async fn aftermath(&self) -> Result<(), Judgement> {
+        let after = &self.case.scene.after;
+        let sockets =
+            || self.cage.sockets().iter().map(|path| path.display().to_string()).collect();
+        let named = |pids: Vec<u32>| pids.iter().map(|pid| format!("process {pid}")).collect();
+        self.fate("the plugin", Some(after.plugin), || named(self.stage.living())).await?;
+        self.fate("what the plugin started", after.children, || {
+            named(self.stage.living_children())
+        })
+        .await?;
+        self.fate("the plugin's sockets", after.sockets, sockets).await
+    }
+
+    async fn fate(
+        &self,
+        what: &str,
+        fate: Option<Fate>,
+        left: impl Fn() -> Vec<String>,
+    ) -> Result<(), Judgement> {
+        let Some(fate) = fate else { return Ok(()) };
+        let give_up = Instant::now() + MOMENT;
+        let mut there = left();
+        while fate == Fate::Gone && !there.is_empty() && Instant::now() < give_up {
+            // The table of processes tells nobody of its changes.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            there = left();
+        }
+        match (fate, there.is_empty()) {
+            (Fate::Gone, true) | (Fate::Alive, false) => Ok(()),
+            (Fate::Gone, false) => Err(Judgement::fail(
+                "",
+                format!("{what}: gone"),
+                format!("still there: {}", there.join(", ")),
+            )),
+            (Fate::Alive, true) => Err(Judgement::fail("", format!("{what}: alive"), "gone")),
+        }
+    }
+}

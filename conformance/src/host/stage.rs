@@ -1,0 +1,121 @@
+//! The folder of a case: the scripted plugin, its script, and what it noted of its life.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use plugwire_conformance_peers::script::Script;
+use plugwire_conformance_wire::process::alive;
+use plugwire_conformance_wire::trace::Trace;
+use serde_json::Value;
+
+use super::scene::Sighting;
+
+/// The scripted plugin of one case.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// The program that the host starts.
+    pub(super) plugin: PathBuf,
+    witness: PathBuf,
+    trace: Trace,
+}
+
+impl Stage {
+    /// Puts this program into the folder, by a hard link where that is possible, and the script beside it. A program that finds a
+    /// script beside itself plays it: hosts may hand on neither arguments nor environment.
+    pub(super) fn set(folder: &Path, script: &Script, trace: &Trace) -> io::Result<Self> {
+        let own = std::env::current_exe()?;
+        let plugin = folder.join("plugin");
+        if fs::hard_link(&own, &plugin).is_err() {
+            fs::copy(&own, &plugin)?;
+        }
+        fs::write(folder.join("script.json"), serde_json::to_vec(script)?)?;
+        Ok(Self { plugin, witness: folder.join("witness.jsonl"), trace: trace.clone() })
+    }
+
+    /// What the plugin noted so far. The last line may still be under way, and is left out then.
+    pub(super) fn witnessed(&self) -> Vec<Value> {
+        let text = fs::read(&self.witness).unwrap_or_default();
+        let whole =
+            text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        whole.filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    }
+
+    /// The processes of plugins that were started and live.
+    pub(super) fn living(&self) -> Vec<u32> {
+        self.living_of("started")
+    }
+
+    /// The processes that these plugins started and that live.
+    pub(super) fn living_children(&self) -> Vec<u32> {
+        self.living_of("grandchild")
+    }
+
+    fn living_of(&self, event: &str) -> Vec<u32> {
+        let noted = self.witnessed().into_iter().filter(|noted| noted["event"] == event);
+        let pids = noted.filter_map(|noted| u32::try_from(noted["pid"].as_u64()?).ok());
+        pids.filter(|pid| alive(*pid)).collect()
+    }
+}
+
+/// However the case ends, what the plugin noted is part of its timeline.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // The plugin counts from its own beginning, which is when it made the file.
+        let began = fs::metadata(&self.witness).and_then(|file| file.created());
+        let age = began.ok().and_then(|began| SystemTime::now().duration_since(began).ok());
+        for event in self.witnessed() {
+            let after = Duration::from_micros(event["at_us"].as_u64().unwrap_or_default());
+            let ago = age.unwrap_or_default().saturating_sub(after);
+            self.trace.event_before(ago, "witness", told(&event));
+        }
+    }
+}
+
+impl Sighting {
+    /// Whether this was noted, and as often as it should be. The error is what was noted of that name.
+    pub(super) fn check(&self, witnessed: &[Value]) -> Result<(), String> {
+        let of_name: Vec<&Value> =
+            witnessed.iter().filter(|noted| noted["event"] == self.event.as_str()).collect();
+        let fits = |noted: &&&Value| {
+            self.with.as_ref().is_none_or(|wanted| wanted.differs(noted).is_none())
+        };
+        let seen = of_name.iter().filter(fits).count();
+        match self.times {
+            None if seen > 0 => Ok(()),
+            Some(times) if seen == times => Ok(()),
+            _ if of_name.is_empty() => {
+                Err(format!("nothing of the kind {:?} happened", self.event))
+            }
+            _ => {
+                let all: Vec<String> = of_name.iter().map(|noted| told(noted)).collect();
+                Err(format!("{seen} of {} do: {}", of_name.len(), all.join("; ")))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Sighting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.event)?;
+        if let Some(with) = &self.with {
+            write!(f, " with {with}")?;
+        }
+        if let Some(times) = self.times {
+            write!(f, ", {times} times")?;
+        }
+        Ok(())
+    }
+}
+
+/// An event in one line: its name and its other members.
+fn told(event: &Value) -> String {
+    let mut text = event["event"].as_str().unwrap_or_default().to_owned();
+    for (name, value) in event.as_object().into_iter().flatten() {
+        if name != "event" && name != "at_us" {
+            text.push_str(&format!(" {name}={value}"));
+        }
+    }
+    text
+}
