@@ -47,7 +47,7 @@ type yamuxCase struct {
 func TestYamuxFrames(t *testing.T) {
 	t.Parallel()
 	ran := map[string]int{}
-	for _, c := range vectors[yamuxCase](t, "yamux-frames", 22) {
+	for _, c := range vectors[yamuxCase](t, "yamux-frames", 23) {
 		ran[c.Kind]++
 		t.Run(c.Name, func(t *testing.T) {
 			check := checkFrame
@@ -68,7 +68,7 @@ func TestYamuxFrames(t *testing.T) {
 			}
 		})
 	}
-	if ran["frame"] < 11 || ran["sequence"] < 11 {
+	if ran["frame"] < 11 || ran["sequence"] < 12 {
 		t.Errorf("ran %v", ran)
 	}
 }
