@@ -227,10 +227,10 @@ async fn within_budget<M: Mode>(
 
 /// Ends what is left, and says so.
 async fn cleaned(mut judgement: Judgement, cage: Cage, keep: bool, trace: &Trace) -> Judgement {
-    let left = cage.leftovers(AFTERMATH).await;
-    if !left.processes.is_empty() {
-        judgement.notes.push(format!("{} processes were left and killed", left.processes.len()));
-        trace.event("suite", format!("left: processes {:?}", left.processes));
+    let left = cage.left(AFTERMATH).await;
+    if !left.is_empty() {
+        judgement.notes.push(format!("{} processes were left and killed", left.len()));
+        trace.event("suite", format!("left: processes {left:?}"));
     }
     if !cage.kill().await {
         return Judgement::error("a process of the case does not die");
@@ -276,7 +276,7 @@ fn result<M: Mode>(
 }
 
 fn replay_command(words: &[String], id: &str) -> String {
-    let words = words.iter().map(|word| if word == CASE { id.to_owned() } else { quoted(word) });
+    let words = words.iter().map(|word| quoted(&word.replace(CASE, id)));
     words.collect::<Vec<_>>().join(" ")
 }
 

@@ -118,9 +118,12 @@ impl Caller {
         options: &Options,
     ) -> Result<Reply, Broken> {
         let mut call = self.open(method, options).await?;
-        call.send(&request).await?;
-        call.finish()?;
-        let reply = call.rest().await;
+        // The answer may come before the request was taken to its end; then only the answer counts.
+        let sent = call.send_last(&request).await;
+        let reply = match (call.rest().await, sent) {
+            (Err(_), Err(sent)) => Err(sent),
+            (reply, _) => reply,
+        };
         match &reply {
             Ok(reply) => self.trace.event(
                 "grpc",
@@ -202,8 +205,17 @@ impl Call {
         self.send_raw(framed(message)).await
     }
 
+    /// Sends a message, and says with it that no further one comes.
+    pub async fn send_last(&mut self, message: &[u8]) -> Result<(), Broken> {
+        self.send_all(framed(message), true).await
+    }
+
     /// Sends bytes as they are.
-    pub async fn send_raw(&mut self, mut bytes: Bytes) -> Result<(), Broken> {
+    pub async fn send_raw(&mut self, bytes: Bytes) -> Result<(), Broken> {
+        self.send_all(bytes, false).await
+    }
+
+    async fn send_all(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Broken> {
         while !bytes.is_empty() {
             self.body.reserve_capacity(bytes.len());
             let room = std::future::poll_fn(|context| self.body.poll_capacity(context)).await;
@@ -212,7 +224,7 @@ impl Call {
                 None => return Err(Broken("the other side ended the stream".to_owned())),
             };
             let part = bytes.split_to(room.min(bytes.len()));
-            self.body.send_data(part, false).map_err(broken)?;
+            self.body.send_data(part, last && bytes.is_empty()).map_err(broken)?;
         }
         Ok(())
     }

@@ -29,22 +29,6 @@ pub struct Cage {
     mark: String,
 }
 
-/// What was still there when a case had ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Leftovers {
-    /// Processes, by id.
-    pub processes: Vec<u32>,
-    /// Sockets in the case's folders.
-    pub sockets: Vec<PathBuf>,
-}
-
-impl Leftovers {
-    /// Nothing was.
-    pub fn is_empty(&self) -> bool {
-        self.processes.is_empty() && self.sockets.is_empty()
-    }
-}
-
 impl Cage {
     /// An empty one. Its path is short, since sockets are made in it.
     pub fn new() -> io::Result<Self> {
@@ -108,11 +92,11 @@ impl Cage {
         found
     }
 
-    /// Looks until nothing is left, at most so long; what was left then.
-    pub async fn leftovers(&self, within: Duration) -> Leftovers {
+    /// Looks until no process is left, at most so long; those that are left then.
+    pub async fn left(&self, within: Duration) -> Vec<u32> {
         let give_up = Instant::now() + within;
         loop {
-            let left = Leftovers { processes: self.processes(), sockets: self.sockets() };
+            let left = self.processes();
             if left.is_empty() || Instant::now() >= give_up {
                 return left;
             }
@@ -186,7 +170,7 @@ mod tests {
         }
         let living = cage.processes();
         assert_eq!(living.len(), 3, "{living:?}");
-        assert!(!cage.leftovers(Duration::ZERO).await.is_empty());
+        assert_eq!(cage.left(Duration::ZERO).await.len(), 3);
         assert!(cage.kill().await);
         assert!(running.exited(GONE).await.is_some());
         assert!(!living.into_iter().any(alive));

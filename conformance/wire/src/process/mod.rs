@@ -8,7 +8,7 @@ mod cage;
 mod output;
 mod table;
 
-pub use cage::{Cage, Leftovers};
+pub use cage::Cage;
 pub use output::Output;
 pub use table::{adopt_orphans, alive, end_strays};
 

@@ -1,0 +1,82 @@
+//! The command line.
+
+mod args;
+mod mutants;
+mod progress;
+mod reports;
+mod run;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use plugwire_conformance_report::model::Outcome;
+
+use args::{Args, Command};
+
+/// What went wrong before there was a verdict.
+#[derive(Debug)]
+enum Trouble {
+    /// The user's: a wrong flag, file or name.
+    Usage(String),
+    /// The suite's, or the machine's.
+    Engine(String),
+    /// Nothing was selected.
+    Nothing,
+    /// Somebody pressed Ctrl-C.
+    Interrupted,
+}
+
+impl Trouble {
+    fn usage(error: impl ToString) -> Self {
+        Self::Usage(error.to_string())
+    }
+
+    fn engine(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Engine(format!("{what}: {error}"))
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Usage(_) => Outcome::Usage,
+            Self::Engine(_) => Outcome::Engine,
+            Self::Nothing => Outcome::NothingSelected,
+            Self::Interrupted => Outcome::Interrupted,
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Usage(text) | Self::Engine(text) => text,
+            Self::Nothing => "no case is selected, so nothing is proved",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// Does what the command line says. The exit status is an [`Outcome`]'s.
+pub fn main() -> ExitCode {
+    let outcome = match dispatch(Args::parse().command) {
+        Ok(code) => return code,
+        Err(trouble) => {
+            eprintln!("error: {}", trouble.text());
+            trouble.outcome()
+        }
+    };
+    ExitCode::from(outcome.code())
+}
+
+fn dispatch(command: Command) -> Result<ExitCode, Trouble> {
+    match command {
+        Command::Plugin(plugin) => run::plugin(&plugin),
+        Command::Host(host) => run::host(&host),
+        Command::Run(one) => run::one(&one),
+        Command::Mutants(which) => mutants::check(&which),
+        Command::List(list) => show::list(&list),
+        Command::Explain(explain) => show::explain(&explain),
+        Command::Report(report) => reports::combine(&report),
+        Command::Schema { name } => show::schema(&name),
+        Command::ScriptedPlugin { mutant } => mutants::scripted_plugin(mutant.as_deref()),
+        Command::ScriptedHost { flaw } => mutants::scripted_host(flaw.as_deref()),
+    }
+}

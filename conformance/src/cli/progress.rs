@@ -1,0 +1,85 @@
+//! What is told while a run goes on, on standard error: a line that is written over on a terminal, and elsewhere only what
+//! takes long.
+
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::time::{Duration, Instant};
+
+use plugwire_conformance_report::model::Verdict;
+use plugwire_conformance_report::terminal::Style;
+
+use super::args::Color;
+use crate::engine::Progress;
+
+/// How often something is said where nothing can be written over.
+const EVERY: Duration = Duration::from_secs(10);
+/// The longest text of the line that is written over.
+const WIDTH: usize = 76;
+
+/// What has been told.
+pub(super) struct Shown {
+    quiet: bool,
+    terminal: bool,
+    failed: usize,
+    last: Instant,
+}
+
+impl Shown {
+    pub(super) fn new(quiet: bool) -> Self {
+        Self { quiet, terminal: stderr().is_terminal(), failed: 0, last: Instant::now() }
+    }
+
+    /// Tells it. Nobody may be reading; that is no reason to end a run.
+    pub(super) fn tell(&mut self, progress: &Progress<'_>) {
+        let line = match progress {
+            Progress::Slow(name) => {
+                self.line(&format!("slow: {name} has used up half of its time"));
+                return;
+            }
+            Progress::Done(case, done, total) => {
+                let failed = case.verdict.is_failure() || case.verdict == Verdict::Error;
+                self.failed += usize::from(failed);
+                format!("{done}/{total}, {} failed, {}", self.failed, case.id)
+            }
+        };
+        if self.quiet {
+            return;
+        }
+        if self.terminal {
+            let line: String = line.chars().take(WIDTH).collect();
+            let _ = write!(stderr(), "\r\x1b[K{line}");
+            let _ = stderr().flush();
+        } else if self.last.elapsed() > EVERY {
+            self.last = Instant::now();
+            let _ = writeln!(stderr(), "{line}");
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(stderr(), "{}{text}", if self.terminal { "\r\x1b[K" } else { "" });
+        }
+    }
+
+    /// Takes the line away.
+    pub(super) fn clear(&self) {
+        if self.terminal && !self.quiet {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// Whether there is colour.
+pub(super) fn style(color: Color) -> Style {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match color {
+        Color::Always => Style::coloured(),
+        Color::Auto if stdout().is_terminal() && !no_color => Style::coloured(),
+        Color::Auto | Color::Never => Style::plain(),
+    }
+}
+
+/// The width for texts: the terminal's, within what is good to read.
+pub(super) fn width() -> usize {
+    let columns = rustix::termios::tcgetwinsize(stdout()).map_or(100, |size| usize::from(size.ws_col));
+    columns.clamp(60, 110)
+}

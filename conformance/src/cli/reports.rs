@@ -1,0 +1,117 @@
+//! Reports as files.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use plugwire_conformance_report::html::Detail;
+use plugwire_conformance_report::model::{Outcome, Run};
+use plugwire_conformance_report::{html, jsonl, junit, markdown};
+
+use super::Trouble;
+use super::args::Report;
+
+/// A way of writing runs down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Html,
+    Jsonl,
+    Junit,
+    Markdown,
+}
+
+/// Which reports are wanted where.
+#[derive(Debug)]
+pub(super) struct Files(Vec<(Kind, PathBuf)>);
+
+impl Files {
+    /// From `KIND=FILE`s.
+    pub(super) fn parse(texts: &[String]) -> Result<Self, Trouble> {
+        let parsed = texts.iter().map(|text| {
+            let (kind, file) = text.split_once('=').unwrap_or((text, ""));
+            let kind = match kind {
+                "html" => Kind::Html,
+                "jsonl" => Kind::Jsonl,
+                "junit" => Kind::Junit,
+                "markdown" => Kind::Markdown,
+                _ => return Err(Trouble::Usage(format!("no such report: {kind:?}; known: html, jsonl, junit, markdown"))),
+            };
+            match file.is_empty() {
+                true => Err(Trouble::Usage(format!("--report {text}: which file? KIND=FILE"))),
+                false => Ok((kind, PathBuf::from(file))),
+            }
+        });
+        parsed.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Writes them. A report that cannot be written is an error of the run: somebody counts on it.
+    pub(super) fn write(&self, runs: &[Run], all: bool) -> Result<(), Trouble> {
+        for (kind, file) in &self.0 {
+            write(*kind, file, runs, all)
+                .map_err(|error| Trouble::engine(&format!("cannot write {}", file.display()), error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Beside the file first: a full disk must not leave half a report in the place of an older, whole one.
+fn write(kind: Kind, file: &Path, runs: &[Run], all: bool) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let draft = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    let mut out = BufWriter::new(draft.as_file());
+    let detail = if all { Detail::All } else { Detail::NotPassed };
+    match kind {
+        Kind::Html => out.write_all(html::page(runs, detail).as_bytes())?,
+        Kind::Jsonl => runs.iter().try_for_each(|run| jsonl::write(&mut out, run))?,
+        Kind::Junit => out.write_all(junit::document(runs).as_bytes())?,
+        Kind::Markdown => out.write_all(markdown::matrix(runs).as_bytes())?,
+    }
+    out.flush()?;
+    drop(out);
+    // As any file that a program writes, not as a secret.
+    use std::os::unix::fs::PermissionsExt as _;
+    draft.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    draft.persist(file).map(drop).map_err(|error| error.error)
+}
+
+/// `report`: several runs beside each other.
+pub(super) fn combine(args: &Report) -> Result<ExitCode, Trouble> {
+    let files = Files::parse(&args.reports)?;
+    let mut runs = Vec::new();
+    for file in &args.runs {
+        let named = |error: &dyn std::fmt::Display| Trouble::Usage(format!("{}: {error}", file.display()));
+        let input = File::open(file).map_err(|error| named(&error))?;
+        runs.extend(jsonl::read(BufReader::new(input)).map_err(|error| named(&error))?);
+    }
+    files.write(&runs, args.all)?;
+    Ok(ExitCode::from(Outcome::Conformant.code()))
+}
+
+/// In CI a list must not be made to fit.
+pub(super) fn may_bless() -> Result<(), Trouble> {
+    match std::env::var_os("CI") {
+        Some(value) if !value.is_empty() => Err(Trouble::usage("--bless is not for CI")),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a known list of what failed. Its author still has to say why.
+pub(super) fn bless(file: &Path, runs: &[Run]) -> Result<(), Trouble> {
+    let mut failed: Vec<&str> = runs
+        .iter()
+        .flat_map(|run| &run.cases)
+        .filter(|case| case.verdict.is_failure())
+        .map(|case| case.id.as_str())
+        .collect();
+    failed.sort_unstable();
+    failed.dedup();
+    let entries = failed.iter().map(|id| {
+        format!("[[known]]\npattern = \"{id}\"\nexpect = \"fail\"\nreason = \"TODO: why this fails\"\n")
+    });
+    let text = entries.collect::<Vec<_>>().join("\n");
+    fs::write(file, text)
+        .map_err(|error| Trouble::engine(&format!("cannot write {}", file.display()), error))?;
+    eprintln!("{} entries are in {}; say why in each", failed.len(), file.display());
+    Ok(())
+}

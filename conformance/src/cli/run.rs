@@ -1,0 +1,371 @@
+//! `plugin`, `host` and `run`: who is judged, which cases, and what is told of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use plugwire_conformance_report::model::{Outcome, Role, Run};
+use plugwire_conformance_report::terminal;
+use plugwire_conformance_wire::process::adopt_orphans;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::{AnySubject, Host, HostSubject, One, Plugin, PluginSubject, RunOptions, TierWord};
+use super::progress::{self, Shown};
+use super::reports::{self, Files};
+use super::{Trouble, show};
+use crate::case::{Case, Catalogue, Source, Tier};
+use crate::engine::{self, CASE, Mode, Options, Plan};
+use crate::host::HostMode;
+use crate::plugin::{self, PluginMode};
+use crate::select::{Known, Selection};
+use crate::subject::{self, Cookie, Subject};
+use crate::catalogue;
+
+/// Judges a plugin.
+pub(super) fn plugin(args: &Plugin) -> Result<ExitCode, Trouble> {
+    let catalogue =
+        catalogue::plugin(args.run.cases.as_deref()).map_err(Trouble::usage)?;
+    let subject = plugin_subject(&args.subject)?;
+    runtime()?.block_on(async {
+        let subject = with_detected(subject, &args.subject.any).await;
+        judge(PluginMode, &catalogue, subject, &args.run, replay_of(Role::Plugin, &args.subject.any)).await
+    })
+}
+
+/// Judges a host.
+pub(super) fn host(args: &Host) -> Result<ExitCode, Trouble> {
+    let catalogue = catalogue::host(args.run.cases.as_deref()).map_err(Trouble::usage)?;
+    let subject = host_subject(&args.subject)?;
+    runtime()?.block_on(judge(
+        HostMode,
+        &catalogue,
+        subject,
+        &args.run,
+        replay_of(Role::Host, &args.subject.any),
+    ))
+}
+
+/// Plays one case, and shows everything.
+pub(super) fn one(args: &One) -> Result<ExitCode, Trouble> {
+    let plugins = catalogue::plugin(args.cases.as_deref()).map_err(Trouble::usage);
+    let hosts = catalogue::host(args.cases.as_deref()).map_err(Trouble::usage);
+    // A folder of one's own holds the cases of one role.
+    let role = match (&plugins, &hosts) {
+        (Err(trouble), Err(_)) => return Err(Trouble::Usage(trouble.text().to_owned())),
+        (plugins, hosts) => show::role_of(&args.case, plugins.as_ref().ok(), hosts.as_ref().ok())?,
+    };
+    let name = show::bare(&args.case).to_owned();
+    let options = RunOptions { only: vec![name], keep: args.keep, ..RunOptions::for_one(args) };
+    match role {
+        Role::Plugin => {
+            let subject = PluginSubject {
+                cookie: args.cookie.clone(),
+                app_versions: args.app_versions.clone(),
+                any: args.any.clone(),
+                command: args.command.clone(),
+            };
+            let checked = plugin_subject(&subject)?;
+            let catalogue = plugins?;
+            runtime()?.block_on(async {
+                let subject = with_detected(checked, &subject.any).await;
+                alone(PluginMode, &catalogue, subject, &options).await
+            })
+        }
+        Role::Host => {
+            let subject = HostSubject { any: args.any.clone(), command: args.command.clone() };
+            let subject = host_subject(&subject)?;
+            runtime()?.block_on(alone(HostMode, &hosts?, subject, &options))
+        }
+    }
+}
+
+impl RunOptions {
+    fn for_one(args: &One) -> Self {
+        Self {
+            only: Vec::new(),
+            skip: Vec::new(),
+            tier: Vec::new(),
+            known: None,
+            bless: false,
+            strict: true,
+            allow_unimplemented: false,
+            jobs: Some(1),
+            timeout_scale: args.timeout_scale,
+            shuffle: None,
+            repeat: 1,
+            until_fail: false,
+            reports: Vec::new(),
+            keep: false,
+            cases: args.cases.clone(),
+            color: args.color,
+            quiet: true,
+        }
+    }
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Trouble> {
+    adopt_orphans();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Trouble::engine("no runtime", error))
+}
+
+/// The subject of the flags, or of the file that they name.
+fn plugin_subject(args: &PluginSubject) -> Result<Subject, Trouble> {
+    let mut subject = match &args.any.subject {
+        Some(file) => described(file, Role::Plugin)?,
+        None => {
+            let cookie = args.cookie.as_deref().and_then(|cookie| cookie.split_once('='));
+            let (key, value) = cookie
+                .filter(|(key, _)| !key.is_empty())
+                .ok_or_else(|| Trouble::usage("a plugin needs --cookie KEY=VALUE"))?;
+            Subject {
+                cookie: Cookie { key: key.to_owned(), value: value.to_owned() },
+                ..bare(Role::Plugin, args.command.clone())
+            }
+        }
+    };
+    if !args.app_versions.is_empty() {
+        subject.app_versions = subject::sorted(args.app_versions.clone());
+    }
+    finished(subject, &args.any, args.command.clone())
+}
+
+fn host_subject(args: &HostSubject) -> Result<Subject, Trouble> {
+    let subject = match &args.any.subject {
+        Some(file) => described(file, Role::Host)?,
+        None => Subject { features: subject::features(Role::Host), ..bare(Role::Host, args.command.clone()) },
+    };
+    finished(subject, &args.any, args.command.clone())
+}
+
+fn bare(role: Role, command: Vec<String>) -> Subject {
+    let program = command.first().map(String::as_str).unwrap_or_default();
+    let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Subject {
+        name,
+        role,
+        command,
+        cookie: Subject::probe_cookie(),
+        app_versions: vec![1],
+        features: BTreeSet::new(),
+        errors: Default::default(),
+    }
+}
+
+fn described(file: &Path, role: Role) -> Result<Subject, Trouble> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|error| Trouble::Usage(format!("{name}: {error}")))?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let subject = Subject::parse(Source { name: &name, text: &text }, folder).map_err(Trouble::usage)?;
+    if subject.role != role {
+        return Err(Trouble::Usage(format!("{name} describes a {}, not a {role}", subject.role)));
+    }
+    Ok(subject)
+}
+
+/// What the flags say beyond the description, and whether the program is there at all.
+fn finished(
+    mut subject: Subject,
+    any: &AnySubject,
+    command: Vec<String>,
+) -> Result<Subject, Trouble> {
+    if !command.is_empty() {
+        subject.command = command;
+    }
+    if let Some(name) = &any.name {
+        subject.name.clone_from(name);
+    }
+    let known = subject::features(subject.role);
+    for feature in any.features.iter().chain(&any.without) {
+        if !known.contains(feature) {
+            let known: Vec<_> = known.into_iter().collect();
+            let role = subject.role;
+            return Err(Trouble::Usage(format!("unknown feature {feature:?} of a {role}; known: {}", known.join(", "))));
+        }
+    }
+    subject.features.extend(any.features.iter().cloned());
+    subject.features.retain(|feature| !any.without.contains(feature));
+    let program = subject.command.first().cloned().unwrap_or_default();
+    // A program without a slash is looked up in PATH when it is started.
+    if program.contains('/') && !Path::new(&program).exists() {
+        return Err(Trouble::Usage(format!("there is no {program}")));
+    }
+    // Cases run in folders of their own.
+    if program.contains('/')
+        && let Ok(absolute) = std::path::absolute(&program)
+    {
+        subject.command[0] = absolute.display().to_string();
+    }
+    Ok(subject)
+}
+
+/// Of a plugin that is given by flags alone, the protocol shows most features.
+async fn with_detected(mut subject: Subject, any: &AnySubject) -> Subject {
+    if any.subject.is_none() {
+        subject.features.extend(plugin::detect(&subject).await);
+        subject.features.retain(|feature| !any.without.contains(feature));
+    }
+    subject
+}
+
+/// How the command line of one case begins: as this one, which a person pastes.
+fn replay_of(role: Role, any: &AnySubject) -> Vec<String> {
+    let mut words = vec!["plugwire-conformance".to_owned(), "run".to_owned()];
+    words.push(format!("{role}:{CASE}"));
+    words.push("--keep".to_owned());
+    // Without the cases' choice and the reports: those are the run's, not the subject's.
+    if let Some(file) = &any.subject {
+        words.extend(["--subject".to_owned(), file.display().to_string()]);
+    }
+    words
+}
+
+async fn judge<M: Mode + Clone>(
+    mode: M,
+    catalogue: &Catalogue<M::Scene>,
+    subject: Subject,
+    options: &RunOptions,
+    mut replay: Vec<String>,
+) -> Result<ExitCode, Trouble>
+where
+    M::Scene: Clone,
+{
+    let files = Files::parse(&options.reports)?;
+    let known = known_list(options, &catalogue.cases)?;
+    let cases = selection(options).of(&catalogue.cases).map_err(Trouble::Usage)?;
+    if cases.is_empty() {
+        return Err(Trouble::Nothing);
+    }
+    let cases: Vec<Case<M::Scene>> = cases.into_iter().cloned().collect();
+    complete(&mut replay, &subject);
+    let style = progress::style(options.color);
+    let mut runs = Vec::new();
+    for round in 0..options.repeat.max(1) {
+        let shuffle = options.shuffle.map(|seed| seed.unwrap_or_else(new_seed).wrapping_add(u64::from(round)));
+        if let Some(seed) = shuffle {
+            eprintln!("shuffled with seed {seed}");
+        }
+        let plan = Plan {
+            mode: mode.clone(),
+            subject: subject.clone(),
+            cases: cases.clone(),
+            known: known.clone(),
+            options: engine_options(options, shuffle, replay.clone()),
+        };
+        let mut shown = Shown::new(options.quiet);
+        let run = interruptible(engine::run(plan, |progress| shown.tell(&progress))).await?;
+        shown.clear();
+        print!("{}", terminal::report(&run, style, progress::width()));
+        let stop = options.until_fail && run.outcome() != Outcome::Conformant;
+        runs.push(run);
+        if stop {
+            break;
+        }
+    }
+    files.write(&runs, false)?;
+    if options.bless
+        && let Some(file) = &options.known
+    {
+        reports::bless(file, &runs)?;
+    }
+    Ok(ExitCode::from(worst(&runs).code()))
+}
+
+async fn alone<M: Mode + Clone>(
+    mode: M,
+    catalogue: &Catalogue<M::Scene>,
+    subject: Subject,
+    options: &RunOptions,
+) -> Result<ExitCode, Trouble>
+where
+    M::Scene: Clone,
+{
+    let cases = selection(options).of(&catalogue.cases).map_err(Trouble::Usage)?;
+    let cases: Vec<Case<M::Scene>> = cases.into_iter().cloned().collect();
+    let engine = engine_options(options, None, Vec::new());
+    let plan = Plan { mode, subject, cases, known: Known::default(), options: engine };
+    let run = interruptible(engine::run(plan, |_| {})).await?;
+    let style = progress::style(options.color);
+    for case in &run.cases {
+        print!("{}", terminal::case(&run, case, style, progress::width()));
+    }
+    Ok(ExitCode::from(run.outcome().code()))
+}
+
+fn selection(options: &RunOptions) -> Selection {
+    let tiers = options.tier.iter().map(|tier| match tier {
+        TierWord::BlackBox => Tier::BlackBox,
+        TierWord::Probe => Tier::Probe,
+        TierWord::Raw => Tier::Raw,
+    });
+    Selection { only: options.only.clone(), skip: options.skip.clone(), tiers: tiers.collect() }
+}
+
+fn engine_options(options: &RunOptions, shuffle: Option<u64>, replay: Vec<String>) -> Options {
+    let default = Options::default();
+    Options {
+        workers: options.jobs.unwrap_or(default.workers),
+        timeout_scale: options.timeout_scale,
+        shuffle,
+        strict: options.strict,
+        allow_unimplemented: options.allow_unimplemented,
+        keep: options.keep,
+        replay,
+    }
+}
+
+/// Adds what tells the subject.
+fn complete(replay: &mut Vec<String>, subject: &Subject) {
+    if replay.iter().any(|word| word == "--subject") {
+        return;
+    }
+    if subject.role == Role::Plugin {
+        replay.push("--cookie".to_owned());
+        replay.push(format!("{}={}", subject.cookie.key, subject.cookie.value));
+        for version in &subject.app_versions {
+            replay.extend(["--app-version".to_owned(), version.to_string()]);
+        }
+    }
+    replay.push("--".to_owned());
+    replay.extend(subject.command.iter().cloned());
+}
+
+fn known_list<S>(options: &RunOptions, cases: &[Case<S>]) -> Result<Known, Trouble> {
+    let Some(file) = &options.known else { return Ok(Known::default()) };
+    // A list that is to be written need not be right, nor there.
+    if options.bless {
+        return reports::may_bless().map(|()| Known::default());
+    }
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|error| Trouble::Usage(format!("{name}: {error}")))?;
+    Known::parse(Source { name: &name, text: &text }, cases).map_err(Trouble::usage)
+}
+
+fn new_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Short enough to be typed again.
+    now.as_millis() as u64 % 1_000_000
+}
+
+/// The outcome of several runs is the worst one: what was not proved, then what failed.
+fn worst(runs: &[Run]) -> Outcome {
+    let outcomes: Vec<Outcome> = runs.iter().map(Run::outcome).collect();
+    let order = [Outcome::Engine, Outcome::NotConformant, Outcome::NothingSelected];
+    order.into_iter().find(|bad| outcomes.contains(bad)).unwrap_or(Outcome::Conformant)
+}
+
+/// Ends early at Ctrl-C and SIGTERM: dropping a run ends what it started.
+pub(super) async fn interruptible<T>(run: impl Future<Output = T>) -> Result<T, Trouble> {
+    let handler = |kind| signal(kind).map_err(|error| Trouble::engine("no signal handler", error));
+    let (mut interrupt, mut terminate) =
+        (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    tokio::select! {
+        done = run => Ok(done),
+        _ = interrupt.recv() => Err(Trouble::Interrupted),
+        _ = terminate.recv() => Err(Trouble::Interrupted),
+    }
+}
