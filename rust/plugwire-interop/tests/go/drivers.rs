@@ -50,6 +50,8 @@ impl Driver {
     }
 
     fn example() -> Self {
+        let python = std::process::Command::new("python3").arg("--version").output();
+        assert!(python.is_ok(), "the example driver needs Python 3 on the PATH");
         let program = go::root().join("conformance/drivers/example.py");
         Self { name: "Python".to_owned(), program }
     }
@@ -81,11 +83,14 @@ impl Driver {
             .unwrap_or_else(|_| panic!("{} did not end: {task}", self.name))
             .expect("its output can be read");
         let text = String::from_utf8(output.stdout).expect("it is text");
-        let lines = text.lines().map(|line| {
-            serde_json::from_str(line)
-                .unwrap_or_else(|error| panic!("{}: {line}: {error}", self.name))
-        });
-        Told { lines: lines.collect(), code: output.status.code() }
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+            .collect();
+        if lines.iter().any(|line| line["op"] == "kill" && line["ok"] == true) {
+            sandbox.assert_no_processes().await;
+        }
+        Told { lines, code: output.status.code() }
     }
 
     /// Runs a task that it knows all of: one answer to each step.
