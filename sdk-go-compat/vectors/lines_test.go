@@ -87,9 +87,12 @@ func start(t *testing.T, stdout []byte, adjust func(*goplugin.ClientConfig)) (s 
 		if process := s.config.Cmd.Process; process != nil {
 			_ = process.Kill()
 		}
-		if s.outcome != "panics" {
-			waitFor(t, "the plugin's end", s.client.Exited)
+		if s.outcome == "panics" {
+			// The host's own reaper died of it.
+			_ = s.config.Cmd.Wait()
+			return
 		}
+		waitFor(t, "the plugin's end", s.client.Exited)
 	})
 	defer func() {
 		if thrown := recover(); thrown != nil {

@@ -4,7 +4,7 @@
 mod markdown;
 mod spec;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Output;
@@ -143,6 +143,57 @@ fn vectors_have_names_of_their_own_and_clauses_that_exist() {
         seen += names.len();
     }
     assert!(seen > 290, "hardly any vector was found: {seen}");
+}
+
+/// What the specification writes out byte by byte are vectors, and so what go-plugin takes.
+#[test]
+fn bytes_in_the_specification_are_vectors() {
+    let spec = document("docs/spec.md").text;
+    let (_, chapter) = spec.split_once("## 18. In bytes").expect("the chapter");
+    let blocks: Vec<Vec<String>> = chapter
+        .split("```")
+        .skip(1)
+        .step_by(2)
+        .map(|block| block.lines().skip(1).map(spelled).collect())
+        .collect();
+    let [_, call, answer, printed, announcements, _] = blocks.as_slice() else {
+        panic!("{} blocks", blocks.len());
+    };
+    let grpc = hex_of("grpc-frames");
+    assert_eq!(Some(&call.concat()), grpc.get("health-check"));
+    assert!(answer.concat().ends_with(&grpc["health-answer-serving"]));
+    assert_eq!(Some(&printed.concat()), grpc.get("stdout"));
+    let broker = hex_of("broker-messages");
+    let named = ["announcement-unix", "knock", "acknowledgement", "refusal"];
+    assert_eq!(*announcements, named.map(|name| broker[name].clone()));
+}
+
+/// The bytes of a line such as `12 04 "unix"   a text`, in hexadecimal: up to the first word that is none.
+fn spelled(line: &str) -> String {
+    let mut bytes = String::new();
+    for (number, part) in line.split('"').enumerate() {
+        if number % 2 == 1 {
+            bytes.extend(part.bytes().map(|byte| format!("{byte:02x}")));
+            continue;
+        }
+        for word in part.split_whitespace() {
+            if word.len() % 2 == 1 || !word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return bytes;
+            }
+            bytes.push_str(word);
+        }
+    }
+    bytes
+}
+
+/// What a file of vectors has in hexadecimal, by the names of its cases.
+fn hex_of(file: &str) -> BTreeMap<String, String> {
+    let path = root().join("conformance/vectors").join(file).with_extension("json");
+    let text = fs::read_to_string(path).expect("a file of vectors");
+    let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let cases = file["cases"].as_array().expect("cases").iter();
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    cases.filter_map(|c| Some((text(&c["name"])?, text(&c["hex"]).or(text(&c["send"]))?))).collect()
 }
 
 #[test]
