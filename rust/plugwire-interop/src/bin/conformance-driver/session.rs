@@ -62,46 +62,47 @@ impl Session {
 
     pub(crate) async fn run(&mut self, op: &Op, seen: &mut Seen) -> Result<(), Failure> {
         match op {
-            Op::Start {} => return self.start(seen).await,
-            Op::Kill {} => return self.kill().await,
-            _ => {}
-        }
-        let plugin = self.plugin.clone().ok_or_else(Failure::not_started)?;
-        match op {
-            Op::Start {} | Op::Kill {} => unreachable!("they need no plugin"),
-            Op::Ping {} => plugin.ping().await?,
-            Op::Call(call) => calls::unary(plugin.channel(), call, seen).await?,
-            Op::Stream(call) => calls::stream(plugin.channel(), call, seen).await?,
+            Op::Start {} => self.start(seen).await?,
+            Op::Ping {} => self.plugin()?.ping().await?,
+            Op::Call(call) => calls::unary(self.plugin()?.channel(), call, seen).await?,
+            Op::Stream(call) => calls::stream(self.plugin()?.channel(), call, seen).await?,
             Op::BrokerAccept { id } => {
                 let services = Services::new().add_named(calls::PROBE, calls::echo());
-                self.serving.push(plugin.broker().serve(*id, services).await?);
+                let serving = self.plugin()?.broker().serve(*id, services).await?;
+                self.serving.push(serving);
             }
             Op::BrokerDial(dial) => {
-                let channel = plugin.broker().dial(dial.id).await?;
+                let channel = self.plugin()?.broker().dial(dial.id).await?;
                 calls::unary(channel, &dial.call(), seen).await?;
             }
             Op::CollectStdio { stdout, stderr, within_ms } => {
+                self.plugin()?;
                 let within = Duration::from_millis(*within_ms);
-                let (stdout, stderr) = join(
-                    self.stdout.wait(within, |all| all.len() >= *stdout),
-                    self.stderr.wait(within, |all| all.len() >= *stderr),
-                )
-                .await;
+                let stdout = self.stdout.wait(within, |all| all.len() >= *stdout);
+                let stderr = self.stderr.wait(within, |all| all.len() >= *stderr);
+                let (stdout, stderr) = join(stdout, stderr).await;
                 seen.insert("stdout".to_owned(), BASE64_STANDARD.encode(stdout).into());
                 seen.insert("stderr".to_owned(), BASE64_STANDARD.encode(stderr).into());
             }
             Op::CollectLogs { count, within_ms } => {
+                self.plugin()?;
                 let within = Duration::from_millis(*within_ms);
                 let entries = self.log.wait(within, |all| all.len() >= *count).await;
                 let entries: Value = entries.iter().map(|(_, entry)| shown(entry)).collect();
                 seen.insert("entries".to_owned(), entries);
             }
             Op::WaitExit { within_ms } => {
-                let exited = timeout(Duration::from_millis(*within_ms), plugin.exited()).await;
+                let within = Duration::from_millis(*within_ms);
+                let exited = timeout(within, self.plugin()?.exited()).await;
                 seen.insert("exited".to_owned(), exited.is_ok().into());
             }
+            Op::Kill {} => self.kill().await?,
         }
         Ok(())
+    }
+
+    fn plugin(&self) -> Result<&PluginHandle, Failure> {
+        self.plugin.as_ref().ok_or_else(Failure::not_started)
     }
 
     async fn start(&mut self, seen: &mut Seen) -> Result<(), Failure> {
