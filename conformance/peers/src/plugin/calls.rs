@@ -15,7 +15,7 @@ use prost::Message;
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
 
-use super::{Plugin, acts, broker, health, probe, reflection, shutdown, stdio};
+use super::{Plugin, acts, broker, broker_probe, health, probe, reflection, shutdown, stdio};
 use crate::script::{Act, TooLarge, UnknownMethod};
 
 /// What is counted over all calls.
@@ -153,7 +153,7 @@ impl Call {
             method::REFLECT_V1 | method::REFLECT_V1ALPHA => reflection::answer(self).await,
             _ if service == HEALTH => health::answer(self, name).await,
             _ if service == PROBE => probe::answer(self, name).await,
-            _ if service == BROKER_PROBE => probe::answer_broker(self, name).await,
+            _ if service == BROKER_PROBE => broker_probe::answer(self, name).await,
             _ => Err(End::Unknown),
         }
     }

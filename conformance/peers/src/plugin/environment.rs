@@ -129,7 +129,7 @@ fn version(script: &Script) -> Result<u32, Refusal> {
         VersionChoice::Highest => common.max(),
         VersionChoice::Lowest => common.min(),
         VersionChoice::First => common.next(),
-        VersionChoice::Last => common.last(),
+        VersionChoice::Last => common.next_back(),
         VersionChoice::OwnHighest => Some(highest),
         VersionChoice::OwnLowest => Some(lowest),
     };

@@ -77,7 +77,7 @@ pub(super) fn unhex(text: &str) -> Result<Vec<u8>, String> {
         .filter(|letter| !letter.is_whitespace())
         .map(|letter| letter.to_digit(16).ok_or_else(|| format!("{letter:?} is no digit")))
         .collect::<Result<_, _>>()?;
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err("an odd number of digits".to_owned());
     }
     Ok(digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())

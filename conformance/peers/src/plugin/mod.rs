@@ -6,6 +6,7 @@
 
 mod acts;
 mod broker;
+mod broker_probe;
 mod calls;
 mod environment;
 mod health;
