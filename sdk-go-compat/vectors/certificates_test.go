@@ -50,7 +50,7 @@ func TestCertificates(t *testing.T) {
 		"variable": checkVariable,
 		"peer":     func(t *testing.T, c certificateCase) error { return checkPeer(t, known, c) },
 	}
-	cases := vectors[certificateCase](t, "certificates", 26)
+	cases := vectors[certificateCase](t, "certificates", 27)
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()

@@ -6,10 +6,18 @@
 use std::error::Error;
 use std::fmt;
 
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use base64::alphabet;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{NO_PAD, PAD, STANDARD, STANDARD_NO_PAD};
 use base64::{DecodeError, Engine};
 
 use crate::evidence::excerpt;
+
+/// As Go reads base64: the bits that the last character has to spare may be anything.
+const LENIENT_NO_PAD: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, NO_PAD.with_decode_allow_trailing_bits(true));
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, PAD.with_decode_allow_trailing_bits(true));
 
 const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const PEM_END: &str = "-----END CERTIFICATE-----";
@@ -32,7 +40,7 @@ pub fn decode_field(field: &str) -> Result<Vec<u8>, CertificateFieldError> {
     if field.ends_with('=') {
         return Err(CertificateFieldError::Padded);
     }
-    let der = STANDARD_NO_PAD
+    let der = LENIENT_NO_PAD
         .decode(field)
         .map_err(|cause| CertificateFieldError::NotBase64 { offset: offset(&cause, field) })?;
     if !is_der_sequence(&der) {
@@ -71,7 +79,7 @@ pub fn from_pem(text: &str) -> Result<Vec<u8>, PemError> {
         .ok_or_else(|| PemError::NoCertificateBlock { text: excerpt(text) })?;
     let (body, _) = body.split_once(PEM_END).ok_or(PemError::Unterminated)?;
     let base64: String = body.split_ascii_whitespace().collect();
-    let der = STANDARD
+    let der = LENIENT
         .decode(&base64)
         .map_err(|cause| PemError::NotBase64 { offset: offset(&cause, &base64) })?;
     if !is_der_sequence(&der) {

@@ -55,7 +55,7 @@ fn environments() {
 fn certificates() {
     let file: Certificates = model::read("certificates");
     let check = |case: &_| checks::certificate(&file.certificates, case);
-    run(&file.cases, 26, check, checks::spoil_certificate);
+    run(&file.cases, 27, check, checks::spoil_certificate);
 }
 
 #[test]
