@@ -1,0 +1,90 @@
+//! Calls with more to look at than a step can say.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use plugwire_conformance_wire::caller::Options;
+use plugwire_conformance_wire::messages::{DieRequest, DownloadRequest, Payload, method};
+use prost::Message;
+use serde_json::json;
+
+use crate::plugin::call::{encoded, full};
+use crate::plugin::host::{Failure, Host, Outcome, limit, within};
+use crate::plugin::scene::{Alive, Start};
+
+const LARGE: u64 = 64 * 1024 * 1024;
+
+/// An answer of 64 MiB, compared byte by byte.
+pub(super) async fn large_answer(host: &mut Host<'_>) -> Outcome {
+    host.begin(&Start::default()).await?;
+    let request = Bytes::from(DownloadRequest { count: 1, size: LARGE }.encode_to_vec());
+    let (method, options) = (full("Probe/Download"), Options::default());
+    let call = host.connection(None)?.unary(&method, request, &options);
+    let reply = within(Duration::from_secs(50), "64 MiB", call).await?;
+    let reply = reply.map_err(|error| Failure::differs("64 MiB", error.to_string()))?;
+    if reply.status.name() == "UNIMPLEMENTED" {
+        return Err(Failure::Unimplemented(method));
+    }
+    let Some(message) = reply.messages.first() else {
+        return Err(Failure::differs("64 MiB", reply.status.to_string()));
+    };
+    let payload = Payload::decode(message.clone());
+    let data = payload.map_err(|error| Failure::differs("a payload", error.to_string()))?.data;
+    if data.len() as u64 != LARGE {
+        return Err(Failure::differs("64 MiB", format!("{} bytes", data.len())));
+    }
+    // Byte i of message 0 is i mod 256, as the probe's contract says.
+    let period: Vec<u8> = (0..=u8::MAX).collect();
+    match data.chunks_exact(period.len()).all(|chunk| chunk == period) {
+        true => host.alive(&Alive::default()).await,
+        false => Err(Failure::differs("64 MiB of counting bytes", "some are others")),
+    }
+}
+
+/// Calls that are cancelled as soon as they have begun, and then one that is not.
+pub(super) async fn many_cancelled(host: &mut Host<'_>) -> Outcome {
+    const CALLS: usize = 300;
+    host.begin(&Start::default()).await?;
+    let request = encoded(method::WATCH, &json!({ "service": "plugin" }))?;
+    for number in 1..=CALLS {
+        let caller = host.connection(None)?;
+        let options = Options::default();
+        let begun = within(limit(None), "room for a call", caller.open(method::WATCH, &options));
+        let began = async {
+            let mut call =
+                begun.await?.map_err(|error| error.to_string()).map_err(broke(number))?;
+            // The plugin may have ended the connection: that is what the next call finds.
+            let _ = call.send(&request).await;
+            call.cancel();
+            Ok::<_, Failure>(())
+        };
+        began.await?;
+    }
+    host.alive(&Alive::default()).await
+}
+
+fn broke(number: usize) -> impl Fn(String) -> Failure {
+    move |error| Failure::differs("the connection lasts", format!("at call {number}: {error}"))
+}
+
+/// A thread that panics: what it says comes by the pipe, in lines.
+pub(super) async fn panic(host: &mut Host<'_>) -> Outcome {
+    host.begin(&Start::default()).await?;
+    let request = Bytes::from(DieRequest { how: "panic-thread".to_owned() }.encode_to_vec());
+    let (method, options) = (full("Probe/Die"), Options::default());
+    let caller = host.connection(None)?.clone();
+    let dying = tokio::spawn(async move { caller.unary(&method, request, &options).await });
+    let said = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('{')).collect();
+        let all = lines.join("\n");
+        (lines.len() > 1 && all.contains("panic") && all.contains("the probe")).then_some(())
+    };
+    let stderr = &host.process()?.stderr;
+    let found = stderr.find(limit(None), |text, _| said(text)).await;
+    dying.abort();
+    match found {
+        Some(()) => Ok(()),
+        None => Err(Failure::differs("a panic's lines on standard error", stderr.text())),
+    }
+}

@@ -1,0 +1,80 @@
+//! Knocks of the plugin, answered with an eye on its streams.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use plugwire_conformance_wire::yamux::Session;
+use serde_json::{Value, json};
+
+use crate::plugin::broker::{Broker, is_knock, knock};
+use crate::plugin::host::{Failure, Host, Outcome};
+use crate::plugin::scene::{self, Alive, Start};
+
+/// The id of the host's side.
+const ID: u32 = 1;
+/// For how long no stream may come.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// A plugin that dials knocks, and opens no stream before it is let in.
+pub(super) async fn plugin_knocks(host: &mut Host<'_>) -> Outcome {
+    let (broker, session) = begin(host).await?;
+    let letting_in = async {
+        broker.hears(|info| is_knock(info, ID)).await;
+        no_stream(&session).await?;
+        broker.let_in(ID).await.map_err(|error| Failure::differs("a stream", error))
+    };
+    let (let_in, report) = tokio::join!(letting_in, dial_back(host));
+    let_in?;
+    let report = report?;
+    match report["code"] == 0 && report["served_id"] == ID {
+        true => Ok(()),
+        false => Err(Failure::differs("the plugin's call is answered", report.to_string())),
+    }
+}
+
+/// A plugin whose knock is refused does not get through, and opens no stream.
+pub(super) async fn refused_knock(host: &mut Host<'_>) -> Outcome {
+    let (broker, session) = begin(host).await?;
+    let refusing = async {
+        loop {
+            broker.hears(|info| is_knock(info, ID)).await;
+            broker.say(knock(ID, true, "the suite lets nobody in"));
+            if let Err(failure) = no_stream(&session).await {
+                return failure;
+            }
+        }
+    };
+    let report = tokio::select! {
+        failure = refusing => return Err(failure),
+        report = dial_back(host) => report?,
+    };
+    if report["dialled"] == true && report["code"] == 0 {
+        return Err(Failure::differs("the dial, or its call, fails", report.to_string()));
+    }
+    no_stream(&session).await?;
+    host.alive(&Alive::default()).await
+}
+
+async fn begin(host: &mut Host<'_>) -> Outcome<(Broker, Session)> {
+    host.begin(&Start { multiplex: Some("true".to_owned()), ..Start::default() }).await?;
+    host.open_broker(&scene::Broker::default()).await?;
+    let session = host.session.clone();
+    let session = session.ok_or_else(|| Failure::differs("a multiplexed session", "none"))?;
+    Ok((host.broker()?.clone(), session))
+}
+
+async fn no_stream(session: &Session) -> Outcome {
+    match tokio::time::timeout(SILENCE, session.accept()).await {
+        Err(_) => Ok(()),
+        Ok(Some(_)) => {
+            Err(Failure::differs("no stream before the knock is acknowledged", "one was opened"))
+        }
+        Ok(None) => Err(Failure::differs("the session goes on", "it ended")),
+    }
+}
+
+async fn dial_back(host: &Host<'_>) -> Outcome<Value> {
+    let request = json!({ "id": ID, "data": BASE64_STANDARD.encode("x"), "count": 0, "size": 0 });
+    host.ask("BrokerProbe/DialBack", &request, None, Duration::from_secs(10)).await
+}

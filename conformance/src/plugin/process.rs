@@ -1,0 +1,433 @@
+//! The plugin's process: its start, its line, its pipes, its end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use plugwire_conformance_wire::environment;
+use plugwire_conformance_wire::identity::Identity;
+use plugwire_conformance_wire::line::Line;
+use plugwire_conformance_wire::process::{Output, Running};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::host::{Failure, Host, Outcome, limit};
+use super::scene::{
+    self, CertificateWanted, Cookie, Exit, HostTls, LineWanted, SocketWanted, Start, Stdin,
+};
+
+/// How long what ends with a process may take to be gone after it.
+const AFTERMATH: Duration = Duration::from_millis(500);
+/// The folder for sockets, where a case asks for one.
+const SOCKETS: &str = "s";
+
+impl Host<'_> {
+    /// From nothing to a connection.
+    pub(super) async fn begin(&mut self, start: &Start) -> Outcome {
+        self.start(start).await?;
+        self.read_line(&LineWanted { within: start.within, ..LineWanted::default() }).await?;
+        self.connect(&scene::Connect::default()).await
+    }
+
+    pub(super) async fn start(&mut self, start: &Start) -> Outcome {
+        self.forget();
+        let (program, arguments) = self
+            .subject
+            .command
+            .split_first()
+            .ok_or_else(|| Failure::engine("the subject", "it has no command"))?;
+        let mut command = self.cage.command(program);
+        command.args(arguments);
+        self.identity = match start.tls {
+            HostTls::None => None,
+            HostTls::Mutual => Some(Identity::new()),
+            HostTls::MutualP521 => Some(Identity::p521()),
+        };
+        self.multiplex = start.multiplex.as_deref().and_then(environment::parse_bool) == Some(true);
+        let variables = self.variables(start)?;
+        let told: Vec<&str> = variables.keys().map(String::as_str).collect();
+        self.trace.event("suite", format!("sets {}", told.join(", ")));
+        command.envs(variables).env_remove(&self.subject.cookie.key);
+        if let Some(cookie) = self.cookie(start.cookie) {
+            command.env(&self.subject.cookie.key, cookie);
+        }
+        if start.stdin == Stdin::Pipe {
+            command.stdin(Stdio::piped());
+        }
+        let process = Running::start(command, "subject", self.trace);
+        self.process =
+            Some(process.map_err(|error| Failure::engine("starting the plugin", error))?);
+        Ok(())
+    }
+
+    /// Lets go of an earlier plugin, which is killed.
+    fn forget(&mut self) {
+        self.calls.clear();
+        self.broker = None;
+        self.connections.clear();
+        self.session = None;
+        self.asked_to_end = None;
+        self.process = None;
+    }
+
+    fn cookie(&self, cookie: Cookie) -> Option<String> {
+        match cookie {
+            Cookie::Right => Some(self.subject.cookie.value.clone()),
+            Cookie::Wrong => Some(format!("{}, but wrong", self.subject.cookie.value)),
+            Cookie::Empty => Some(String::new()),
+            Cookie::Missing => None,
+        }
+    }
+
+    /// The protocol's variables, as a Go host sets them, and the case's own.
+    fn variables(&self, start: &Start) -> Outcome<BTreeMap<String, String>> {
+        let versions = start.versions.as_deref().unwrap_or("{version}");
+        let mut variables = BTreeMap::from([
+            (environment::PROTOCOL_VERSIONS.to_owned(), self.filled(versions)),
+            (environment::MIN_PORT.to_owned(), "10000".to_owned()),
+            (environment::MAX_PORT.to_owned(), "25000".to_owned()),
+        ]);
+        if let Some(identity) = &self.identity {
+            variables.insert(environment::CLIENT_CERT.to_owned(), identity.pem());
+        }
+        if let Some(multiplex) = &start.multiplex {
+            variables.insert(environment::MULTIPLEX_GRPC.to_owned(), multiplex.clone());
+        }
+        if start.socket_dir {
+            let folder = self.cage.folder().join(SOCKETS);
+            fs::create_dir_all(&folder)
+                .map_err(|error| Failure::engine("a folder for sockets", error))?;
+            variables.insert(environment::SOCKET_DIR.to_owned(), folder.display().to_string());
+        }
+        for (name, value) in &start.env {
+            variables.insert(name.clone(), self.filled(value));
+        }
+        for name in &start.unset {
+            variables.remove(name);
+        }
+        Ok(variables)
+    }
+
+    pub(super) async fn read_line(&mut self, wanted: &LineWanted) -> Outcome {
+        let limit = limit(wanted.within);
+        let bytes = self.process()?.stdout.first_line(limit).await;
+        let Some(bytes) = bytes else {
+            let how = match self.process()?.ended() {
+                Some(exit) => format!("none; it ended with {exit}"),
+                None => "none".to_owned(),
+            };
+            return Err(Failure::differs(
+                format!("a line on standard output within {limit:?}"),
+                how,
+            ));
+        };
+        if bytes.last() != Some(&b'\n') {
+            return Err(Failure::differs(
+                "a line that ends with a line feed",
+                "it ends without one",
+            ));
+        }
+        let line = Line::parse(&bytes);
+        let line = line.map_err(|error| Failure::differs("a handshake line", error.to_string()))?;
+        let earlier = self.line.replace(line.clone());
+        self.check_line(wanted, &line, earlier.as_ref())
+    }
+
+    fn check_line(&self, wanted: &LineWanted, line: &Line, earlier: Option<&Line>) -> Outcome {
+        let same = |what: &str, wanted: &str, seen: &str| match wanted == seen {
+            true => Ok(()),
+            false => Err(Failure::differs(format!("{what} is {wanted:?}"), format!("{seen:?}"))),
+        };
+        if let Some(fields) = wanted.fields {
+            same("the number of fields", &fields.to_string(), &line.fields.len().to_string())?;
+        }
+        if let Some(core) = &wanted.core {
+            same("the core version", core, &line.fields[0])?;
+        }
+        if let Some(version) = &wanted.version {
+            let seen = line.version().map_or(line.fields[1].clone(), |version| version.to_string());
+            same("the app version", &self.filled(version), &seen)?;
+        }
+        if let Some(version) = &wanted.version_is_not
+            && line.version().is_none_or(|seen| seen.to_string() == *version)
+        {
+            let expected = format!("an app version other than {version}");
+            return Err(Failure::differs(expected, line.fields[1].clone()));
+        }
+        if let Some(networks) = &wanted.network
+            && !networks.iter().any(|network| network == line.network())
+        {
+            return Err(Failure::differs(networks.join(" or "), line.network()));
+        }
+        if let Some(protocol) = &wanted.protocol {
+            same("the protocol", protocol, line.protocol())?;
+        }
+        if let Some(multiplex) = &wanted.multiplex
+            && !line.multiplex().is_some_and(|seen| multiplex.iter().any(|one| one == seen))
+        {
+            let seen = line.multiplex().map_or("none".to_owned(), |seen| format!("{seen:?}"));
+            return Err(Failure::differs(
+                format!("a seventh field: {}", multiplex.join(" or ")),
+                seen,
+            ));
+        }
+        self.check_address(wanted, line)?;
+        wanted.certificate.map_or(Ok(()), |wanted| check_certificate(wanted, line, earlier))
+    }
+
+    fn check_address(&self, wanted: &LineWanted, line: &Line) -> Outcome {
+        if let Some(folder) = &wanted.folder {
+            let folder = self.filled(folder);
+            if Path::new(line.address()).parent() != Some(Path::new(&folder)) {
+                return Err(Failure::differs(format!("a socket in {folder}"), line.address()));
+            }
+        }
+        let Some((lowest, highest)) = wanted.ports else { return Ok(()) };
+        let port = line.address().rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+        match port.is_some_and(|port| (lowest..=highest).contains(&port)) {
+            true => Ok(()),
+            false => {
+                Err(Failure::differs(format!("a port from {lowest} to {highest}"), line.address()))
+            }
+        }
+    }
+
+    pub(super) fn signal(&mut self, name: &str) -> Outcome {
+        let signal = match name {
+            "SIGINT" => Signal::INT,
+            "SIGTERM" => Signal::TERM,
+            "SIGKILL" => Signal::KILL,
+            "SIGSTOP" => Signal::STOP,
+            "SIGCONT" => Signal::CONT,
+            _ => return Err(Failure::engine("the case's signal", name)),
+        };
+        match self.process()?.signal(signal) {
+            true => Ok(()),
+            false => Err(Failure::differs(format!("a process to send {name} to"), "it is gone")),
+        }
+    }
+
+    pub(super) fn close_stdin(&mut self) -> Outcome {
+        let process = self.process.as_mut();
+        match process.and_then(|process| process.stdin.take()) {
+            Some(_) => Ok(()),
+            None => Err(Failure::engine("the case", "standard input is no pipe")),
+        }
+    }
+
+    pub(super) async fn exit(&mut self, wanted: &Exit) -> Outcome {
+        let limit = limit(wanted.within);
+        let exit = self.process()?.exited(limit).await;
+        let exit = exit.ok_or_else(|| {
+            Failure::differs(format!("the plugin ends within {limit:?}"), "it lives")
+        })?;
+        if let Some(code) = wanted.code
+            && exit.code() != Some(code)
+        {
+            return Err(Failure::differs(format!("exit status {code}"), exit.to_string()));
+        }
+        if let Some(code) = wanted.code_is_not
+            && exit.code() == Some(code)
+        {
+            return Err(Failure::differs(
+                format!("another exit status than {code}"),
+                exit.to_string(),
+            ));
+        }
+        if wanted.alone { self.alone().await } else { Ok(()) }
+    }
+
+    /// Whether the process took all with it: its pipes end, and nobody is left.
+    async fn alone(&self) -> Outcome {
+        let process = self.process()?;
+        for (name, pipe) in [("output", &process.stdout), ("error", &process.stderr)] {
+            if !pipe.ends(AFTERMATH).await {
+                let expected = format!("standard {name} ends with the process");
+                return Err(Failure::differs(expected, "somebody holds it open"));
+            }
+        }
+        let left = self.cage.left(AFTERMATH).await;
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::differs("no process is left", format!("{left:?} live"))),
+        }
+    }
+
+    pub(super) fn socket(&mut self, wanted: &SocketWanted) -> Outcome {
+        let path = Path::new(self.announced()?.address());
+        let found = fs::symlink_metadata(path);
+        if wanted.gone {
+            return match found {
+                Ok(_) => Err(Failure::differs(
+                    "the socket is gone",
+                    format!("{} is there", path.display()),
+                )),
+                Err(_) if wanted.folder_empty => self.no_socket_left(),
+                Err(_) => Ok(()),
+            };
+        }
+        let found = found.map_err(|error| {
+            Failure::differs("a socket", format!("{}: {error}", path.display()))
+        })?;
+        let mode = format!("{:04o}", found.permissions().mode() & 0o7777);
+        if let Some(wanted) = &wanted.mode
+            && *wanted != mode
+        {
+            return Err(Failure::differs(format!("mode {wanted}"), mode));
+        }
+        let group = found.gid().to_string();
+        match wanted.group.as_deref().map(|wanted| self.filled(wanted)) {
+            Some(wanted) if wanted != group => {
+                Err(Failure::differs(format!("group {wanted}"), group))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn no_socket_left(&self) -> Outcome {
+        // The host's own, of brokered connections, lie above these folders.
+        let theirs = [self.cage.folder().join(SOCKETS), self.cage.temporary()];
+        let left = self.cage.sockets();
+        match left.iter().find(|left| theirs.iter().any(|folder| left.starts_with(folder))) {
+            Some(left) => Err(Failure::differs("no socket is left", left.display().to_string())),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn output(&mut self, wanted: &scene::Output) -> Outcome {
+        let limit = wanted.within.map_or(Duration::ZERO, |span| *span);
+        let process = self.process()?;
+        if wanted.stdout_empty && process.stdout.total() > 0 {
+            return Err(Failure::differs("nothing on standard output", process.stdout.text()));
+        }
+        if wanted.stdout_only_line {
+            self.only_line(&process.stdout)?;
+        }
+        if wanted.stderr_something
+            && !seen(&process.stderr, limit, |text| !text.trim().is_empty()).await
+        {
+            return Err(Failure::differs("something on standard error", "nothing"));
+        }
+        if let Some(part) = &wanted.stderr_contains
+            && !seen(&process.stderr, limit, |text| text.contains(part)).await
+        {
+            return Err(Failure::differs(
+                format!("{part:?} on standard error"),
+                process.stderr.text(),
+            ));
+        }
+        if let Some(level) = &wanted.stderr_level
+            && !seen(&process.stderr, limit, |text| {
+                records(text).any(|record| has_level(&record, level))
+            })
+            .await
+        {
+            let expected = format!("a record of hclog at {level} on standard error");
+            return Err(Failure::differs(expected, process.stderr.text()));
+        }
+        let text = process.stderr.text();
+        if let Some(part) = &wanted.stderr_json_without
+            && let Some(line) =
+                text.lines().find(|line| line.starts_with('{') && line.contains(part))
+        {
+            return Err(Failure::differs(format!("no record with {part:?} in it"), line));
+        }
+        if let Some(most) = wanted.stderr_longest_line
+            && let Some(line) = text.lines().find(|line| line.len() > most)
+        {
+            let expected = format!("lines of at most {most} bytes");
+            return Err(Failure::differs(expected, format!("one of {}", line.len())));
+        }
+        match wanted.stderr_hclog {
+            true => records(&text).try_for_each(|record| check_record(&record)),
+            false => Ok(()),
+        }
+    }
+
+    fn only_line(&self, stdout: &Output) -> Outcome {
+        let line = &self.announced()?.raw;
+        let text = stdout.text();
+        match text.strip_suffix('\n') == Some(line) {
+            true => Ok(()),
+            false => {
+                Err(Failure::differs(format!("{line:?} and nothing else"), format!("{text:?}")))
+            }
+        }
+    }
+}
+
+/// Waits until standard error is as wanted; what came is what counts when it ends or the time is over.
+async fn seen(output: &Output, limit: Duration, wanted: impl Fn(&str) -> bool) -> bool {
+    let look = |bytes: &[u8], _| wanted(&String::from_utf8_lossy(bytes)).then_some(());
+    output.find(limit, look).await.is_some() || wanted(&output.text())
+}
+
+fn check_certificate(wanted: CertificateWanted, line: &Line, earlier: Option<&Line>) -> Outcome {
+    let field = line.certificate_field();
+    if wanted == CertificateWanted::None {
+        return match field.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::differs("an empty sixth field", field)),
+        };
+    }
+    let der =
+        line.certificate().map_err(|error| Failure::differs("a certificate", error.to_string()))?;
+    let der = der.ok_or_else(|| Failure::differs("a certificate", format!("{field:?}")))?;
+    // A SEQUENCE with a length of two bytes: the outermost of every certificate of this size.
+    if der.first() != Some(&0x30) {
+        return Err(Failure::differs(
+            "the DER of a certificate",
+            format!("it begins with {:?}", der.first()),
+        ));
+    }
+    // In a certificate's names, a DNS name is of tag 2 in its context.
+    let name = [&[0x82, 9][..], b"localhost"].concat();
+    if !der.windows(name.len()).any(|part| part == name) {
+        return Err(Failure::differs("a certificate for localhost", "that is not among its names"));
+    }
+    if wanted == CertificateWanted::New
+        && earlier.is_some_and(|earlier| earlier.certificate_field() == field)
+    {
+        return Err(Failure::differs("another certificate than before", "the same"));
+    }
+    Ok(())
+}
+
+/// The lines of a log that are JSON objects.
+fn records(text: &str) -> impl Iterator<Item = Value> {
+    let lines = text.lines().filter(|line| line.starts_with('{'));
+    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned())))
+}
+
+fn has_level(record: &Value, level: &str) -> bool {
+    record["@level"].as_str().is_some_and(|seen| seen.eq_ignore_ascii_case(level))
+}
+
+/// One record as LOG-12 and LOG-13 want it.
+fn check_record(record: &Value) -> Outcome {
+    const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
+    let wrong = |what: &str| Err(Failure::differs(what, record.to_string()));
+    if !record.is_object() {
+        return wrong("one JSON object in a line");
+    }
+    if !LEVELS.iter().any(|level| has_level(record, level)) {
+        return wrong("an @level of hclog's");
+    }
+    if !record["@message"].is_string() {
+        return wrong("an @message that is a text");
+    }
+    match record.get("@timestamp") {
+        Some(Value::String(time)) if is_timestamp(time) => Ok(()),
+        _ => wrong("an @timestamp with six digits after the second"),
+    }
+}
+
+/// `2006-01-02T15:04:05.000000Z07:00` (LOG-4).
+fn is_timestamp(text: &str) -> bool {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let zone = shape.strip_prefix("0000-00-00T00:00:00.000000");
+    matches!(zone, Some("Z" | "+00:00" | "-00:00"))
+}
