@@ -1,6 +1,8 @@
 //! Why the suite can be trusted: every case passes with a healthy peer and rejects each of its mutants.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::iter;
 use std::path::Path;
 
 use plugwire_conformance_report::model::{Role, Verdict};
@@ -80,25 +82,20 @@ where
 {
     let selection = Selection { only: effort.only.clone(), ..Selection::default() };
     let cases = selection.of(&catalogue.cases)?;
-    // All cases with the same mutant are one run, so that the engine's workers have something to do.
-    let mut peers: Vec<Option<String>> = vec![None];
-    for case in &cases {
-        for mutant in mutants_of(case, effort) {
-            if !peers.contains(&Some(mutant.clone())) {
-                peers.push(Some(mutant.clone()));
-            }
+    // All cases with the same peer are one run, so that the engine's workers have something to do.
+    let mut runs: BTreeMap<(Option<&String>, bool), Vec<&Case<M::Scene>>> = BTreeMap::new();
+    for case in cases {
+        let tcp = case.header.needs.iter().any(|feature| feature == "tcp");
+        for mutant in iter::once(None).chain(mutants_of(case, effort).iter().map(Some)) {
+            runs.entry((mutant, tcp)).or_default().push(case);
         }
     }
     let mut cells = Vec::new();
-    for peer in peers {
-        let concerned = cases.iter().filter(|case| match &peer {
-            None => true,
-            Some(mutant) => mutants_of(case, effort).contains(mutant),
-        });
+    for ((peer, tcp), concerned) in runs {
         let plan = Plan {
             mode: mode.clone(),
-            subject: scripted(catalogue.role, program, peer.as_deref()),
-            cases: concerned.map(|case| (*case).clone()).collect(),
+            subject: scripted(catalogue.role, program, peer.map(String::as_str), tcp),
+            cases: concerned.into_iter().cloned().collect(),
             known: Known::default(),
             options: Options {
                 workers: effort.workers.unwrap_or(Options::default().workers),
@@ -113,7 +110,7 @@ where
                 (None, Some(note)) => note.clone(),
                 (None, None) => String::new(),
             };
-            Cell { role: case.role, case: case.id, mutant: peer.clone(), verdict: case.verdict, why }
+            Cell { role: case.role, case: case.id, mutant: peer.cloned(), verdict: case.verdict, why }
         }));
     }
     Ok(cells)
@@ -124,8 +121,8 @@ fn mutants_of<'a, S>(case: &'a Case<S>, effort: &Effort) -> &'a [String] {
     if effort.one { &all[..all.len().min(1)] } else { all }
 }
 
-/// The suite's own peer as a subject.
-pub fn scripted(role: Role, program: &Path, mutant: Option<&str>) -> Subject {
+/// The suite's own peer as a subject. As plugin it listens on a unix socket, or on TCP: both is more than any plugin does.
+pub fn scripted(role: Role, program: &Path, mutant: Option<&str>, tcp: bool) -> Subject {
     let program = program.display().to_string();
     let (command, flag) = match role {
         Role::Plugin => ("scripted-plugin", "--mutant"),
@@ -133,13 +130,21 @@ pub fn scripted(role: Role, program: &Path, mutant: Option<&str>) -> Subject {
     };
     let mut words = vec![program, command.to_owned()];
     words.extend(mutant.into_iter().flat_map(|name| [flag.to_owned(), name.to_owned()]));
+    let mut features = subject::features(role);
+    let mut app_versions = vec![1];
+    if role == Role::Plugin {
+        app_versions = vec![1, 3];
+        words.extend(["--versions", "1,3"].map(str::to_owned));
+        words.extend(tcp.then(|| "--tcp".to_owned()));
+        features.retain(|feature| tcp || feature != "tcp");
+    }
     Subject {
         name: mutant.map_or_else(|| "healthy".to_owned(), str::to_owned),
         role,
         command: words,
         cookie: Subject::probe_cookie(),
-        app_versions: vec![1],
-        features: subject::features(role),
+        app_versions,
+        features,
         errors: Default::default(),
     }
 }

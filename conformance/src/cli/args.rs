@@ -41,6 +41,12 @@ pub(super) enum Command {
         /// Its name; `mutants --list plugin` prints them.
         #[arg(long)]
         mutant: Option<String>,
+        /// Listen on 127.0.0.1 in place of a unix socket.
+        #[arg(long)]
+        tcp: bool,
+        /// The app versions that it serves.
+        #[arg(long, value_name = "N,…", value_delimiter = ',')]
+        versions: Vec<u32>,
     },
     /// Be a driver of the suite's own host, healthy or with one flaw.
     ScriptedHost {

@@ -76,7 +76,9 @@ fn dispatch(command: Command) -> Result<ExitCode, Trouble> {
         Command::Explain(explain) => show::explain(&explain),
         Command::Report(report) => reports::combine(&report),
         Command::Schema { name } => show::schema(&name),
-        Command::ScriptedPlugin { mutant } => mutants::scripted_plugin(mutant.as_deref()),
+        Command::ScriptedPlugin { mutant, tcp, versions } => {
+            mutants::scripted_plugin(mutant.as_deref(), tcp, versions)
+        }
         Command::ScriptedHost { flaw } => mutants::scripted_host(flaw.as_deref()),
     }
 }

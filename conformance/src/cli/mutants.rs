@@ -67,8 +67,12 @@ fn list(role: RoleWord) -> Result<ExitCode, Trouble> {
 }
 
 /// `scripted-plugin`
-pub(super) fn scripted_plugin(mutant: Option<&str>) -> Result<ExitCode, Trouble> {
-    let script = match mutant {
+pub(super) fn scripted_plugin(
+    mutant: Option<&str>,
+    tcp: bool,
+    versions: Vec<u32>,
+) -> Result<ExitCode, Trouble> {
+    let mut script = match mutant {
         None => peers::script::Script::default(),
         Some(name) => {
             let mut all = peers::plugin::mutants().map_err(Trouble::Usage)?;
@@ -76,6 +80,10 @@ pub(super) fn scripted_plugin(mutant: Option<&str>) -> Result<ExitCode, Trouble>
             mutant.ok_or_else(|| Trouble::Usage(format!("no mutant is called {name}")))?.script
         }
     };
+    script.listen.tcp |= tcp;
+    if !versions.is_empty() {
+        script.versions = versions;
+    }
     Ok(peers::plugin::play(script, None))
 }
 

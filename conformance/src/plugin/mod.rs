@@ -8,10 +8,13 @@ mod call;
 mod callbacks;
 mod code;
 mod connect;
+mod detect;
 mod host;
 mod process;
 pub mod scene;
 mod stdio;
+
+pub use self::detect::detect;
 
 use plugwire_conformance_report::model::Verdict;
 use plugwire_conformance_wire::process::Cage;
@@ -70,9 +73,4 @@ fn judgement(host: &Host<'_>, outcome: Outcome, step: &str) -> Judgement {
         true => Judgement { verdict: Verdict::NonStrict, ..judgement },
         false => judgement,
     }
-}
-
-/// The features that a plugin shows by itself.
-pub async fn detect(_subject: &Subject) -> std::collections::BTreeSet<String> {
-    std::collections::BTreeSet::new()
 }

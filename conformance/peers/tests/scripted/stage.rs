@@ -1,6 +1,5 @@
 //! A cage with the scripted plugin in it, and a host by hand.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use plugwire_conformance_wire::caller::{Call, Caller, Options, Reply};
@@ -17,6 +16,9 @@ use serde_json::{Value, json};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// The program that plays what lies beside it.
+const PLUGIN: &str = env!("CARGO_BIN_EXE_scripted-plugin");
 
 /// How a host starts a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +48,8 @@ impl Stage {
     pub(crate) fn start(script: Value, way: Way, environment: &[(&str, &str)]) -> Self {
         let cage = Cage::new().unwrap();
         let program = cage.folder().join("plugin");
-        std::fs::hard_link(example(), &program)
-            .or_else(|_| std::fs::copy(example(), &program).map(drop))
+        std::fs::hard_link(PLUGIN, &program)
+            .or_else(|_| std::fs::copy(PLUGIN, &program).map(drop))
             .unwrap();
         std::fs::write(cage.folder().join("script.json"), script.to_string()).unwrap();
         let identity = Identity::new();
@@ -131,13 +133,6 @@ impl Stage {
 
 fn contains(seen: &Value, like: &Value) -> bool {
     like.as_object().unwrap().iter().all(|(name, value)| seen[name] == *value)
-}
-
-/// Cargo builds the examples of a package before its tests run.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.parent().and_then(|folder| folder.parent()).unwrap();
-    folder.join("examples/scripted-plugin")
 }
 
 /// Calls to the plugin's main connection.
