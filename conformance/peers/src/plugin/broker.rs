@@ -1,6 +1,7 @@
 //! `plugin.GRPCBroker`: announcements on its stream, and connections on sockets of their own.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -111,6 +112,10 @@ pub(super) async fn start_stream(call: &mut Call) -> Result<(), End> {
         return Err(End::status(code.name(), "as the script says"));
     }
     let (to_host, mut queue) = mpsc::unbounded_channel();
+    // Before anything else can be said, so that what is made up comes first.
+    for announcement in &script.announces {
+        make_up(&plugin, announcement, &to_host).await;
+    }
     plugin.broker.state().to_host = Some(to_host);
     plugin.broker.changed.notify_waiters();
     plugin.witness.saw("broker-open", json!({}));
@@ -170,20 +175,22 @@ async fn of_its_own_accord(plugin: Arc<Plugin>) {
             plugin.witness.saw("accept-failed", json!({ "id": id, "error": error }));
         }
     }
-    for announcement in &plugin.script.broker.announces {
-        announce_falsely(&plugin, announcement).await;
-    }
     mux::of_its_own_accord(&plugin).await;
 }
 
-async fn announce_falsely(plugin: &Arc<Plugin>, announcement: &Announce) {
+/// Announces what the script says, whether or not that is true.
+async fn make_up(
+    plugin: &Arc<Plugin>,
+    announcement: &Announce,
+    to_host: &mpsc::UnboundedSender<ConnInfo>,
+) {
     let main = plugin.sockets.first().unwrap_or_default();
     let mut address = announcement
         .address
         .replace("{address}", &main.to_string_lossy())
         .replace("{folder}", &plugin.asked.folder.to_string_lossy());
     let elsewhere = match address.as_str() {
-        "{elsewhere}" => Some(listen::unix(plugin, &listen::new_path(&std::env::temp_dir()))),
+        "{elsewhere}" => Some(listen::unix(plugin, &listen::new_path(&own_folder()))),
         "{tcp}" => Some(Listener::tcp(0).await),
         _ => None,
     };
@@ -197,9 +204,20 @@ async fn announce_falsely(plugin: &Arc<Plugin>, announcement: &Announce) {
         }
         None => {}
     }
-    for _ in 0..announcement.times {
-        say_announcement(plugin, announcement.id, &announcement.network, &address).await;
+    let Announce { id, network, times, .. } = announcement;
+    let message = connection_info(*id, network, &address);
+    for _ in 0..*times {
+        // Its other end is read by whoever called this.
+        let said = to_host.send(message.clone()).is_ok();
+        let told = json!({ "id": id, "network": network, "address": address, "said": said });
+        plugin.witness.saw("announced", told);
     }
+}
+
+/// Where this program lies: no place for a plugin's sockets.
+fn own_folder() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    program.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// Notes who comes to a place where no host should.
@@ -210,18 +228,9 @@ async fn watch_elsewhere(plugin: Arc<Plugin>, listener: Listener) {
     }
 }
 
-async fn say_announcement(plugin: &Plugin, id: u32, network: &str, address: &str) {
-    let message = ConnInfo {
-        service_id: id,
-        network: network.to_owned(),
-        address: address.to_owned(),
-        knock: None,
-    };
-    let told = json!({ "id": id, "network": network, "address": address });
-    match plugin.broker.say(message).await {
-        true => plugin.witness.saw("announced", told),
-        false => plugin.witness.saw("announcing-failed", told),
-    }
+fn connection_info(id: u32, network: &str, address: &str) -> ConnInfo {
+    let (network, address) = (network.to_owned(), address.to_owned());
+    ConnInfo { service_id: id, network, address, knock: None }
 }
 
 async fn announce(plugin: &Plugin, id: u32, address: &Address) {
@@ -229,9 +238,13 @@ async fn announce(plugin: &Plugin, id: u32, address: &Address) {
     if script.never_announces {
         return plugin.witness.saw("not-announced", json!({ "id": id }));
     }
+    let (network, address) = (address.network(), address.to_string());
+    let id = id + script.wrong_id;
+    let message = connection_info(id, network, &address);
     for _ in 0..script.times {
-        say_announcement(plugin, id + script.wrong_id, address.network(), &address.to_string())
-            .await;
+        let said = plugin.broker.say(message.clone()).await;
+        let told = json!({ "id": id, "network": network, "address": address, "said": said });
+        plugin.witness.saw("announced", told);
     }
 }
 

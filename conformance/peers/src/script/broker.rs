@@ -83,8 +83,8 @@ pub struct Announce {
     pub id: u32,
     /// The network, such as `unix`.
     pub network: String,
-    /// The address. `{address}` is the main socket, `{folder}` where that is, and `{elsewhere}` a Unix socket outside
-    /// of that folder, which listens and takes note of who comes; `{tcp}` is such a one on 127.0.0.1.
+    /// The address. `{address}` is the main socket, `{folder}` where that is, and `{elsewhere}` a Unix socket beside
+    /// the program itself, which listens and takes note of who comes; `{tcp}` is such a one on 127.0.0.1.
     pub address: String,
     /// How often.
     #[serde(default = "once")]

@@ -42,16 +42,16 @@ async fn announcements_are_made_up_as_the_script_says() {
     ] } });
     let stage = Stage::start(script, Way::Plain, &[]);
     let mut host = stage.host().await;
-    let (one, two) = (host.hear().await, host.hear().await);
-    assert_eq!((one.service_id, &one), (7, &two));
-    let echo = Host::echo_over(connect(&one).await, &stage.trace).await;
-    assert_eq!(echo.unwrap().as_deref(), Some("7"));
     let nothing = host.hear().await;
     let temporary = stage.cage.temporary();
     assert_eq!(nothing.address, temporary.join("nothing").to_str().unwrap());
     let elsewhere = host.hear().await;
     drop(connect(&elsewhere).await);
     stage.saw("elsewhere", json!({ "address": elsewhere.address })).await;
+    let (one, two) = (host.hear().await, host.hear().await);
+    assert_eq!((one.service_id, &one), (7, &two));
+    let echo = Host::echo_over(connect(&one).await, &stage.trace).await;
+    assert_eq!(echo.unwrap().as_deref(), Some("7"));
 
     for (broker, event) in [
         (json!({ "never-announces": true }), "not-announced"),
