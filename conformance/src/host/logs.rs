@@ -6,16 +6,15 @@ use super::scene::Entry;
 use super::steps::{Check, wrong};
 use crate::matching::excerpt;
 
-/// Go's hosts cut a line of the log after so many bytes, and others should not cut it into more.
-const PIECE: u64 = 64 << 10;
-
 /// What the scripted plugin logs when it begins to listen, as Go's do.
 const OWN: u64 = 1;
 
-/// How many entries there are at the least.
-pub(super) fn least(entries: &[Entry]) -> u64 {
-    let wanted = entries.iter().map(|entry| entry.pieces.map_or(1, |bytes| bytes.div_ceil(PIECE)));
-    OWN + wanted.sum::<u64>()
+/// How many entries to wait for. Pieces are waited for until the time is over: how many there are is the host's to say.
+pub(super) fn awaited(entries: &[Entry]) -> u64 {
+    match entries.iter().any(|entry| entry.pieces.is_some()) {
+        true => u64::from(u32::MAX),
+        false => OWN + entries.len() as u64,
+    }
 }
 
 /// Whether these entries are in the log, one right after the other.

@@ -75,7 +75,7 @@ impl Step {
             }),
             Self::CollectLogs(collect) => json!({
                 "op": "collect-logs",
-                "count": logs::least(&collect.entries),
+                "count": logs::awaited(&collect.entries),
                 "within_ms": millis(collect.within, COLLECT),
             }),
             Self::WaitExit(wait) => {
