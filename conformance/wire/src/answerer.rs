@@ -36,6 +36,8 @@ impl<F: Fn(Incoming) -> Handling + Send + Sync> Service for F {
 pub struct Limits {
     /// How many calls at once are allowed; none is no limit.
     pub concurrent: Option<u32>,
+    /// The connection ends with GOAWAY when so many calls were cancelled before they were taken. None: never.
+    pub resets: Option<usize>,
     /// After so many calls the connection ends with GOAWAY; those are answered. None: never.
     pub calls: Option<u32>,
 }
@@ -54,6 +56,8 @@ pub async fn serve(
         .initial_connection_window_size(4 * WINDOW)
         .max_frame_size(1024 * 1024)
         .max_header_list_size(16 * 1024 * 1024);
+    let resets = limits.resets.unwrap_or(usize::MAX);
+    builder.max_pending_accept_reset_streams(resets).max_local_error_reset_streams(Some(resets));
     if let Some(most) = limits.concurrent {
         builder.max_concurrent_streams(most);
     }

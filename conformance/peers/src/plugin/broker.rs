@@ -30,6 +30,8 @@ pub(super) struct Broker {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The host has opened the stream, at some time.
+    opened: bool,
     last_id: u32,
     to_host: Option<mpsc::UnboundedSender<ConnInfo>>,
     /// Announcements, and answers to knocks, that nobody has waited for yet.
@@ -111,6 +113,10 @@ pub(super) async fn start_stream(call: &mut Call) -> Result<(), End> {
     if let Some(code) = script.ends_with {
         return Err(End::status(code.name(), "as the script says"));
     }
+    if std::mem::replace(&mut plugin.broker.state().opened, true) && script.first_stream_only {
+        plugin.witness.saw("broker-refused", json!({}));
+        return Err(End::status("UNAVAILABLE", "the broker has had its stream"));
+    }
     let (to_host, mut queue) = mpsc::unbounded_channel();
     // Before anything else can be said, so that what is made up comes first.
     for announcement in &script.announces {
@@ -141,6 +147,10 @@ pub(super) async fn start_stream(call: &mut Call) -> Result<(), End> {
         }
     };
     plugin.broker.state().to_host = None;
+    if script.stream_end_ends {
+        plugin.witness.saw("broker-ended", json!({}));
+        plugin.ending.end(1);
+    }
     ended
 }
 
@@ -269,7 +279,10 @@ pub(super) async fn accept_on_socket(
         announce(plugin, id, &Address::Unix(main)).await;
         return Ok(());
     }
-    let address = Address::Unix(listen::new_path(&plugin.asked.folder));
+    let address = Address::Unix(match script.ignores_socket_dir {
+        true => listen::new_path(&std::env::temp_dir()),
+        false => listen::new_path(&plugin.asked.folder),
+    });
     if script.listens_late_ms > 0 {
         announce(plugin, id, &address).await;
         tokio::time::sleep(Duration::from_millis(script.listens_late_ms)).await;

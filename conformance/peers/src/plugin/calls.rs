@@ -121,6 +121,11 @@ impl Call {
             false => None,
         };
         self.acts().await;
+        let demanded = script.demands_authority.as_ref();
+        if demanded.is_some_and(|authority| *authority != self.incoming.authority) {
+            plugin.witness.saw("authority-refused", json!({ "call": self.id }));
+            return self.incoming.reset(Reason::PROTOCOL_ERROR);
+        }
         if script.reset.iter().any(|rule| fits(rule, &method)) {
             self.incoming.reset(Reason::INTERNAL_ERROR);
             return plugin.witness.saw("stream-reset", json!({ "call": self.id }));
@@ -171,6 +176,9 @@ impl Call {
         };
         let mut trailers = status.trailers();
         trailers.extend(self.trailers);
+        if plugin.script.calls.loses_error_texts {
+            trailers = Status { message: String::new(), ..status.clone() }.trailers();
+        }
         match plugin.script.calls.no_trailers {
             true => self.incoming.finish_without_trailers(),
             false => self.incoming.finish_with(trailers),
@@ -274,6 +282,9 @@ impl Call {
 
     /// The deadline that the caller has set.
     pub(super) fn deadline(&self) -> Option<Duration> {
+        if self.plugin.script.calls.ignores_deadline {
+            return None;
+        }
         let text = self.incoming.headers.get("grpc-timeout")?.to_str().ok()?;
         let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         let number: u64 = number.parse().ok()?;

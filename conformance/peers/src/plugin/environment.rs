@@ -90,15 +90,25 @@ impl Asked {
             return Err(refusal(format!("the variable {name} is unknown")));
         }
         let pem = variable(environment::CLIENT_CERT);
+        let certificate = pem.as_ref().and_then(|pem| der_of_pem(pem).ok());
+        let set = std::env::var_os(environment::CLIENT_CERT).is_some();
+        let empty_one = set && pem.is_none() && rules.empty_certificate_is_one;
         let multiplex = variable(environment::MULTIPLEX_GRPC);
         let folder = variable(environment::SOCKET_DIR).filter(|_| !rules.ignores_socket_dir);
+        let otherwise = match rules.sockets_in_working_directory {
+            true => std::env::current_dir().unwrap_or_default(),
+            false => std::env::temp_dir(),
+        };
         Ok(Self {
             version: version(script)?,
-            tls: pem.is_some(),
-            certificate: pem.and_then(|pem| der_of_pem(&pem).ok()),
+            tls: match &certificate {
+                Some(_) => true,
+                None => (pem.is_some() && !rules.bad_certificate_is_none) || empty_one,
+            },
+            certificate,
             multiplex_field: multiplex.is_some(),
             multiplex: multiplex.is_some_and(|value| parse_bool(&value) == Some(true)),
-            folder: folder.map_or_else(std::env::temp_dir, PathBuf::from),
+            folder: folder.map_or(otherwise, PathBuf::from),
             group: variable(environment::SOCKET_GROUP).filter(|_| !rules.ignores_socket_group),
             ports: ports(script)?,
         })
@@ -146,10 +156,12 @@ fn version(script: &Script) -> Result<u32, Refusal> {
 /// The ports for a plugin on TCP; nobody else looks at them.
 fn ports(script: &Script) -> Result<(u16, u16), Refusal> {
     let rules = &script.environment;
-    if !script.listen.tcp || rules.ignores_ports {
+    let reads = script.listen.tcp || rules.reads_ports_for_nothing || rules.needs_ports;
+    if !reads || rules.ignores_ports {
         return Ok((0, 0));
     }
     let port = |name: &str| match variable(name) {
+        None if rules.needs_ports => Err(refusal(format!("{name} is not set"))),
         None => Ok(0),
         Some(text) => match text.parse() {
             Ok(port) => Ok(port),

@@ -290,9 +290,15 @@ pub(super) async fn brokered(plugin: Arc<Plugin>, mut io: Io, id: u32, raw: bool
 /// Secures a connection and answers its calls to its end.
 pub(super) async fn serve_calls(plugin: &Arc<Plugin>, io: Io, at: At, plaintext: bool) {
     let Some(io) = tls::accept(plugin, io, &at.name, plaintext).await else { return };
-    let limits = Limits { calls: plugin.script.calls.goaway_after, ..Limits::default() };
+    let script = &plugin.script.calls;
+    let limits =
+        Limits { calls: script.goaway_after, resets: script.most_resets, ..Limits::default() };
     let router = Arc::new(Router { plugin: plugin.clone(), at: at.clone() });
     let ended = answerer::serve(io, router, &limits, &at.name, &plugin.trace).await;
+    let broke = ended.is_err();
     let how = ended.err().unwrap_or_else(|| "closed".to_owned());
     plugin.witness.saw("http2-ended", json!({ "connection": at.name, "how": how }));
+    if broke && plugin.script.listen.garbage_ends {
+        plugin.ending.end(1);
+    }
 }

@@ -128,11 +128,12 @@ async fn live(script: Script, witness: Witness) -> u8 {
     }
     match listen::bind(&plugin).await {
         Ok((address, listener)) => serve(&plugin, &address, listener).await,
-        // As go-plugin: an error in the log, no line, status 0.
         Err(error) => {
             plugin.witness.saw("not-listening", json!({ "error": error.to_string() }));
-            log::error(&format!("the plugin cannot listen: {error}"));
-            0
+            if !plugin.script.listen.failure_is_silent {
+                log::error(&format!("the plugin cannot listen: {error}"));
+            }
+            u8::from(!plugin.script.listen.failure_is_success)
         }
     }
 }

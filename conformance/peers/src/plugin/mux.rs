@@ -168,6 +168,9 @@ async fn answer(plugin: Arc<Plugin>, id: u32) {
     match &script.knock {
         KnockAnswer::Acknowledges => {
             pending();
+            if script.once_per_id {
+                plugin.mux.state().accepting.remove(&id);
+            }
             say_ack(&plugin, id, "").await;
         }
         KnockAnswer::Never => plugin.witness.saw("knock-unanswered", json!({ "id": id })),

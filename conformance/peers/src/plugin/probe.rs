@@ -235,7 +235,7 @@ async fn die(call: &mut Call) -> Result<(), End> {
 /// What is said about a panic: a first line that hosts know, and the way there in lines of their own.
 fn panic_like_go(plugin: &Plugin) {
     let script = &plugin.script.shutdown;
-    let text = "panic: the scripted plugin panics as it was told\n\n\
+    let text = "panic: the probe panics as it was told\n\n\
                 stack of the handler:\n\tprobe.die\n\tcalls.dispatch\nexit status 2\n";
     if script.dies_silently {
         return plugin.witness.saw("silent-panic", json!({}));

@@ -15,6 +15,12 @@ pub struct Broker {
     pub ends_with: Option<Code>,
     /// Ends the broker's stream after so many messages of the host, with OK.
     pub ends_after: Option<u64>,
+    /// Ends with status 1 when the broker's stream ends.
+    pub stream_end_ends: bool,
+    /// Refuses the broker's stream, with UNAVAILABLE, to everybody but the first.
+    pub first_stream_only: bool,
+    /// Puts the sockets of brokered connections into the system's temporary folder, wherever the main one is.
+    pub ignores_socket_dir: bool,
     /// Ids that it accepts of its own accord, as soon as the host has opened the broker's stream.
     pub accepts: Vec<u32>,
     /// What it announces then, whether or not that is true.
@@ -55,6 +61,9 @@ impl Default for Broker {
             absent: false,
             ends_with: None,
             ends_after: None,
+            stream_end_ends: false,
+            first_stream_only: false,
+            ignores_socket_dir: false,
             accepts: Vec::new(),
             announces: Vec::new(),
             behind: Behind::Probe,
@@ -122,6 +131,8 @@ pub struct Mux {
     pub knock: KnockAnswer,
     /// Answers knocks so many milliseconds late.
     pub ack_late_ms: u64,
+    /// Takes one stream for each id that it accepts.
+    pub once_per_id: bool,
     /// Acknowledges ids that it does not accept.
     pub acks_everything: bool,
     /// Acknowledges ids that it has accepted once and released.

@@ -36,8 +36,16 @@ pub struct Calls {
     pub damages_over: Option<usize>,
     /// Ends a connection with GOAWAY after so many calls, which are answered.
     pub goaway_after: Option<u32>,
+    /// Ends a connection with GOAWAY after so many calls that were cancelled before it took them.
+    pub most_resets: Option<usize>,
+    /// Resets calls that ask for another `:authority`.
+    pub demands_authority: Option<String>,
     /// Does not notice that a call was cancelled.
     pub ignores_cancel: bool,
+    /// Does not notice that a call's deadline has passed.
+    pub ignores_deadline: bool,
+    /// Sends the code of an error, and neither its text nor its metadata.
+    pub loses_error_texts: bool,
     /// Sends its answers without trailers: the stream just ends.
     pub no_trailers: bool,
 }
@@ -57,7 +65,11 @@ impl Default for Calls {
             dies_of_answer_over: None,
             damages_over: None,
             goaway_after: None,
+            most_resets: None,
+            demands_authority: None,
             ignores_cancel: false,
+            ignores_deadline: false,
+            loses_error_texts: false,
             no_trailers: false,
         }
     }

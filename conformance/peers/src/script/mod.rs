@@ -139,6 +139,16 @@ pub struct Environment {
     pub swaps_ports: bool,
     /// Takes a port that is no number for none given.
     pub takes_bad_port_for_none: bool,
+    /// Does not start without `PLUGIN_MIN_PORT` and `PLUGIN_MAX_PORT`, also where it needs no port.
+    pub needs_ports: bool,
+    /// Reads the ports, and ends with status 1 at bad ones, also where it needs no port.
+    pub reads_ports_for_nothing: bool,
+    /// Puts its sockets into the working directory where no folder is given.
+    pub sockets_in_working_directory: bool,
+    /// Takes a `PLUGIN_CLIENT_CERT` that cannot be read for none.
+    pub bad_certificate_is_none: bool,
+    /// Takes an empty `PLUGIN_CLIENT_CERT` for a certificate that cannot be read.
+    pub empty_certificate_is_one: bool,
     /// Ends with status 1 at a `PLUGIN_…` variable that it does not know.
     pub dies_of_unknown_variable: bool,
 }

@@ -23,6 +23,12 @@ pub struct Listen {
     pub accept_first: Option<u32>,
     /// Ends with status 0 when a connection ends that never said a word.
     pub empty_connection_ends: bool,
+    /// Ends with status 1 when a connection turns out not to speak HTTP/2.
+    pub garbage_ends: bool,
+    /// Ends with status 0, as go-plugin does, where it cannot listen.
+    pub failure_is_success: bool,
+    /// Does not say why it cannot listen.
+    pub failure_is_silent: bool,
 }
 
 /// What becomes of a connection.
