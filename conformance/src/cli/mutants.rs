@@ -58,7 +58,7 @@ fn list(role: RoleWord) -> Result<ExitCode, Trouble> {
             let mutants = peers::plugin::mutants().map_err(Trouble::Usage)?;
             mutants.into_iter().map(|(name, mutant)| (name, mutant.about)).collect()
         }
-        RoleWord::Host => return Err(Trouble::usage("not yet")),
+        RoleWord::Host => peers::host::flaws().map_err(Trouble::Usage)?.into_iter().collect(),
     };
     for (name, about) in all {
         println!("{name}\n    {about}");
@@ -89,7 +89,5 @@ pub(super) fn scripted_plugin(
 
 /// `scripted-host`
 pub(super) fn scripted_host(flaw: Option<&str>) -> Result<ExitCode, Trouble> {
-    let _ = flaw;
-    Err(Trouble::usage("not yet"))
+    Ok(peers::host::drive(flaw))
 }
-

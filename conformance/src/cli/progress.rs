@@ -80,6 +80,7 @@ pub(super) fn style(color: Color) -> Style {
 
 /// The width for texts: the terminal's, within what is good to read.
 pub(super) fn width() -> usize {
-    let columns = rustix::termios::tcgetwinsize(stdout()).map_or(100, |size| usize::from(size.ws_col));
+    let columns =
+        rustix::termios::tcgetwinsize(stdout()).map_or(100, |size| usize::from(size.ws_col));
     columns.clamp(60, 110)
 }

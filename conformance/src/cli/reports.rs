@@ -35,7 +35,11 @@ impl Files {
                 "jsonl" => Kind::Jsonl,
                 "junit" => Kind::Junit,
                 "markdown" => Kind::Markdown,
-                _ => return Err(Trouble::Usage(format!("no such report: {kind:?}; known: html, jsonl, junit, markdown"))),
+                _ => {
+                    return Err(Trouble::Usage(format!(
+                        "no such report: {kind:?}; known: html, jsonl, junit, markdown"
+                    )));
+                }
             };
             match file.is_empty() {
                 true => Err(Trouble::Usage(format!("--report {text}: which file? KIND=FILE"))),
@@ -48,8 +52,9 @@ impl Files {
     /// Writes them. A report that cannot be written is an error of the run: somebody counts on it.
     pub(super) fn write(&self, runs: &[Run], all: bool) -> Result<(), Trouble> {
         for (kind, file) in &self.0 {
-            write(*kind, file, runs, all)
-                .map_err(|error| Trouble::engine(&format!("cannot write {}", file.display()), error))?;
+            write(*kind, file, runs, all).map_err(|error| {
+                Trouble::engine(&format!("cannot write {}", file.display()), error)
+            })?;
         }
         Ok(())
     }
@@ -80,7 +85,8 @@ pub(super) fn combine(args: &Report) -> Result<ExitCode, Trouble> {
     let files = Files::parse(&args.reports)?;
     let mut runs = Vec::new();
     for file in &args.runs {
-        let named = |error: &dyn std::fmt::Display| Trouble::Usage(format!("{}: {error}", file.display()));
+        let named =
+            |error: &dyn std::fmt::Display| Trouble::Usage(format!("{}: {error}", file.display()));
         let input = File::open(file).map_err(|error| named(&error))?;
         runs.extend(jsonl::read(BufReader::new(input)).map_err(|error| named(&error))?);
     }
@@ -107,7 +113,9 @@ pub(super) fn bless(file: &Path, runs: &[Run]) -> Result<(), Trouble> {
     failed.sort_unstable();
     failed.dedup();
     let entries = failed.iter().map(|id| {
-        format!("[[known]]\npattern = \"{id}\"\nexpect = \"fail\"\nreason = \"TODO: why this fails\"\n")
+        format!(
+            "[[known]]\npattern = \"{id}\"\nexpect = \"fail\"\nreason = \"TODO: why this fails\"\n"
+        )
     });
     let text = entries.collect::<Vec<_>>().join("\n");
     fs::write(file, text)

@@ -11,26 +11,34 @@ use plugwire_conformance_report::terminal;
 use plugwire_conformance_wire::process::adopt_orphans;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{AnySubject, Host, HostSubject, One, Plugin, PluginSubject, RunOptions, TierWord};
+use super::args::{
+    AnySubject, Host, HostSubject, One, Plugin, PluginSubject, RunOptions, TierWord,
+};
 use super::progress::{self, Shown};
 use super::reports::{self, Files};
 use super::{Trouble, show};
 use crate::case::{Case, Catalogue, Source, Tier};
+use crate::catalogue;
 use crate::engine::{self, CASE, Mode, Options, Plan};
 use crate::host::HostMode;
 use crate::plugin::{self, PluginMode};
 use crate::select::{Known, Selection};
 use crate::subject::{self, Cookie, Subject};
-use crate::catalogue;
 
 /// Judges a plugin.
 pub(super) fn plugin(args: &Plugin) -> Result<ExitCode, Trouble> {
-    let catalogue =
-        catalogue::plugin(args.run.cases.as_deref()).map_err(Trouble::usage)?;
+    let catalogue = catalogue::plugin(args.run.cases.as_deref()).map_err(Trouble::usage)?;
     let subject = plugin_subject(&args.subject)?;
     runtime()?.block_on(async {
         let subject = with_detected(subject, &args.subject.any).await;
-        judge(PluginMode, &catalogue, subject, &args.run, replay_of(Role::Plugin, &args.subject.any)).await
+        judge(
+            PluginMode,
+            &catalogue,
+            subject,
+            &args.run,
+            replay_of(Role::Plugin, &args.subject.any),
+        )
+        .await
     })
 }
 
@@ -137,7 +145,10 @@ fn plugin_subject(args: &PluginSubject) -> Result<Subject, Trouble> {
 fn host_subject(args: &HostSubject) -> Result<Subject, Trouble> {
     let subject = match &args.any.subject {
         Some(file) => described(file, Role::Host)?,
-        None => Subject { features: subject::features(Role::Host), ..bare(Role::Host, args.command.clone()) },
+        None => Subject {
+            features: subject::features(Role::Host),
+            ..bare(Role::Host, args.command.clone())
+        },
     };
     finished(subject, &args.any, args.command.clone())
 }
@@ -158,9 +169,11 @@ fn bare(role: Role, command: Vec<String>) -> Subject {
 
 fn described(file: &Path, role: Role) -> Result<Subject, Trouble> {
     let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| Trouble::Usage(format!("{name}: {error}")))?;
+    let text =
+        fs::read_to_string(file).map_err(|error| Trouble::Usage(format!("{name}: {error}")))?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    let subject = Subject::parse(Source { name: &name, text: &text }, folder).map_err(Trouble::usage)?;
+    let subject =
+        Subject::parse(Source { name: &name, text: &text }, folder).map_err(Trouble::usage)?;
     if subject.role != role {
         return Err(Trouble::Usage(format!("{name} describes a {}, not a {role}", subject.role)));
     }
@@ -184,7 +197,10 @@ fn finished(
         if !known.contains(feature) {
             let known: Vec<_> = known.into_iter().collect();
             let role = subject.role;
-            return Err(Trouble::Usage(format!("unknown feature {feature:?} of a {role}; known: {}", known.join(", "))));
+            return Err(Trouble::Usage(format!(
+                "unknown feature {feature:?} of a {role}; known: {}",
+                known.join(", ")
+            )));
         }
     }
     subject.features.extend(any.features.iter().cloned());
@@ -245,7 +261,9 @@ where
     let style = progress::style(options.color);
     let mut runs = Vec::new();
     for round in 0..options.repeat.max(1) {
-        let shuffle = options.shuffle.map(|seed| seed.unwrap_or_else(new_seed).wrapping_add(u64::from(round)));
+        let shuffle = options
+            .shuffle
+            .map(|seed| seed.unwrap_or_else(new_seed).wrapping_add(u64::from(round)));
         if let Some(seed) = shuffle {
             eprintln!("shuffled with seed {seed}");
         }
@@ -341,7 +359,8 @@ fn known_list<S>(options: &RunOptions, cases: &[Case<S>]) -> Result<Known, Troub
         return reports::may_bless().map(|()| Known::default());
     }
     let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| Trouble::Usage(format!("{name}: {error}")))?;
+    let text =
+        fs::read_to_string(file).map_err(|error| Trouble::Usage(format!("{name}: {error}")))?;
     Known::parse(Source { name: &name, text: &text }, cases).map_err(Trouble::usage)
 }
 

@@ -25,8 +25,10 @@ pub(super) fn role_of(
     hosts: Option<&Catalogue<host::scene::Scene>>,
 ) -> Result<Role, Trouble> {
     let short = bare(name);
-    let is_plugin = !name.starts_with("host:") && plugins.is_some_and(|all| all.find(short).is_some());
-    let is_host = !name.starts_with("plugin:") && hosts.is_some_and(|all| all.find(short).is_some());
+    let is_plugin =
+        !name.starts_with("host:") && plugins.is_some_and(|all| all.find(short).is_some());
+    let is_host =
+        !name.starts_with("plugin:") && hosts.is_some_and(|all| all.find(short).is_some());
     match (is_plugin, is_host) {
         (true, false) => Ok(Role::Plugin),
         (false, true) => Ok(Role::Host),
@@ -53,8 +55,12 @@ fn no_such_case(
         .collect();
     near.dedup();
     match near.is_empty() {
-        true => Trouble::Usage(format!("no case is called {name}; `plugwire-conformance list` names them")),
-        false => Trouble::Usage(format!("no case is called {name}; did you mean {}?", near.join(", "))),
+        true => Trouble::Usage(format!(
+            "no case is called {name}; `plugwire-conformance list` names them"
+        )),
+        false => {
+            Trouble::Usage(format!("no case is called {name}; did you mean {}?", near.join(", ")))
+        }
     }
 }
 
@@ -171,15 +177,19 @@ fn cases_schema(scene: schemars::Schema) -> Value {
     for part in ["properties", "$defs"] {
         let more = header.get(part).and_then(Value::as_object).cloned().unwrap_or_default();
         if !more.is_empty() {
-            let into = case.as_object_mut().map(|case| case.entry(part).or_insert_with(|| json!({})));
+            let into =
+                case.as_object_mut().map(|case| case.entry(part).or_insert_with(|| json!({})));
             if let Some(Value::Object(into)) = into {
                 into.extend(more);
             }
         }
     }
-    let required = |schema: &Value| schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    let required = |schema: &Value| {
+        schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
     let both = [required(&header), required(&case)].concat();
-    let definitions = case.as_object_mut().and_then(|case| case.remove("$defs")).unwrap_or(json!({}));
+    let definitions =
+        case.as_object_mut().and_then(|case| case.remove("$defs")).unwrap_or(json!({}));
     case["required"] = Value::Array(both);
     case.as_object_mut().map(|case| case.remove("$schema"));
     json!({
@@ -208,7 +218,11 @@ mod tests {
                 std::fs::write(&file, &current).unwrap();
             }
             let checked_in = std::fs::read_to_string(&file).unwrap_or_default();
-            assert!(checked_in == current, "{} differs: PLUGWIRE_BLESS=1 writes it", file.display());
+            assert!(
+                checked_in == current,
+                "{} differs: PLUGWIRE_BLESS=1 writes it",
+                file.display()
+            );
         }
     }
 
@@ -219,7 +233,10 @@ mod tests {
         for case in &plugins.cases {
             let source = source_of(Role::Plugin, case);
             let id = case.header.id.split_once('/').unwrap().1;
-            assert!(source.starts_with("[[case]]") && source.contains(&format!("\"{id}\"")), "{id}");
+            assert!(
+                source.starts_with("[[case]]") && source.contains(&format!("\"{id}\"")),
+                "{id}"
+            );
         }
         assert!(role_of("no/such", Some(&plugins), Some(&hosts)).is_err());
         let name = format!("host:{}", hosts.cases[0].header.id);

@@ -1,0 +1,261 @@
+//! The conformance suite with real go-plugin as the oracle, in both roles, and with ours as two subjects like any other.
+//!
+//! Each run leaves its JSON lines in `target/conformance`, from which `cargo xtask conformance` makes one page.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use plugwire_interop::{go, rust, soaks};
+use serde_json::Value;
+
+/// The oracle's releases.
+const RELEASES: [&str; 4] = ["1.4.8", "1.6.3", "1.7.0", "1.8.0"];
+
+/// What a run came to.
+struct Judged {
+    output: Output,
+    /// Each case's verdict.
+    verdicts: BTreeMap<String, String>,
+}
+
+impl Judged {
+    #[track_caller]
+    fn is_conformant(&self) {
+        let said = String::from_utf8_lossy(&self.output.stdout);
+        let errors = String::from_utf8_lossy(&self.output.stderr);
+        assert_eq!(self.output.status.code(), Some(0), "{said}\n{errors}");
+        assert!(!self.verdicts.is_empty(), "{said}\n{errors}");
+    }
+
+    /// The cases with this verdict.
+    fn with(&self, verdict: &str) -> BTreeSet<&str> {
+        let all = self.verdicts.iter().filter(|(_, said)| *said == verdict);
+        all.map(|(case, _)| case.as_str()).collect()
+    }
+}
+
+/// A subject of `conformance/subjects` with the program that was built for this test.
+struct Subject {
+    role: &'static str,
+    file: String,
+    command: Vec<PathBuf>,
+}
+
+impl Subject {
+    fn go(release: &str, role: &'static str) -> Self {
+        let (program, arguments): (_, &[&str]) = match role {
+            "plugin" => ("probe-plugin", &["--versions", "1,3"]),
+            _ => ("conformance-driver", &[]),
+        };
+        let mut command = vec![go::peer(release, program)];
+        command.extend(arguments.iter().map(PathBuf::from));
+        // The newest grpc-go changes nothing in what a release of go-plugin is said to do.
+        let described = release.trim_end_matches("-newest");
+        Self { role, file: format!("go-plugin-{described}.{role}.toml"), command }
+    }
+
+    fn ours(name: &str, role: &'static str, arguments: &[&str]) -> Self {
+        let program = if role == "plugin" { "probe-plugin" } else { "conformance-driver" };
+        let mut command = vec![rust::program(program)];
+        command.extend(arguments.iter().map(PathBuf::from));
+        Self { role, file: format!("{name}.{role}.toml"), command }
+    }
+
+    /// Judges it, and leaves the run under this name.
+    fn judge(&self, name: &str, options: &[&str]) -> Judged {
+        let folder = go::root().join("target/conformance");
+        fs::create_dir_all(&folder).expect("a folder");
+        let report = folder.join(format!("{name}.jsonl"));
+        let mut suite = Command::new(rust::suite());
+        suite
+            .arg(self.role)
+            .arg("--subject")
+            .arg(go::root().join("conformance/subjects").join(&self.file))
+            .args(["--color", "never", "--quiet", "--timeout-scale", "3"])
+            .arg("--report")
+            .arg(format!("jsonl={}", report.display()))
+            .args(options)
+            .arg("--")
+            .args(&self.command);
+        let output = suite.stdin(Stdio::null()).output().expect("the suite runs");
+        let lines = fs::read_to_string(&report).unwrap_or_default();
+        let events = lines.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        let cases = events.filter(|event: &Value| event["event"] == "case");
+        let word = |value: &Value| value.as_str().expect("a text").to_owned();
+        let verdicts = cases.map(|case| (word(&case["id"]), word(&case["verdict"]))).collect();
+        Judged { output, verdicts }
+    }
+}
+
+fn known(release: &str, role: &str) -> String {
+    let role = if role == "host" { "host-" } else { "" };
+    let list = go::root().join(format!("conformance/known/go-plugin-{role}{release}.toml"));
+    list.display().to_string()
+}
+
+/// With its known list, strict in both directions, a release keeps everything else, SHOULD and robustness included.
+#[track_caller]
+fn is_as_known(release: &str, role: &'static str) {
+    assert!(RELEASES.contains(&release));
+    let list = known(release, role);
+    let options = ["--strict", "--known", &list];
+    let judged = Subject::go(release, role).judge(&format!("{role}-go-plugin-{release}"), &options);
+    judged.is_conformant();
+}
+
+#[test]
+fn go_plugin_1_4_8_is_as_known() {
+    is_as_known("1.4.8", "plugin");
+}
+
+#[test]
+fn go_plugin_1_6_3_is_as_known() {
+    is_as_known("1.6.3", "plugin");
+}
+
+#[test]
+fn go_plugin_1_7_0_is_as_known() {
+    is_as_known("1.7.0", "plugin");
+}
+
+#[test]
+fn go_plugin_1_8_0_is_as_known() {
+    is_as_known("1.8.0", "plugin");
+}
+
+#[test]
+fn go_host_1_4_8_is_as_known() {
+    is_as_known("1.4.8", "host");
+}
+
+#[test]
+fn go_host_1_6_3_is_as_known() {
+    is_as_known("1.6.3", "host");
+}
+
+#[test]
+fn go_host_1_7_0_is_as_known() {
+    is_as_known("1.7.0", "host");
+}
+
+#[test]
+fn go_host_1_8_0_is_as_known() {
+    is_as_known("1.8.0", "host");
+}
+
+/// A MUST is what it keeps.
+#[test]
+fn stock_go_plugin_1_8_0_needs_no_list() {
+    for release in ["1.8.0", "1.8.0-newest"] {
+        for role in ["plugin", "host"] {
+            let name = format!("unlisted/{role}-{release}");
+            fs::create_dir_all(go::root().join("target/conformance/unlisted")).expect("a folder");
+            Subject::go(release, role).judge(&name, &[]).is_conformant();
+        }
+    }
+}
+
+/// A stranger has a binary and its cookie, and nothing else.
+#[test]
+fn a_binary_and_its_cookie_are_enough() {
+    let judged = Command::new(rust::suite())
+        .args(["plugin", "--cookie", "GREETER_PLUGIN=hello", "--color", "never", "--quiet"])
+        .args(["--timeout-scale", "3", "--tier", "black-box", "--tier", "raw", "--"])
+        .arg(go::peer("1.8.0", "greeter-plugin"))
+        .output()
+        .expect("the suite runs");
+    let said = String::from_utf8_lossy(&judged.stdout);
+    assert_eq!(judged.status.code(), Some(0), "{said}");
+    assert!(said.contains("every MUST"), "{said}");
+}
+
+/// Nothing is known of our plugin, and between unix and TCP no case is passed over.
+#[test]
+fn our_plugin_passes_everything() {
+    let unix = Subject::ours("plugwire", "plugin", &["--versions", "1,3"]);
+    let unix = unix.judge("plugin-plugwire", &["--strict"]);
+    unix.is_conformant();
+    let tcp = Subject::ours("plugwire-tcp", "plugin", &["--versions", "1,3", "--tcp"]);
+    let tcp = tcp.judge("plugin-plugwire-tcp", &["--strict"]);
+    tcp.is_conformant();
+    let mut passed = unix.with("pass");
+    passed.extend(tcp.with("pass"));
+    let all: BTreeSet<&str> = unix.verdicts.keys().map(String::as_str).collect();
+    let missing: Vec<_> = all.difference(&passed).collect();
+    assert!(missing.is_empty(), "not passed: {missing:?}");
+}
+
+/// Nor of our host, which has every feature.
+#[test]
+fn our_host_passes_everything() {
+    let judged = Subject::ours("plugwire", "host", &[]).judge("host-plugwire", &["--strict"]);
+    judged.is_conformant();
+    assert_eq!(judged.with("pass").len(), judged.verdicts.len(), "{:?}", judged.verdicts);
+}
+
+/// Three complete runs in an order of their own, while two processes keep both cores busy, say the same of every case. The short
+/// form takes one area and two runs.
+#[test]
+fn soak_shuffled_runs_on_a_loaded_machine_agree() {
+    let load: Vec<Load> = (0..2).map(|_| Load::start()).collect();
+    let rounds = if soaks() { 3 } else { 2 };
+    for (name, subject) in [
+        ("plugin-go", Subject::go("1.8.0", "plugin")),
+        ("host-go", Subject::go("1.8.0", "host")),
+        ("plugin-ours", Subject::ours("plugwire", "plugin", &["--versions", "1,3"])),
+        ("host-ours", Subject::ours("plugwire", "host", &[])),
+    ] {
+        fs::create_dir_all(go::root().join("target/conformance/shuffled")).expect("a folder");
+        let runs: Vec<_> = (0..rounds)
+            .map(|round| {
+                let seed = (round + 1).to_string();
+                let mut options = vec!["--shuffle", seed.as_str(), "--jobs", "2"];
+                if !soaks() {
+                    options.extend(["--only", "handshake/*"]);
+                }
+                subject.judge(&format!("shuffled/{name}-{round}"), &options).verdicts
+            })
+            .collect();
+        println!("{name}: {} cases, {rounds} runs", runs[0].len());
+        assert!(runs[0].len() > 10, "{:?}", runs[0]);
+        assert!(runs.iter().all(|run| *run == runs[0]), "{name}: {runs:#?}");
+    }
+    drop(load);
+}
+
+/// A process that does nothing but keep a core busy, until it is dropped.
+struct Load(Child);
+
+impl Load {
+    fn start() -> Self {
+        let sh = Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
+        Self(sh.expect("a shell"))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Every subject of the folder is judged above.
+#[test]
+fn no_subject_is_forgotten() {
+    let folder: &Path = &go::root().join("conformance/subjects");
+    let found: BTreeSet<String> = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    let mut wanted: BTreeSet<String> =
+        ["plugwire.plugin.toml", "plugwire-tcp.plugin.toml", "plugwire.host.toml"]
+            .map(str::to_owned)
+            .into();
+    for release in RELEASES {
+        wanted.extend(["plugin", "host"].map(|role| format!("go-plugin-{release}.{role}.toml")));
+    }
+    assert_eq!(found, wanted);
+}
