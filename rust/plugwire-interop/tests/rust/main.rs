@@ -11,3 +11,4 @@ mod requests;
 mod scripts;
 mod stdio;
 mod stolen_certificates;
+mod verified;

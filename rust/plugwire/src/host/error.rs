@@ -117,6 +117,9 @@ pub enum StartError {
     },
     /// This host talks plaintext, and the plugin's line holds a certificate: it wants TLS.
     UnexpectedCertificate(Box<Evidence>),
+    /// The check of `Launch::verify_with` refused the file, or it could not be read for it. Nothing was started. The
+    /// source is what the check says.
+    Unverified(Box<dyn Error + Send + Sync>),
 }
 
 /// What a start was waiting for when its time was over.
@@ -149,6 +152,7 @@ impl StartError {
             StartError::Spawn { .. } => "start.spawn",
             StartError::Timeout { .. } => "start.timeout",
             StartError::UnexpectedCertificate(_) => "start.unexpected-certificate",
+            StartError::Unverified(_) => "start.unverified",
         }
     }
 
@@ -164,9 +168,10 @@ impl StartError {
             | StartError::Spawn { evidence, .. }
             | StartError::Timeout { evidence, .. }
             | StartError::UnexpectedCertificate(evidence) => Some(evidence),
-            StartError::Checksum(_) | StartError::Configuration(_) | StartError::Machine { .. } => {
-                None
-            }
+            StartError::Checksum(_)
+            | StartError::Configuration(_)
+            | StartError::Machine { .. }
+            | StartError::Unverified(_) => None,
         }
     }
 }
@@ -174,7 +179,7 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Checksum(_) => {
+            StartError::Checksum(_) | StartError::Unverified(_) => {
                 write!(f, "the plugin was not started: its file is not trusted")
             }
             StartError::Configuration(why) => write!(f, "the plugin was not started: {why}"),
@@ -234,6 +239,7 @@ impl Error for StartError {
             | StartError::Machine { cause, .. }
             | StartError::Spawn { cause, .. } => Some(cause),
             StartError::Handshake { cause, .. } => Some(cause),
+            StartError::Unverified(cause) => Some(&**cause),
             _ => None,
         }
     }

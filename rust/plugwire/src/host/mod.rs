@@ -6,6 +6,7 @@
 
 mod attach;
 mod checksum;
+mod confinement;
 mod diagnosis;
 mod dispense;
 mod environment;
@@ -16,14 +17,17 @@ mod handshake;
 mod launch;
 mod logs;
 mod managed;
+mod os;
 mod session;
 mod sockets;
 mod start;
 mod stdio;
 mod supervise;
+mod verify;
 
 pub use attach::{Attach, AttachError};
 pub use checksum::{Checksum, ChecksumError};
+pub use confinement::Confinement;
 pub use diagnosis::Executable;
 pub use dispense::DispenseError;
 pub use error::{Evidence, PingError, ShutdownError, StartError, TimeoutStep};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use plugwire_protocol::certificate;
 use plugwire_protocol::environment::HostEnvironment;
 use plugwire_protocol::handshake::{Expectation, HandshakeLine, MultiplexWish};
+use rustix::io::Errno;
 use tempfile::TempDir;
 use tokio::process::{ChildStderr, ChildStdout, Command};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -25,8 +26,9 @@ use super::managed;
 use super::session::Session;
 use super::sockets;
 use super::supervise::{Group, Process, remove_socket};
+use super::verify::Image;
 use crate::broker::{self, Trust};
-use crate::transport::socket::Listen;
+use crate::transport::socket::{Listen, group_id};
 use crate::transport::tls::Identity;
 use crate::transport::{Address, Tls};
 
@@ -50,8 +52,17 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
         let why = "the magic cookie's key or value is empty, or its key holds `=`";
         return Err(StartError::Configuration(why.to_owned()));
     }
+    let refused = |why: &str| StartError::Configuration(why.to_owned());
+    launch.confinement.check().map_err(refused)?;
     let program = find(&launch.program)?;
-    verify(&mut launch, &program).await?;
+    if let (None, Some(group)) = (&launch.socket_group, launch.confinement.group()) {
+        launch.socket_group = Some(group.to_string());
+    }
+    let folder =
+        sockets::private_folder(launch.socket_dir.as_deref(), launch.socket_group.as_deref())
+            .map_err(machine("making a folder for sockets"))?;
+    let verification = std::mem::take(&mut launch.verification);
+    let (image, folder) = verification.image(&program, folder).await?;
     let identity = match launch.security {
         Security::Mutual => Some(make_identity()?),
         Security::Own(_) | Security::Plaintext => None,
@@ -59,7 +70,7 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
 
     let deadline = Instant::now() + limit;
     let (mut attempt, mut stdout) =
-        Attempt::spawn(&mut launch, &program, &versions, identity.as_ref())?;
+        Attempt::spawn(&mut launch, &program, image, folder, &versions, identity.as_ref()).await?;
     let expected = Expectation { app_versions: &versions, multiplex: launch.multiplex };
     let process = attempt.process.clone();
     let reading = handshake::read(&mut stdout, &mut attempt.printed, &expected, launch.skip_noise);
@@ -105,15 +116,6 @@ fn find(program: &Path) -> Result<PathBuf, StartError> {
         return which::which(program).map_err(not_found);
     }
     std::path::absolute(program).map_err(missing)
-}
-
-async fn verify(launch: &mut Launch, program: &Path) -> Result<(), StartError> {
-    let Some(checksum) = launch.checksum.take() else { return Ok(()) };
-    let program = program.to_owned();
-    let verified = tokio::task::spawn_blocking(move || checksum.verify(&program)).await;
-    verified
-        .map_err(|error| machine("reading the program")(io::Error::other(error)))?
-        .map_err(StartError::Checksum)
 }
 
 fn make_identity() -> Result<Identity, StartError> {
@@ -170,41 +172,47 @@ impl Drop for Attempt {
 }
 
 impl Attempt {
-    fn spawn(
+    async fn spawn(
         launch: &mut Launch,
         program: &Path,
+        image: Image,
+        folder: TempDir,
         versions: &[u32],
         identity: Option<&Identity>,
     ) -> Result<(Self, ChildStdout), StartError> {
-        let folder =
-            sockets::private_folder(launch.socket_dir.as_deref(), launch.socket_group.as_deref())
-                .map_err(machine("making a folder for sockets"))?;
         let environment = environment::build(
             std::env::vars_os(),
             &launch.inherit,
             std::mem::take(&mut launch.variables),
             protocol_variables(launch, versions, identity, &folder),
         );
-        let mut command = Command::new(program);
-        command
-            .arg0(&launch.program)
-            .args(&launch.arguments)
-            .env_clear()
-            .envs(&environment.variables)
-            .stdin(if launch.inherit_stdin { Stdio::inherit() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
         // Ctrl-C in a terminal is for the host, which then ends the plugin; and the plugin's children end with it. But the
         // terminal would stop a plugin of another group that reads from it.
         let leads_group = !launch.inherit_stdin;
-        if leads_group {
-            command.process_group(0);
-        }
-        if let Some(directory) = &launch.directory {
-            command.current_dir(directory);
-        }
-        let mut child = command
-            .spawn()
+        let sockets = launch.socket_group.as_deref().map(group_id).transpose();
+        let sockets = sockets.map_err(machine("looking up the socket group"))?;
+        let spawn = |executed: &Path| {
+            let mut command = Command::new(executed);
+            command
+                .arg0(&launch.program)
+                .args(&launch.arguments)
+                .env_clear()
+                .envs(&environment.variables)
+                .stdin(if launch.inherit_stdin { Stdio::inherit() } else { Stdio::null() })
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            if leads_group {
+                command.process_group(0);
+            }
+            if let Some(directory) = &launch.directory {
+                command.current_dir(directory);
+            }
+            launch.confinement.apply(&mut command, sockets);
+            command.spawn()
+        };
+        let mut child = image
+            .start(folder.path(), spawn)
+            .await
             .map_err(|cause| not_spawned(cause, launch, program, environment.withheld))?;
         let stdout = child.stdout.take().expect("it is piped");
         let stderr = child.stderr.take().expect("it is piped");
@@ -357,6 +365,12 @@ fn not_spawned(cause: io::Error, launch: &Launch, program: &Path, withheld: usiz
         return StartError::Configuration(format!(
             "its working directory {directory} is no folder"
         ));
+    }
+    let refused = cause.raw_os_error() == Some(Errno::PERM.raw_os_error());
+    if refused && !launch.confinement.is_empty() {
+        let why =
+            "the system refuses a limit or the user (`Launch::confine`): this host may not set it";
+        return StartError::Configuration(why.to_owned());
     }
     let executable = Some(diagnosis::examine(program));
     let program = program.to_owned();
