@@ -20,3 +20,4 @@ mod stdio;
 mod streams;
 mod tls_refusals;
 mod unruly;
+mod verified;
