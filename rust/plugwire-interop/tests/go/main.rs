@@ -5,6 +5,7 @@ mod broker;
 mod broker_attack;
 mod broker_bad_input;
 mod cancellation;
+mod confined;
 mod counter;
 mod environment;
 mod examples;

@@ -1,5 +1,6 @@
 //! What can be proved without Go.
 
+mod confined;
 mod docs;
 mod executables;
 mod lifetimes;
