@@ -19,6 +19,8 @@ pub struct Evidence {
     pub program: PathBuf,
     /// What that file is, where looking at it tells something.
     pub executable: Option<Executable>,
+    /// What the [`Runner`](super::Runner) says that started it, if one did.
+    pub diagnosis: Option<String>,
     /// What it printed to standard output up to the error, as printable text of at most 2 KiB.
     pub stdout: String,
     /// The end of its standard error, at most 8 KiB.
@@ -34,6 +36,9 @@ impl fmt::Display for Evidence {
         write!(f, "program      {}", self.program.display())?;
         if let Some(executable) = &self.executable {
             write!(f, "\nfile         {executable}")?;
+        }
+        if let Some(diagnosis) = &self.diagnosis {
+            write!(f, "\nrunner       {diagnosis}")?;
         }
         if let Some(exit) = &self.exit {
             write!(f, "\nended        {exit}")?;
@@ -130,6 +135,8 @@ pub enum TimeoutStep {
     Connection,
     /// The handshake line.
     Line,
+    /// The [`Runner`](super::Runner), to have started the plugin.
+    Runner,
 }
 
 impl StartError {
@@ -223,6 +230,9 @@ impl fmt::Display for StartError {
             }
             StartError::Timeout { limit, step: TimeoutStep::Connection, .. } => {
                 write!(f, "the plugin did not accept the connection within {limit:?}")
+            }
+            StartError::Timeout { limit, step: TimeoutStep::Runner, .. } => {
+                write!(f, "the plugin's runner did not start it within {limit:?}")
             }
             StartError::UnexpectedCertificate(_) => {
                 write!(f, "the plugin expects TLS, and this host was told to talk plaintext")

@@ -18,7 +18,7 @@ use super::environment::Inherit;
 use super::logs::{LogSink, ToTracing};
 use super::stdio::Writer;
 use super::verify::Verification;
-use super::{Checksum, Confinement, PluginHandle, StartError, start};
+use super::{Checksum, Confinement, PluginHandle, Runner, StartError, start};
 use crate::transport::{Channel, Http2, Tls};
 use crate::{Broker, Handshake};
 
@@ -57,6 +57,7 @@ pub struct Launch {
     pub(super) output: Output,
     pub(super) verification: Verification,
     pub(super) confinement: Confinement,
+    pub(super) runner: Option<Arc<dyn Runner>>,
     pub(super) http2: Http2,
     pub(super) limits: Limits,
     pub(super) managed: bool,
@@ -137,6 +138,7 @@ impl Launch {
             output: Output::default(),
             verification: Verification::default(),
             confinement: Confinement::default(),
+            runner: None,
             http2: Http2::default(),
             limits: Limits::default(),
             managed: false,
@@ -373,6 +375,14 @@ impl Launch {
     /// Sets limits for the plugin's process. Default: none. go-plugin: none.
     pub fn confine(mut self, confinement: Confinement) -> Self {
         self.confinement = confinement;
+        self
+    }
+
+    /// Lets a runner start the plugin, in place of a process of this machine: the program's name, arguments, variables and
+    /// directory are the runner's to understand. [`Launch::checksum`], [`Launch::verify_with`], [`Launch::confine`] and
+    /// [`Launch::inherit_stdin`] are refused with it. go-plugin: `ClientConfig.RunnerFunc`.
+    pub fn runner(mut self, runner: impl Runner) -> Self {
+        self.runner = Some(Arc::new(runner));
         self
     }
 

@@ -1,7 +1,7 @@
 //! The host role: a program that starts plugins and calls them.
 //!
 //! The folder reads in the order of a plugin's life: [`Launch`] gathers what the user wants; `start` runs the
-//! process, reads its handshake line and connects; [`PluginHandle`] is what the user holds; `supervise` stays with
+//! process, or lets a [`Runner`] do that, reads its handshake line and connects; [`PluginHandle`] is what the user holds; `supervise` stays with
 //! the process until it is gone and says how it ended.
 
 mod attach;
@@ -18,6 +18,7 @@ mod launch;
 mod logs;
 mod managed;
 mod os;
+mod runner;
 mod session;
 mod sockets;
 mod start;
@@ -36,3 +37,4 @@ pub use handle::PluginHandle;
 pub use launch::{Dangerous, Launch};
 pub use logs::LogSink;
 pub use managed::shutdown_all;
+pub use runner::{Plan, Runner, Running, Started};

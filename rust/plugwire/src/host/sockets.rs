@@ -56,6 +56,11 @@ pub(super) fn trust(main: &Address, private: &Path, temporary: Option<&OsStr>) -
     Trust::Folders(folders)
 }
 
+/// The same for a plugin that a runner has started: in the private folder, or where its main socket was found to be.
+pub(super) fn trust_runner(main: &Address, private: &Path) -> Trust {
+    Trust::Folders(main.folder().into_iter().chain([private]).map(Path::to_owned).collect())
+}
+
 /// Where a plugin puts its sockets by itself.
 pub(super) fn temporary_folders(given: Option<&OsStr>) -> impl Iterator<Item = PathBuf> {
     let shared = [std::env::temp_dir(), PathBuf::from("/tmp")];

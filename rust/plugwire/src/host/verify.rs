@@ -2,7 +2,7 @@
 //! and the copy is what is executed.
 
 use std::error::Error;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -71,7 +71,7 @@ impl Verification {
         let begun = original.by_ref().take(4).read_to_end(&mut head);
         begun.map_err(|error| self.unreadable(error))?;
         rustix::fs::access(program, Access::EXEC_OK).map_err(|error| forbidden(program, error))?;
-        let name = program.file_name().unwrap_or(OsStr::new("plugin"));
+        let name = file_name(program);
         // An interpreter opens its script by a name, which a memory file has lost by then.
         let fits = head == b"\x7fELF" && size <= LARGEST_IN_MEMORY && !self.with_neighbours;
         let memory = if fits { os::memory_file(name) } else { None };
@@ -81,9 +81,12 @@ impl Verification {
             Some(mut file) => {
                 io::copy(&mut contents, &mut file).map_err(machine)?;
                 os::seal(&file).map_err(machine)?;
-                Image::Memory { file, name: name.to_owned() }
+                Image::Memory { file, program: program.to_owned() }
             }
-            None => Image::Copy(copy(&mut contents, folder, name).map_err(machine)?),
+            None => {
+                let copy = copy(&mut contents, folder, name).map_err(machine)?;
+                Image::Copy { copy, program: program.to_owned() }
+            }
         };
         self.decide(&image)?;
         if self.with_neighbours {
@@ -121,6 +124,10 @@ fn forbidden(program: &Path, cause: Errno) -> StartError {
 
 fn machine(cause: io::Error) -> StartError {
     StartError::Machine { doing: "copying the program to verify it", cause }
+}
+
+fn file_name(program: &Path) -> &OsStr {
+    program.file_name().unwrap_or(OsStr::new("plugin"))
 }
 
 /// Opens a file that ends: a named pipe would let the host wait, a device let it read, for ever.
@@ -166,16 +173,25 @@ fn link_neighbours(program: &Path, copy: &Path) -> io::Result<()> {
 pub(super) enum Image {
     /// The file that the user named, as it will be then.
     Unverified(PathBuf),
-    /// A sealed memory file, and what the program is called.
-    Memory { file: File, name: OsString },
-    /// A copy in the private folder.
-    Copy(PathBuf),
+    /// A sealed memory file with the bytes of the program.
+    Memory { file: File, program: PathBuf },
+    /// A copy in the private folder, of the program.
+    Copy { copy: PathBuf, program: PathBuf },
 }
 
 impl Image {
+    /// The file that the user named.
+    pub(super) fn program(&self) -> &Path {
+        match self {
+            Image::Unverified(program)
+            | Image::Memory { program, .. }
+            | Image::Copy { program, .. } => program,
+        }
+    }
+
     fn path(&self) -> PathBuf {
         match self {
-            Image::Unverified(path) | Image::Copy(path) => path.clone(),
+            Image::Unverified(path) | Image::Copy { copy: path, .. } => path.clone(),
             Image::Memory { file, .. } => os::descriptor_path(file),
         }
     }
@@ -183,7 +199,7 @@ impl Image {
     /// For reading, from the beginning.
     fn open(&self) -> io::Result<File> {
         match self {
-            Image::Unverified(path) | Image::Copy(path) => File::open(path),
+            Image::Unverified(path) | Image::Copy { copy: path, .. } => File::open(path),
             Image::Memory { file, .. } => {
                 // The same file and the same place in it.
                 let mut file = file.try_clone()?;
@@ -205,8 +221,8 @@ impl Image {
         match start_copy(&self.path(), &start).await {
             // A security module may forbid memory files only when one is executed.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let Image::Memory { name, .. } = &self else { return Err(error) };
-                let copy = copy(&mut self.open()?, folder, name)?;
+                let Image::Memory { program, .. } = &self else { return Err(error) };
+                let copy = copy(&mut self.open()?, folder, file_name(program))?;
                 start_copy(&copy, &start).await
             }
             result => result,
