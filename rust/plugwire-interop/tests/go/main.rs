@@ -16,6 +16,7 @@ mod logs;
 mod noise;
 mod pairing;
 mod reattach;
+mod runner;
 mod sizes;
 mod stdio;
 mod streams;

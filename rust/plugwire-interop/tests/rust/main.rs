@@ -9,6 +9,7 @@ mod misconfigured_hosts;
 mod pairing;
 mod reflection;
 mod requests;
+mod runner;
 mod scripts;
 mod stdio;
 mod stolen_certificates;
