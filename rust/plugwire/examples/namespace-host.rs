@@ -40,10 +40,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let plugin = launch.dangerous().plaintext().start().await?;
 
     let mut counter = CounterClient::new(plugin.channel());
-    let add_server = plugin.broker().next_id();
-    let add = Services::new().add(AddHelperServer::new(Add));
-    let _serving = plugin.broker().serve(add_server, add).await?;
     for value in [5, 37] {
+        // A plugin on go-plugin dials an id once.
+        let add_server = plugin.broker().next_id();
+        let add = Services::new().add(AddHelperServer::new(Add));
+        let _serving = plugin.broker().serve(add_server, add).await?;
         counter.put(PutRequest { add_server, key: "sum".to_owned(), value }).await?;
     }
     println!("{}", counter.get(GetRequest { key: "sum".to_owned() }).await?.into_inner().value);
