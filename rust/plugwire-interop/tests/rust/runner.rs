@@ -5,11 +5,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use plugwire::host::{
-    Confinement, Launch, Plan, Runner, Running, StartError, Started, TimeoutStep,
+    Confinement, Launch, Plan, Runner, Running, ShutdownError, StartError, Started, TimeoutStep,
 };
 use plugwire::transport::{Address, Translate};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{PROBE, rust};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 /// Starts a process, and does one thing as it is told.
@@ -19,9 +20,11 @@ enum Odd {
     Hangs,
     NoLine,
     NoTranslation,
+    Unkillable,
 }
 
-struct Local(Child);
+/// With `false`, nobody ends it but by dropping it.
+struct Local(Child, bool);
 
 #[tonic::async_trait]
 impl Running for Local {
@@ -30,7 +33,10 @@ impl Running for Local {
     }
 
     async fn kill(&mut self) -> io::Result<()> {
-        self.0.start_kill()
+        match self.1 {
+            true => self.0.start_kill(),
+            false => std::future::pending().await,
+        }
     }
 }
 
@@ -66,7 +72,12 @@ impl Runner for Odd {
         }
         let stdout = child.stdout.take().expect("it is piped");
         let stderr = child.stderr.take().expect("it is piped");
-        let started = Started::new("the odd one", stdout, stderr, Local(child));
+        let started = Started::new(
+            "the odd one",
+            stdout,
+            stderr,
+            Local(child, !matches!(self, Odd::Unkillable)),
+        );
         match self {
             Odd::NoTranslation => Ok(started.translate(Nowhere)),
             _ => Ok(started),
@@ -121,6 +132,24 @@ async fn an_address_that_cannot_be_translated() {
     let error = launch(&sandbox, Odd::NoTranslation).start().await.expect_err("refused");
     let StartError::Connect { cause, .. } = &error else { panic!("{error:?}") };
     assert_eq!(cause.to_string(), "not from here");
+    sandbox.assert_empty().await;
+}
+
+/// Nor does its plugin answer.
+#[tokio::test]
+async fn a_runner_that_does_not_kill() {
+    let sandbox = Sandbox::new();
+    let limit = Duration::from_millis(200);
+    let launch = launch(&sandbox, Odd::Unkillable).shutdown_timeout(limit).exit_timeout(limit);
+    let plugin = launch.start().await.expect("a start");
+    for pid in sandbox.processes() {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, Signal::STOP).expect("it lives");
+    }
+    let stop = tokio::time::timeout(Duration::from_secs(60), plugin.shutdown()).await;
+    let error = stop.expect("it returns").expect_err("it lives on");
+    assert_eq!(error, ShutdownError::Unkillable { pid: 0 });
+    sandbox.kill_all();
     sandbox.assert_empty().await;
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use plugwire::host::{Checksum, Launch, StartError};
 use plugwire_interop::sandbox::Sandbox;
-use plugwire_interop::{GREETER, PROBE, rust, soaks};
+use plugwire_interop::{GREETER, PROBE, not_here, rust, soaks};
 use sha2::{Digest, Sha256};
 
 type Checked = Result<(), Box<dyn Error + Send + Sync>>;
@@ -227,36 +227,78 @@ async fn neighbours_are_found() {
     sandbox.assert_empty().await;
 }
 
-/// The system can forbid memory files for whoever is in a namespace of processes. The test runs itself in one.
+/// Nobody copies it first, to find out.
 #[tokio::test]
-async fn where_memory_files_are_forbidden_a_copy_is_run() {
-    const INSIDE: &str = "PLUGWIRE_NO_MEMORY_FILES";
-    if std::env::var_os(INSIDE).is_some() {
-        let sandbox = Sandbox::new();
-        let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
-        let plugin = launch.verify_with(|_| Ok(())).start().await.expect("a start");
-        let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("it runs");
-        assert!(executed.starts_with(sandbox.folder()), "{executed:?}");
-        assert!(executed.ends_with("program/probe-plugin"), "{executed:?}");
-        plugin.shutdown().await.expect("it ends");
-        sandbox.assert_empty().await;
-        return;
-    }
-    const FORBID: &str = r#"echo 2 > /proc/sys/vm/memfd_noexec && exec "$0" "$@""#;
+async fn what_is_too_large_for_a_program_is_refused() {
+    let stage = Stage::new(false);
+    let program = File::options().write(true).open(&stage.program).expect("a file");
+    program.set_len(5 << 30).expect("a hole");
+    let error = stage.launch().verify_with(|_| Ok(())).start().await.expect_err("refused");
+    let source = error.source().expect("why").to_string();
+    assert_eq!(source, "it is too large to be verified: 5368709120 bytes");
+    assert_eq!(stage.ran(), b"");
+    stage.sandbox.assert_empty().await;
+}
+
+/// Tells a test that it runs itself, in a namespace that it has prepared.
+const INSIDE: &str = "PLUGWIRE_INSIDE";
+
+/// Runs one of these tests again, in namespaces of its own that a shell has prepared.
+fn again(test: &str, prepare: &str) {
     let namespace = |command: &[&str]| {
         let mut unshare = std::process::Command::new("unshare");
-        unshare.args(["--pid", "--fork", "--mount-proc", "sh", "-c"]).args(command);
-        unshare.env(INSIDE, "1").output().expect("unshare is there")
+        unshare.args(["--mount", "--pid", "--fork", "--mount-proc", "sh", "-c"]);
+        unshare.arg(format!(r#"{prepare} && exec "$0" "$@""#)).args(command);
+        unshare.env(INSIDE, prepare).output().expect("unshare is there")
     };
-    let possible = namespace(&[FORBID, "true"]);
-    if !possible.status.success() {
-        plugwire_interop::not_here("this system does not let a test forbid memory files");
+    if !namespace(&["true"]).status.success() {
+        not_here(&format!("this system does not allow `{prepare}`"));
         return;
     }
     let own = std::env::current_exe().expect("a test is a program");
     let own = own.to_str().expect("UTF-8");
-    let test = "verified::where_memory_files_are_forbidden_a_copy_is_run";
-    let inside = namespace(&[FORBID, own, "--exact", test, "--nocapture"]);
+    let inside = namespace(&[own, "--exact", &format!("verified::{test}"), "--nocapture"]);
     let output = String::from_utf8_lossy(&inside.stdout);
     assert!(inside.status.success() && output.contains("1 passed"), "{inside:?}");
+}
+
+/// The system can forbid memory files to whoever is in a namespace of processes, or want them to be asked for.
+#[tokio::test]
+async fn where_memory_files_are_forbidden_a_copy_is_run() {
+    let forbid = |level| format!("echo {level} > /proc/sys/vm/memfd_noexec");
+    let Some(inside) = std::env::var_os(INSIDE) else {
+        for level in [1, 2] {
+            again("where_memory_files_are_forbidden_a_copy_is_run", &forbid(level));
+        }
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
+    let plugin = launch.verify_with(|_| Ok(())).start().await.expect("a start");
+    let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("it runs");
+    if inside == *forbid(1) {
+        assert_eq!(executed.to_str(), Some("/memfd:probe-plugin (deleted)"));
+    } else {
+        assert!(executed.starts_with(sandbox.folder()), "{executed:?}");
+        assert!(executed.ends_with("program/probe-plugin"), "{executed:?}");
+    }
+    plugin.shutdown().await.expect("it ends");
+    sandbox.assert_empty().await;
+}
+
+/// The program's own file would not tell.
+#[tokio::test]
+async fn a_copy_where_nothing_can_be_executed() {
+    if std::env::var_os(INSIDE).is_none() {
+        again("a_copy_where_nothing_can_be_executed", "mount -t tmpfs -o noexec none /mnt");
+        return;
+    }
+    let stage = Stage::new(true);
+    let launch = stage.launch().verify_with(ends_good).socket_dir("/mnt");
+    let error = launch.start().await.expect_err("it cannot be executed");
+    let StartError::Spawn { cause, .. } = &error else { panic!("{error:?}") };
+    let cause = cause.to_string();
+    assert!(cause.contains("/program/program: its file system is mounted noexec"), "{cause}");
+    assert!(cause.ends_with("(`Launch::socket_dir`)"), "{cause}");
+    assert_eq!(stage.ran(), b"");
 }

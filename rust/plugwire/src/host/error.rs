@@ -289,7 +289,7 @@ impl Error for PingError {
 pub enum ShutdownError {
     /// The process did not even end when it was killed: the kernel holds it, in a system call that cannot be interrupted.
     Unkillable {
-        /// Its id.
+        /// Its id; 0 where a runner started it, whose `kill` then did not end it.
         pid: u32,
     },
 }
@@ -297,6 +297,9 @@ pub enum ShutdownError {
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            ShutdownError::Unkillable { pid: 0 } => {
+                write!(f, "the plugin's runner did not end it")
+            }
             ShutdownError::Unkillable { pid } => {
                 write!(f, "process {pid} did not end when it was killed")
             }

@@ -329,7 +329,7 @@ impl Launch {
     ///
     /// A program is executed from a sealed file in memory, which counts as the host's memory while the plugin runs. A script,
     /// a program above 512 MiB, and any where the system forbids memory files, is executed from a copy in the plugin's
-    /// private folder. `argv[0]` is what it would be; where a program finds *itself* (`/proc/self/exe`, `$0`) is the copy,
+    /// private folder, which must not lie on a file system without execution. Above 4 GiB it is refused. `argv[0]` is what it would be; where a program finds *itself* (`/proc/self/exe`, `$0`) is the copy,
     /// see [`Launch::with_neighbours`].
     ///
     /// Not covered is what the program loads: a script's interpreter, dynamic libraries, files of its own.

@@ -15,11 +15,14 @@ use tempfile::TempDir;
 use tokio::process::Child;
 
 use super::checksum::{Checksum, ChecksumError};
+use super::diagnosis::{self, Executable};
 use super::error::{Evidence, StartError};
-use super::{diagnosis, os};
+use super::os;
 
 /// A larger program is copied to the disk instead of into memory.
 const LARGEST_IN_MEMORY: u64 = 512 * 1024 * 1024;
+/// What is larger is no program, and would fill the disk before anybody had looked at it.
+const LARGEST: u64 = 4 * 1024 * 1024 * 1024;
 /// More files than a program has beside itself.
 const MOST_NEIGHBOURS: usize = 4096;
 /// How long a copy may seem to be written to, and how often to look.
@@ -67,6 +70,10 @@ impl Verification {
     fn verified_copy(&self, program: &Path, folder: &Path) -> Result<Image, StartError> {
         let mut original = open(program).map_err(|error| self.unreadable(error))?;
         let size = original.metadata().map_err(|error| self.unreadable(error))?.len();
+        if size > LARGEST {
+            let why = format!("it is too large to be verified: {size} bytes");
+            return Err(self.unreadable(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+        }
         let mut head = Vec::new();
         let begun = original.by_ref().take(4).read_to_end(&mut head);
         begun.map_err(|error| self.unreadable(error))?;
@@ -221,12 +228,26 @@ impl Image {
         match start_copy(&self.path(), &start).await {
             // A security module may forbid memory files only when one is executed.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let Image::Memory { program, .. } = &self else { return Err(error) };
+                let Image::Memory { program, .. } = &self else {
+                    return Err(explained(error, &self.path()));
+                };
                 let copy = copy(&mut self.open()?, folder, file_name(program))?;
-                start_copy(&copy, &start).await
+                start_copy(&copy, &start).await.map_err(|error| explained(error, &copy))
             }
             result => result,
         }
+    }
+}
+
+/// The copy may lie where nothing can be executed, which the program's own file does not show.
+fn explained(error: io::Error, copy: &Path) -> io::Error {
+    match diagnosis::examine(copy) {
+        found @ Executable::NoExec => {
+            let copy = copy.display();
+            let why = format!("{error}: its verified copy {copy}: {found} (`Launch::socket_dir`)");
+            io::Error::new(error.kind(), why)
+        }
+        _ => error,
     }
 }
 
@@ -244,5 +265,48 @@ async fn start_copy(path: &Path, start: impl Fn(&Path) -> io::Result<Child>) -> 
             }
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Starts `/bin/true` by way of what `refuse` lets pass, and tells which paths were tried.
+    async fn tried(refuse: impl Fn(usize, &Path) -> Option<io::ErrorKind>) -> Vec<PathBuf> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let verification = Verification { check: Some(Box::new(|_| Ok(()))), ..Default::default() };
+        let image = verification.verified_copy(Path::new("/bin/true"), folder.path());
+        let tried = Mutex::new(Vec::new());
+        let start = |path: &Path| {
+            let mut tried = tried.lock().expect("not poisoned");
+            tried.push(path.to_owned());
+            match refuse(tried.len(), path) {
+                Some(kind) => Err(kind.into()),
+                None => tokio::process::Command::new(path).kill_on_drop(true).spawn(),
+            }
+        };
+        let mut child =
+            image.expect("a copy").start(folder.path(), start).await.expect("it starts");
+        assert!(child.wait().await.expect("it ends").success());
+        tried.into_inner().expect("not poisoned")
+    }
+
+    #[tokio::test]
+    async fn a_memory_file_that_may_not_be_executed_is_copied() {
+        let in_memory = |path: &Path| path.starts_with("/proc/self/fd");
+        let tried =
+            tried(|_, path| in_memory(path).then_some(io::ErrorKind::PermissionDenied)).await;
+        let copied = tried.last().is_some_and(|path| path.ends_with("program/true"));
+        assert!(copied && in_memory(&tried[0]), "{tried:?}");
+    }
+
+    #[tokio::test]
+    async fn a_busy_copy_is_tried_again() {
+        let tried =
+            tried(|count, _| (count < 3).then_some(io::ErrorKind::ExecutableFileBusy)).await;
+        assert_eq!(tried.len(), 3);
     }
 }
