@@ -1,8 +1,9 @@
 //! The host role: a program that starts plugins and calls them.
 //!
-//! The folder reads in the order of a plugin's life: [`Launch`] gathers what the user wants; `start` runs the
-//! process, or lets a [`Runner`] do that, reads its handshake line and connects; [`PluginHandle`] is what the user holds; `supervise` stays with
-//! the process until it is gone and says how it ended.
+//! The folder reads in the order of a plugin's life: [`Launch`] gathers what the user wants; `verify` and
+//! [`Confinement`] see to what is run and with which rights; `start` runs the process, or lets a [`Runner`] do that,
+//! reads its handshake line and connects; [`PluginHandle`] is what the user holds; `supervise` stays with the process
+//! until it is gone and says how it ended.
 
 mod attach;
 mod checksum;

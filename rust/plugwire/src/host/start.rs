@@ -45,20 +45,8 @@ const KILLED: Duration = Duration::from_secs(2);
 
 pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError> {
     let limit = launch.limits.start;
+    check(&launch).map_err(|why| StartError::Configuration(why.to_owned()))?;
     let versions: Vec<u32> = launch.versions.keys().copied().collect();
-    if versions.is_empty() {
-        return Err(StartError::Configuration(
-            "no app protocol version is offered (`Launch::version`)".to_owned(),
-        ));
-    }
-    let cookie = launch.handshake.cookie();
-    if cookie.key.is_empty() || cookie.value.is_empty() || cookie.key.contains('=') {
-        let why = "the magic cookie's key or value is empty, or its key holds `=`";
-        return Err(StartError::Configuration(why.to_owned()));
-    }
-    let refused = |why: &str| StartError::Configuration(why.to_owned());
-    launch.confinement.check().map_err(refused)?;
-    runner::check(&launch).map_err(refused)?;
     let program = match &launch.runner {
         Some(_) => launch.program.clone(),
         None => find(&launch.program)?,
@@ -101,6 +89,19 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
         Err(refusal) => return Err(refusal(attempt.fail().await)),
     };
     attempt.connect(launch, line, tls, deadline).await
+}
+
+/// What makes no sense, said before anything is started.
+fn check(launch: &Launch) -> Result<(), &'static str> {
+    if launch.versions.is_empty() {
+        return Err("no app protocol version is offered (`Launch::version`)");
+    }
+    let cookie = launch.handshake.cookie();
+    if cookie.key.is_empty() || cookie.value.is_empty() || cookie.key.contains('=') {
+        return Err("the magic cookie's key or value is empty, or its key holds `=`");
+    }
+    launch.confinement.check()?;
+    runner::check(launch)
 }
 
 /// The process has ended and what it printed was read, though its output is open: a process that it left behind holds it.
