@@ -1,11 +1,12 @@
 //! What a plugin may not do or use.
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::fs::{Gid, Uid};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::process::Command;
 
 use super::os;
 

@@ -400,7 +400,7 @@ async fn spawn(
         if let Some(directory) = &launch.directory {
             command.current_dir(directory);
         }
-        launch.confinement.apply(&mut command, sockets);
+        launch.confinement.apply(command.as_std_mut(), sockets);
         command.spawn()
     };
     let mut child = image
