@@ -12,12 +12,12 @@ use std::time::Duration;
 use namespace::Namespace;
 use plugwire::host::{Plan, Runner, Running, Started, StopPhase};
 use plugwire::transport::Mounted;
-use plugwire_interop::brokered::{Brokered, MODES};
+use plugwire_interop::brokered::{Brokered, MODES, Mode};
 use plugwire_interop::leaks::eventually;
 use plugwire_interop::probe::{DieRequest, InspectRequest};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::{self, probe};
-use plugwire_interop::{PROBE, go, not_here, rust};
+use plugwire_interop::{PROBE, RELEASES, go, not_here, rust};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -83,6 +83,27 @@ async fn a_plugin_in_a_namespace_of_its_own() {
                 let stop = pair.plugin.shutdown().await.expect("it ends");
                 let exit = stop.exit.expect("it was waited for");
                 assert_eq!((stop.phase, exit.status.code()), (StopPhase::Asked, Some(0)));
+                sandbox.assert_empty().await;
+            }
+        }
+    }
+}
+
+/// Those before go-plugin 1.5 do not know the variable, but the temporary folder.
+#[tokio::test]
+async fn plugins_of_all_releases_in_a_namespace() {
+    for namespace in namespaces() {
+        for release in RELEASES {
+            for mode in Mode::of(release) {
+                let sandbox = Sandbox::new();
+                let mut launch = sandbox.launch(PROBE, go::peer(release, "probe-plugin"));
+                if release == "1.4.8" {
+                    launch = launch.env("TMPDIR", "/mnt");
+                }
+                let launch = launch.runner(namespace);
+                let pair = timeout(LIMIT, Brokered::start(launch, mode)).await.expect("in time");
+                broker_both_ways(&pair).await;
+                pair.plugin.shutdown().await.expect("it ends");
                 sandbox.assert_empty().await;
             }
         }

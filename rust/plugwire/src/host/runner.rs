@@ -53,7 +53,7 @@ pub struct Plan {
 
 impl Plan {
     /// Tells the plugin that its folder for sockets is `seen`, and returns the translation that goes with it, for
-    /// [`Started::translate`].
+    /// [`Started::translate`]. A plugin on go-plugin before 1.5 knows no such folder: let its `TMPDIR` be `seen`, too.
     pub fn mounted_at(&mut self, seen: impl Into<PathBuf>) -> Mounted {
         let seen = seen.into();
         self.variables.insert(PLUGIN_UNIX_SOCKET_DIR.into(), seen.clone().into());
