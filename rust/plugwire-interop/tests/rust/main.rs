@@ -1,5 +1,6 @@
 //! What can be proved without Go.
 
+mod confined;
 mod docs;
 mod executables;
 mod lifetimes;
@@ -8,7 +9,9 @@ mod misconfigured_hosts;
 mod pairing;
 mod reflection;
 mod requests;
+mod runner;
 mod scripts;
 mod stdio;
 mod stolen_certificates;
 mod vectors;
+mod verified;

@@ -134,6 +134,7 @@ impl Attach {
             http2: self.http2,
             timeout: self.limits.broker,
             trust: broker::Trust::Folders(folders.collect()),
+            translate: None,
             peer: None,
         };
         let connecting = Session::connect(&address, settings);

@@ -99,11 +99,19 @@ impl PluginHandle {
         &self.0.name
     }
 
-    /// The process's id; 0 for a plugin whose record did not say. go-plugin: `Client.ID`.
+    /// The process's id; 0 for a plugin whose record did not say, or that a runner has started. go-plugin: `Client.ID`.
     pub fn id(&self) -> u32 {
         match &self.0.owner {
             Owner::Us(process) => process.pid,
             Owner::Other { pid, .. } => *pid,
+        }
+    }
+
+    /// What its [`Runner`](super::Runner) calls it, if one has started it. go-plugin: `Client.ID`.
+    pub fn runner_id(&self) -> Option<&str> {
+        match &self.0.owner {
+            Owner::Us(process) => process.id.as_deref(),
+            Owner::Other { .. } => None,
         }
     }
 

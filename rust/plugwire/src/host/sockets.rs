@@ -17,7 +17,7 @@ const LONGEST_PATH: usize = 104;
 /// `/plugwire-abcdef` and `/plugin1234567890`.
 const LONGEST_NAMES: usize = 16 + 17;
 
-/// Makes the folder, mode 0700, or 0770 for a group. It is removed with what is in it when the value is dropped.
+/// Makes the folder, mode 0700, or 1770 for a group: whoever is in that cannot remove what others put there. It is removed with what is in it when the value is dropped.
 pub(super) fn private_folder(base: Option<&Path>, group: Option<&str>) -> io::Result<TempDir> {
     let base = match base {
         Some(base) if is_short(base) => base.to_owned(),
@@ -37,7 +37,7 @@ pub(super) fn private_folder(base: Option<&Path>, group: Option<&str>) -> io::Re
     let mode = match group {
         Some(group) => {
             rustix::fs::chown(folder.path(), None::<Uid>, Some(Gid::from_raw(group_id(group)?)))?;
-            0o770
+            0o1770
         }
         None => 0o700,
     };
@@ -54,6 +54,11 @@ pub(super) fn trust(main: &Address, private: &Path, temporary: Option<&OsStr>) -
         folders.extend(temporary_folders(temporary));
     }
     Trust::Folders(folders)
+}
+
+/// The same for a plugin that a runner has started: in the private folder, or where its main socket was found to be.
+pub(super) fn trust_runner(main: &Address, private: &Path) -> Trust {
+    Trust::Folders(main.folder().into_iter().chain([private]).map(Path::to_owned).collect())
 }
 
 /// Where a plugin puts its sockets by itself.

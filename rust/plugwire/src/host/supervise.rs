@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,18 +16,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, PluginGone};
 use super::logs::SharedTail;
+use super::runner::Running;
 use crate::transport::channel::Autopsy;
 
 /// How long the readers get to take what is left in the pipes once the process has ended. Somebody who left the
 /// process group may hold them open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How long a runner may take to end a plugin.
+const RUNNER_KILLS: Duration = Duration::from_secs(5);
 /// How long a broken call waits to learn whether the process ended.
 const AUTOPSY: Duration = Duration::from_secs(1);
 
 /// A plugin's process, while it runs and after.
 #[derive(Clone)]
 pub(super) struct Process {
+    /// 0 where a runner has started it, which then has an id of its own for it.
     pub(super) pid: u32,
+    pub(super) id: Option<Arc<str>>,
     pub(super) tail: SharedTail,
     name: Arc<str>,
     kill: CancellationToken,
@@ -45,11 +51,38 @@ impl Process {
         tail: SharedTail,
         stderr: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
+        let (process, exit) = Self::new(group.leader, None, name, tail, stderr);
+        tokio::spawn(process.clone().run(child, group, Instant::now(), folder, exit));
+        process
+    }
+
+    /// The same for what a runner has started.
+    pub(super) fn attend(
+        running: Box<dyn Running>,
+        id: String,
+        name: &str,
+        folder: TempDir,
+        tail: SharedTail,
+        stderr: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let (process, exit) = Self::new(0, Some(id.into()), name, tail, stderr);
+        tokio::spawn(process.clone().run_elsewhere(running, Instant::now(), folder, exit));
+        process
+    }
+
+    fn new(
+        pid: u32,
+        id: Option<Arc<str>>,
+        name: &str,
+        tail: SharedTail,
+        stderr: impl Future<Output = ()> + Send + 'static,
+    ) -> (Self, watch::Sender<Option<Exit>>) {
         let (sender, exit) = watch::channel(None);
         let mut readers = JoinSet::new();
         readers.spawn(stderr);
         let process = Self {
-            pid: group.leader,
+            pid,
+            id,
             tail,
             name: name.into(),
             kill: CancellationToken::new(),
@@ -57,8 +90,7 @@ impl Process {
             socket: Arc::default(),
             readers: Arc::new(Mutex::new(Some(readers))),
         };
-        tokio::spawn(process.clone().run(child, group, Instant::now(), folder, sender));
-        process
+        (process, sender)
     }
 
     /// Adds a task that reads one of the process's pipes.
@@ -116,6 +148,39 @@ impl Process {
             true => drop(group),
             false => std::mem::forget(group),
         }
+        self.finish(status, lived, folder, exit).await;
+    }
+
+    async fn run_elsewhere(
+        self,
+        mut running: Box<dyn Running>,
+        started: Instant,
+        folder: TempDir,
+        exit: watch::Sender<Option<Exit>>,
+    ) {
+        let status = tokio::select! {
+            status = running.wait() => status,
+            () = self.kill.cancelled() => {
+                match tokio::time::timeout(RUNNER_KILLS, running.kill()).await {
+                    Ok(Ok(())) => {}
+                    failed => tracing::error!(?failed, plugin = %self.name, "a plugin's runner cannot end it"),
+                }
+                running.wait().await
+            }
+        };
+        let lived = started.elapsed();
+        drop(running);
+        self.finish(status, lived, folder, exit).await;
+    }
+
+    /// Takes the last words, removes what is left, and tells everybody.
+    async fn finish(
+        self,
+        status: io::Result<ExitStatus>,
+        lived: Duration,
+        folder: TempDir,
+        exit: watch::Sender<Option<Exit>>,
+    ) {
         let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut readers) = readers {
             let all = async { while readers.join_next().await.is_some() {} };

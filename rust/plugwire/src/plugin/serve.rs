@@ -167,6 +167,7 @@ impl Running {
             http2: plugin.http2.clone(),
             timeout: plugin.broker_timeout,
             trust: broker::Trust::Anywhere,
+            translate: None,
             peer: None,
         });
         let services = make(Services::new(), broker.clone());

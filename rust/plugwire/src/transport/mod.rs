@@ -14,12 +14,14 @@ pub(crate) mod server;
 pub(crate) mod socket;
 mod status;
 pub(crate) mod tls;
+pub(crate) mod translate;
 
 pub use body::ResponseBody;
 pub use channel::{CallFuture, Channel, ConnectStep};
 pub use limits::Http2;
 pub use socket::Address;
 pub use tls::Tls;
+pub use translate::{Mounted, Translate};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
