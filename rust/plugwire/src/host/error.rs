@@ -125,6 +125,8 @@ pub enum StartError {
 pub enum TimeoutStep {
     /// The connection to the plugin.
     Connection,
+    /// The system, to execute the program: its file lies on something that does not answer.
+    Execution,
     /// The handshake line.
     Line,
 }
@@ -213,6 +215,9 @@ impl fmt::Display for StartError {
                 Some(executable) => write!(f, "the plugin cannot be executed: {executable}"),
                 None => write!(f, "the plugin cannot be executed"),
             },
+            StartError::Timeout { limit, step: TimeoutStep::Execution, .. } => {
+                write!(f, "the system did not execute the program within {limit:?}")
+            }
             StartError::Timeout { limit, step: TimeoutStep::Line, .. } => {
                 write!(f, "the plugin printed no handshake line within {limit:?}")
             }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugwire_protocol::reattach::Reattach;
-use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -18,6 +17,7 @@ use super::supervise::Process;
 use crate::Broker;
 use crate::generated::grpc::health::v1::health_check_response::ServingStatus;
 use crate::generated::grpc::health::v1::{HealthCheckRequest, health_client::HealthClient};
+use crate::transport::folder::PrivateFolder;
 use crate::transport::{Address, Channel};
 
 /// How long a process may take to be gone after SIGKILL.
@@ -48,7 +48,7 @@ pub(super) enum Owner {
     /// This host's.
     Us(Process),
     /// Somebody else's; a test that serves the plugin ends it itself.
-    Other { pid: u32, test: bool, _folder: Arc<TempDir> },
+    Other { pid: u32, test: bool, _folder: Arc<PrivateFolder> },
 }
 
 impl PluginHandle {

@@ -56,6 +56,7 @@ pub struct Launch {
     pub(super) http2: Http2,
     pub(super) limits: Limits,
     pub(super) managed: bool,
+    pub(super) outlives_host: bool,
     pub(super) multiplex: MultiplexWish,
     pub(super) any_broker_address: bool,
 }
@@ -135,6 +136,7 @@ impl Launch {
             http2: Http2::default(),
             limits: Limits::default(),
             managed: false,
+            outlives_host: false,
             multiplex: MultiplexWish::No,
             any_broker_address: false,
         }
@@ -331,6 +333,18 @@ impl Launch {
     /// Lets [`shutdown_all`](super::shutdown_all) end this plugin with all others. go-plugin: `ClientConfig.Managed`.
     pub fn managed(mut self) -> Self {
         self.managed = true;
+        self
+    }
+
+    /// Lets the plugin go on when this process ends, however it does, for a later host to attach to by its
+    /// [record](PluginHandle::record). Dropping the last handle, or the runtime, then only disconnects it;
+    /// [`PluginHandle::shutdown`] still ends it, and so does a start that fails. By default a plugin ends with its host.
+    ///
+    /// Whoever attaches needs [a TLS configuration](Launch::tls) of theirs, or a plaintext connection. Once this process is
+    /// gone nobody reads the plugin's standard error: a plugin in Go that prints to it is then ended by SIGPIPE, one in Rust
+    /// is not. go-plugin has no such setting, since there a plugin outlives a host that does not kill it.
+    pub fn outlives_host(mut self) -> Self {
+        self.outlives_host = true;
         self
     }
 

@@ -11,6 +11,7 @@ mod dispense;
 mod environment;
 mod error;
 mod exit;
+mod guardian;
 mod handle;
 mod handshake;
 mod launch;
@@ -21,6 +22,8 @@ mod sockets;
 mod start;
 mod stdio;
 mod supervise;
+mod sweep;
+mod system;
 
 pub use attach::{Attach, AttachError};
 pub use checksum::{Checksum, ChecksumError};

@@ -2,16 +2,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use plugwire_protocol::certificate;
 use plugwire_protocol::environment::HostEnvironment;
 use plugwire_protocol::handshake::{Expectation, HandshakeLine, MultiplexWish};
-use tempfile::TempDir;
-use tokio::process::{ChildStderr, ChildStdout, Command};
+use tokio::process::ChildStdout;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::diagnosis::{self, Executable};
@@ -24,8 +24,9 @@ use super::logs::{self, SharedTail};
 use super::managed;
 use super::session::Session;
 use super::sockets;
-use super::supervise::{Group, Process, remove_socket};
+use super::supervise::{Plan, Process, remove_socket};
 use crate::broker::{self, Trust};
+use crate::transport::folder::PrivateFolder;
 use crate::transport::socket::Listen;
 use crate::transport::tls::Identity;
 use crate::transport::{Address, Tls};
@@ -58,8 +59,14 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
     };
 
     let deadline = Instant::now() + limit;
-    let (mut attempt, mut stdout) =
-        Attempt::spawn(&mut launch, &program, &versions, identity.as_ref())?;
+    let spawning = Attempt::spawn(&mut launch, &program, &versions, identity.as_ref());
+    let (mut attempt, mut stdout) = match timeout_at(deadline, spawning).await {
+        Ok(spawned) => spawned?,
+        Err(_) => {
+            let evidence = Box::new(Evidence { program, ..Evidence::default() });
+            return Err(StartError::Timeout { limit, step: TimeoutStep::Execution, evidence });
+        }
+    };
     let expected = Expectation { app_versions: &versions, multiplex: launch.multiplex };
     let process = attempt.process.clone();
     let reading = handshake::read(&mut stdout, &mut attempt.printed, &expected, launch.skip_noise);
@@ -170,7 +177,7 @@ impl Drop for Attempt {
 }
 
 impl Attempt {
-    fn spawn(
+    async fn spawn(
         launch: &mut Launch,
         program: &Path,
         versions: &[u32],
@@ -203,17 +210,14 @@ impl Attempt {
         if let Some(directory) = &launch.directory {
             command.current_dir(directory);
         }
-        let mut child = command
-            .spawn()
+        let plan = Plan { stderr: stderr_reader(launch), leads_group, folder };
+        let path = plan.folder.path().to_owned();
+        let (process, stdout) = Process::start(command, plan, launch.outlives_host)
+            .await
             .map_err(|cause| not_spawned(cause, launch, program, environment.withheld))?;
-        let stdout = child.stdout.take().expect("it is piped");
-        let stderr = child.stderr.take().expect("it is piped");
-        let group = Group::of(&child, leads_group);
-        let tail = SharedTail::default();
-        let reading = read_stderr(launch, stderr, tail.clone());
         let attempt = Self {
-            folder: folder.path().to_owned(),
-            process: Process::supervise(child, group, &name(launch), folder, tail, reading),
+            folder: path,
+            process,
             program: program.to_owned(),
             printed: Printed::default(),
             withheld: environment.withheld,
@@ -368,7 +372,7 @@ fn protocol_variables(
     launch: &Launch,
     versions: &[u32],
     identity: Option<&Identity>,
-    folder: &TempDir,
+    folder: &PrivateFolder,
 ) -> Vec<(String, String)> {
     let certificate = identity.map(|identity| certificate::pem(identity.certificate()));
     let mut environment = HostEnvironment::new(launch.handshake.cookie(), versions);
@@ -387,19 +391,14 @@ fn name(launch: &Launch) -> String {
     })
 }
 
-fn read_stderr(
-    launch: &mut Launch,
-    stderr: ChildStderr,
-    tail: SharedTail,
-) -> impl Future<Output = ()> + Send + use<> {
-    let reader = logs::Reader {
+fn stderr_reader(launch: &mut Launch) -> logs::Reader {
+    logs::Reader {
         plugin: name(launch),
         sink: launch.output.log.clone(),
         raw: launch.output.raw_stderr.take(),
         longest_line: launch.output.longest_line,
-        tail,
-    };
-    reader.run(stderr)
+        tail: SharedTail::default(),
+    }
 }
 
 /// Go's plugins and ours print some text for people, nothing else, and exit with 1. Nothing on the wire says it, so the text

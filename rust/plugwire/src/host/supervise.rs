@@ -1,27 +1,48 @@
-//! Stays with one plugin's process until it is gone, and leaves nothing of it.
+//! Stays with one plugin's process from its first moment until it is gone, and leaves nothing of it.
+//!
+//! Each plugin has a thread of its own here, which makes the process, waits for it, and reaps it. A parent-death signal
+//! comes when the *thread* ends that made a process, so this one has to live as long as its plugin; and what must happen at
+//! the end of a plugin happens also where no runtime is left to do it.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use rustix::process::{Pid, Signal};
-use tempfile::TempDir;
-use tokio::process::Child;
-use tokio::sync::watch;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, waitid};
+use tokio::process::{ChildStderr, ChildStdout};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, PluginGone};
-use super::logs::SharedTail;
+use super::guardian::Ward;
+use super::logs::{self, SharedTail};
+use super::{sweep, system};
 use crate::transport::channel::Autopsy;
+use crate::transport::folder::PrivateFolder;
 
 /// How long the readers get to take what is left in the pipes once the process has ended. Somebody who left the
 /// process group may hold them open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long a broken call waits to learn whether the process ended.
 const AUTOPSY: Duration = Duration::from_secs(1);
+/// How long a runtime that ends is held up until the plugin has gone.
+const GONE_WITH_THE_RUNTIME: Duration = Duration::from_secs(2);
+
+/// How a plugin's process is to live.
+pub(super) struct Plan {
+    /// Where its sockets are. Removed when all is over.
+    pub(super) folder: PrivateFolder,
+    /// Whether it leads a process group.
+    pub(super) leads_group: bool,
+    /// Reads its standard error.
+    pub(super) stderr: logs::Reader,
+}
 
 /// A plugin's process, while it runs and after.
 #[derive(Clone)]
@@ -29,54 +50,66 @@ pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) tail: SharedTail,
     name: Arc<str>,
-    kill: CancellationToken,
+    tree: Arc<Tree>,
     exit: watch::Receiver<Option<Exit>>,
-    socket: Arc<OnceLock<PathBuf>>,
-    readers: Arc<Mutex<Option<JoinSet<()>>>>,
+    traces: Arc<Traces>,
+    readers: Arc<Readers>,
 }
 
 impl Process {
-    /// Takes charge of a child. `folder` is removed when all is over; `stderr` reads the child's standard error into `tail`.
-    pub(super) fn supervise(
-        child: Child,
-        group: Group,
-        name: &str,
-        folder: TempDir,
-        tail: SharedTail,
-        stderr: impl Future<Output = ()> + Send + 'static,
-    ) -> Self {
+    /// Starts the command, which has pipes for its output, and takes charge of it. The caller sets the deadline.
+    ///
+    /// Cancel safety: dropping the future kills what was started.
+    pub(super) async fn start(
+        command: Command,
+        plan: Plan,
+        outlives_host: bool,
+    ) -> io::Result<(Self, ChildStdout)> {
         let (sender, exit) = watch::channel(None);
-        let mut readers = JoinSet::new();
-        readers.spawn(stderr);
-        let process = Self {
-            pid: group.leader,
-            tail,
-            name: name.into(),
-            kill: CancellationToken::new(),
-            exit,
-            socket: Arc::default(),
-            readers: Arc::new(Mutex::new(Some(readers))),
+        let (readers, read) = Readers::new();
+        let (name, tail) = (Arc::from(plan.stderr.plugin.as_str()), plan.stderr.tail.clone());
+        let traces = Arc::new(Traces::of(&plan.folder, outlives_host));
+        let life = Life {
+            plan,
+            exit: sender,
+            traces: traces.clone(),
+            readers: readers.clone(),
+            read,
+            runtime: Handle::current(),
         };
-        tokio::spawn(process.clone().run(child, group, Instant::now(), folder, sender));
-        process
+        let (born, birth) = oneshot::channel();
+        let (over, end) = mpsc::channel::<()>();
+        thread::Builder::new().name("plugwire-plugin".to_owned()).spawn(move || {
+            life.live(command, born);
+            drop(over);
+        })?;
+        let (tree, stdout) = birth.await.map_err(io::Error::other)??;
+        let process = Self { pid: tree.pid(), tail, name, tree, exit, traces, readers };
+        if !outlives_host {
+            process.end_with_the_runtime(end);
+        }
+        Ok((process, stdout))
     }
 
     /// Adds a task that reads one of the process's pipes.
     pub(super) fn spawn_reader(&self, reader: impl Future<Output = ()> + Send + 'static) {
-        if let Some(readers) = &mut *self.readers.lock().unwrap_or_else(PoisonError::into_inner) {
-            readers.spawn(reader);
-        }
+        self.readers.spawn(reader, &Handle::current());
     }
 
     /// Remembers a socket outside the private folder: Go plugins leave theirs behind when they are killed, and those
     /// before go-plugin 1.5 do not know the folder.
     pub(super) fn remember_socket(&self, path: &Path) {
-        let _ = self.socket.set(path.to_owned());
+        self.traces.remember(path);
     }
 
-    /// Kills the process and its group, soon. Harmless when it has ended.
+    /// Kills the process and its group. Harmless when it has ended.
     pub(super) fn kill(&self) {
-        self.kill.cancel();
+        self.tree.signal(Signal::KILL);
+    }
+
+    /// Asks the process and its group to end as the system asks.
+    pub(super) fn terminate(&self) {
+        self.tree.signal(Signal::TERM);
     }
 
     /// How it ended, if it did.
@@ -90,58 +123,242 @@ impl Process {
         let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
         match ended {
             Some(exit) => exit,
-            // The supervisor went with its runtime, which is then shutting down: nobody will ever know.
+            // Somebody else in this process waited for it: nobody here will ever know.
             None => std::future::pending().await,
         }
     }
 
-    async fn run(
-        self,
-        mut child: Child,
-        group: Group,
-        started: Instant,
-        folder: TempDir,
-        exit: watch::Sender<Option<Exit>>,
-    ) {
-        let status = tokio::select! {
-            status = child.wait() => status,
-            () = self.kill.cancelled() => {
-                group.kill();
-                child.wait().await
+    /// Leaves a task in the runtime that kills the process when the runtime ends before it.
+    fn end_with_the_runtime(&self, end: mpsc::Receiver<()>) {
+        struct KillOnDrop(Arc<Tree>, mpsc::Receiver<()>);
+        impl Drop for KillOnDrop {
+            fn drop(&mut self) {
+                self.0.signal(Signal::KILL);
+                // `main` may return next, and then nobody cleans up in this process any more.
+                let _ = self.1.recv_timeout(GONE_WITH_THE_RUNTIME);
             }
+        }
+        let killer = KillOnDrop(self.tree.clone(), end);
+        let mut exit = self.exit.clone();
+        tokio::spawn(async move {
+            let _ = exit.wait_for(Option::is_some).await;
+            std::mem::forget(killer);
+        });
+    }
+}
+
+impl Autopsy for Process {
+    fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn std::error::Error + Send + Sync>>> {
+        let process = self.clone();
+        Box::pin(async move {
+            let exit = tokio::time::timeout(AUTOPSY, process.exited()).await.ok()?;
+            let gone = PluginGone { plugin: process.name.to_string(), exit };
+            Some(Arc::new(gone) as Arc<dyn std::error::Error + Send + Sync>)
+        })
+    }
+}
+
+/// A process and, where it leads one, its group: whom signals go to, as long as the id is theirs.
+struct Tree {
+    leader: Pid,
+    leads_group: bool,
+    reaped: Mutex<bool>,
+}
+
+impl Tree {
+    fn pid(&self) -> u32 {
+        self.leader.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let reaped = lock(&self.reaped);
+        if *reaped {
+            return;
+        }
+        // Fails only where everybody has gone.
+        let _ = match self.leads_group {
+            true => rustix::process::kill_process_group(self.leader, signal),
+            false => rustix::process::kill_process(self.leader, signal),
         };
-        let lived = started.elapsed();
-        // The leader is gone; whoever it left in its group goes now. Alone, its id may be somebody else's by now.
-        match group.leads {
-            true => drop(group),
-            false => std::mem::forget(group),
+    }
+
+    /// From here on the id may be somebody else's.
+    fn reap(&self, mut child: Child) -> io::Result<std::process::ExitStatus> {
+        let mut reaped = lock(&self.reaped);
+        let status = child.wait();
+        *reaped = true;
+        status
+    }
+}
+
+type Born = io::Result<(Arc<Tree>, ChildStdout)>;
+
+/// One plugin's life, on its own thread.
+struct Life {
+    plan: Plan,
+    exit: watch::Sender<Option<Exit>>,
+    traces: Arc<Traces>,
+    readers: Arc<Readers>,
+    read: mpsc::Receiver<()>,
+    runtime: Handle,
+}
+
+impl Life {
+    fn live(self, mut command: Command, born: oneshot::Sender<Born>) {
+        if let Some(ward) = &self.traces.ward {
+            die_with_this_thread(&mut command);
+            ward.announce(&mut command, self.plan.leads_group);
         }
-        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut readers) = readers {
-            let all = async { while readers.join_next().await.is_some() {} };
-            let _ = tokio::time::timeout(LAST_WORDS, all).await;
-        }
-        self.remove_sockets(folder);
-        let (stderr, crash) = self.tail.read();
-        match status {
-            Ok(status) => {
-                exit.send_replace(Some(Exit { status, lived, crash, stderr }));
-            }
+        let started = Instant::now();
+        let child = command.spawn();
+        // It holds copies of what the plugin got, and the pipes must end with the plugin.
+        drop(command);
+        match child {
+            Ok(child) => self.watch(child, started, born),
             Err(error) => {
-                tracing::error!(%error, pid = self.pid, "a plugin's end cannot be waited for")
+                self.traces.forget();
+                let _ = born.send(Err(error));
             }
         }
     }
 
-    fn remove_sockets(&self, folder: TempDir) {
+    fn watch(self, mut child: Child, started: Instant, born: oneshot::Sender<Born>) {
+        let Plan { stderr, leads_group, folder } = self.plan;
+        let (leader, tail) = (Pid::from_child(&child), stderr.tail.clone());
+        let tree = Arc::new(Tree { leader, leads_group, reaped: Mutex::new(false) });
+        if let Some(ward) = &self.traces.ward {
+            ward.born(leader, leads_group);
+        }
+        let reading = self.readers.read(&mut child, stderr, &self.runtime);
+        if born.send(reading.map(|stdout| (tree.clone(), stdout))).is_err() {
+            // Nobody waits for it any more.
+            tree.signal(Signal::KILL);
+        }
+        let ended = wait_without_reaping(leader);
+        let lived = started.elapsed();
+        if ended.is_ok() && leads_group {
+            // Whoever it left in its group goes now.
+            tree.signal(Signal::KILL);
+        }
+        self.readers.finish(&self.read);
+        self.traces.remove_socket();
+        remove_folder(folder);
+        self.traces.forget();
+        match tree.reap(child) {
+            Ok(status) => {
+                let (stderr, crash) = tail.read();
+                self.exit.send_replace(Some(Exit { status, lived, crash, stderr }));
+            }
+            Err(error) => {
+                tracing::error!(%error, pid = tree.pid(), "a plugin's end cannot be waited for");
+            }
+        }
+    }
+}
+
+/// Until a process is reaped, its id and its group's are nobody else's.
+fn wait_without_reaping(leader: Pid) -> rustix::io::Result<()> {
+    loop {
+        match waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Err(rustix::io::Errno::INTR) => {}
+            waited => return waited.map(drop),
+        }
+    }
+}
+
+/// The plugin itself ends with its host without anybody's help, where the system can do that.
+fn die_with_this_thread(command: &mut Command) {
+    let parent = getpid();
+    // SAFETY: two system calls; no memory, no locks.
+    unsafe { command.pre_exec(move || system::die_with(parent)) };
+}
+
+fn remove_folder(folder: PrivateFolder) {
+    let path = folder.path().to_owned();
+    if let Err(error) = folder.close()
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %path.display(), "the folder of a plugin's sockets was not removed");
+    }
+}
+
+/// The tasks that read one process's pipes.
+struct Readers(Mutex<Option<(JoinSet<()>, mpsc::Sender<()>)>>);
+
+impl Readers {
+    /// The receiver hears of the last reader's end.
+    fn new() -> (Arc<Self>, mpsc::Receiver<()>) {
+        let (reading, read) = mpsc::channel();
+        (Arc::new(Self(Mutex::new(Some((JoinSet::new(), reading))))), read)
+    }
+
+    /// Reads standard error, and hands out standard output.
+    fn read(
+        &self,
+        child: &mut Child,
+        stderr: logs::Reader,
+        runtime: &Handle,
+    ) -> io::Result<ChildStdout> {
+        let _inside = runtime.enter();
+        let pipe = ChildStderr::from_std(child.stderr.take().expect("it is piped"))?;
+        self.spawn(stderr.run(pipe), runtime);
+        ChildStdout::from_std(child.stdout.take().expect("it is piped"))
+    }
+
+    fn spawn(&self, reader: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
+        if let Some((tasks, reading)) = &mut *lock(&self.0) {
+            let reading = reading.clone();
+            let reader = async move {
+                reader.await;
+                drop(reading);
+            };
+            tasks.spawn_on(reader, runtime);
+        }
+    }
+
+    /// Lets them read what is left, for a moment.
+    fn finish(&self, read: &mpsc::Receiver<()>) {
+        let Some((tasks, reading)) = lock(&self.0).take() else { return };
+        drop(reading);
+        let _ = read.recv_timeout(LAST_WORDS);
+        drop(tasks);
+    }
+}
+
+/// What one plugin leaves in the file system, and who removes it if this process cannot.
+struct Traces {
+    folder: PathBuf,
+    socket: OnceLock<PathBuf>,
+    ward: Option<Ward>,
+}
+
+impl Traces {
+    fn of(folder: &PrivateFolder, outlives_host: bool) -> Self {
+        let folder = folder.path().to_owned();
+        let ward = (!outlives_host).then(|| Ward::new(&folder));
+        Self { folder, socket: OnceLock::new(), ward }
+    }
+
+    fn remember(&self, socket: &Path) {
+        let first = self.socket.set(socket.to_owned()).is_ok();
+        if first && socket.parent() != Some(&self.folder) {
+            sweep::note(&self.folder, socket);
+            if let Some(ward) = &self.ward {
+                ward.listens_at(socket);
+            }
+        }
+    }
+
+    fn remove_socket(&self) {
         if let Some(socket) = self.socket.get() {
             remove_socket(socket);
         }
-        let path = folder.path().to_owned();
-        if let Err(error) = folder.close()
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, path = %path.display(), "the folder of a plugin's sockets was not removed");
+    }
+
+    /// Nothing is left for the guardian to do.
+    fn forget(&self) {
+        if let Some(ward) = &self.ward {
+            ward.forget();
         }
     }
 }
@@ -157,42 +374,6 @@ pub(super) fn remove_socket(path: &Path) {
     }
 }
 
-/// A process and the group that it leads. Dropping it ends whoever is left of them, also when the whole runtime is torn
-/// down.
-pub(super) struct Group {
-    leader: u32,
-    /// Whether it leads one.
-    leads: bool,
-}
-
-impl Group {
-    pub(super) fn of(child: &Child, leads: bool) -> Self {
-        Self { leader: child.id().expect("nobody has waited for it yet"), leads }
-    }
-
-    fn kill(&self) {
-        let Some(pid) = i32::try_from(self.leader).ok().and_then(Pid::from_raw) else { return };
-        // Fails only where everybody has gone.
-        let _ = match self.leads {
-            true => rustix::process::kill_process_group(pid, Signal::KILL),
-            false => rustix::process::kill_process(pid, Signal::KILL),
-        };
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-impl Autopsy for Process {
-    fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn std::error::Error + Send + Sync>>> {
-        let process = self.clone();
-        Box::pin(async move {
-            let exit = tokio::time::timeout(AUTOPSY, process.exited()).await.ok()?;
-            let gone = PluginGone { plugin: process.name.to_string(), exit };
-            Some(Arc::new(gone) as Arc<dyn std::error::Error + Send + Sync>)
-        })
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,6 +7,7 @@
 pub(crate) mod body;
 pub(crate) mod channel;
 mod clock;
+pub(crate) mod folder;
 pub(crate) mod limits;
 pub(crate) mod mux;
 pub(crate) mod pulse;
