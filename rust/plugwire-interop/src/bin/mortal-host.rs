@@ -1,9 +1,9 @@
 //! A Rust host in a process of its own, to be killed at any moment.
 //!
-//! `mortal-host [--plaintext] [--socket-dir DIR] [--outlives-host] [--die N] -- PROGRAM [ARGUMENT…]`
+//! `mortal-host [--plaintext] [--outlives-host] [--lives N] [--plugins N] [--then wait|exit] -- PROGRAM [ARGUMENT…]`
 //!
-//! Starts a probe plugin, calls it again and again, ends it, and begins anew, until somebody kills it. Prints what it
-//! does, a line for each step. With `--once` it only starts and ends one.
+//! Starts probe plugins, calls them again and again, ends them, and begins anew, N times or until somebody kills it; with
+//! `--then`, the last ones are left running, and it waits or exits. Says on standard output what it does.
 
 use std::error::Error;
 use std::io::Write;
@@ -23,34 +23,40 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (options, command) = (&words[..end], &words[end + 1..]);
     let [program, arguments @ ..] = command else { return Err("no program".into()) };
     let has = |name: &str| options.iter().any(|option| option == name);
-    let launch = || {
-        let mut launch = Launch::new(PROBE, program).args(arguments).version(1).inherit_env_all();
-        if has("--plaintext") {
-            launch = launch.dangerous().plaintext();
-        }
-        if has("--outlives-host") {
-            launch = launch.outlives_host();
-        }
-        launch
+    let value = |name: &str| {
+        options.iter().position(|option| option == name).map(|at| options[at + 1].as_str())
     };
-    loop {
-        say("start");
-        let plugin = launch().start().await?;
-        say(&format!("started {}", plugin.id()));
-        say(&format!("record {}", plugin.record().to_json("probe")));
-        for _ in 0..CALLS {
-            probe(&plugin).echo(Payload { data: "word".into() }).await?;
+    let launch = || {
+        let launch = Launch::new(PROBE, program).args(arguments).version(1).inherit_env_all();
+        let launch = if has("--plaintext") { launch.dangerous().plaintext() } else { launch };
+        if has("--outlives-host") { launch.outlives_host() } else { launch }
+    };
+    let lives: usize = value("--lives").map_or(Ok(usize::MAX), str::parse)?;
+    let count: usize = value("--plugins").map_or(Ok(1), str::parse)?;
+    for life in 1..=lives {
+        say("starting");
+        let mut plugins = Vec::new();
+        for _ in 0..count {
+            let plugin = launch().start().await?;
+            say(&format!("started {}", plugin.id()));
+            say(&format!("record {}", plugin.record().to_json("probe")));
+            plugins.push(plugin);
+        }
+        for call in 0..CALLS {
+            probe(&plugins[call % count]).echo(Payload { data: "word".into() }).await?;
         }
         say("called");
-        if has("--wait") {
-            std::future::pending::<()>().await;
+        match value("--then") {
+            Some("wait") if life == lives => std::future::pending().await,
+            Some("exit") if life == lives => std::process::exit(0),
+            _ => {}
         }
-        plugin.shutdown().await?;
+        for plugin in plugins {
+            plugin.shutdown().await?;
+        }
         say("ended");
-        if has("--once") {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Nobody may be reading any more.

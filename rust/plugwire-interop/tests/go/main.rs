@@ -9,6 +9,7 @@ mod counter;
 mod environment;
 mod examples;
 mod from_go_plugin;
+mod killed_hosts;
 mod lifecycle;
 mod line_checks;
 mod logs;

@@ -79,6 +79,8 @@ impl Error for PluginGone {}
 pub struct Stop {
     /// The step that it took.
     pub phase: StopPhase,
+    /// Whether the calls under way had finished by then; otherwise they were cut off.
+    pub drained: bool,
     /// How the process ended; `None` for a plugin that this host did not start.
     pub exit: Option<Exit>,
 }
@@ -91,6 +93,8 @@ pub enum StopPhase {
     AlreadyGone,
     /// It ended by itself after it was asked to.
     Asked,
+    /// It, or somebody of its process group, ended only at SIGTERM.
+    Terminated,
     /// It had to be killed, with its process group.
     Killed,
 }

@@ -224,8 +224,13 @@ impl Guardian {
             .stderr(Stdio::null())
             // Ctrl-C, and whoever ends the host's whole group, must not end the guardian with it.
             .process_group(0);
+        let keep_only_these = || {
+            // Without it (Linux before 5.11), it holds open what the host leaves open for every program.
+            let _ = system::keep_only_standard_descriptors();
+            Ok(())
+        };
         // SAFETY: one system call.
-        unsafe { command.pre_exec(|| Ok(drop(system::keep_only_standard_descriptors()))) };
+        unsafe { command.pre_exec(keep_only_these) };
         Ok(Self { shell: command.spawn()?, pipe: Arc::new(pipe), _reader: reader })
     }
 

@@ -82,8 +82,10 @@ pub(super) struct Output {
 pub(super) struct Limits {
     pub(super) start: Duration,
     pub(super) ping: Duration,
+    pub(super) drain: Duration,
     pub(super) shutdown: Duration,
     pub(super) exit: Duration,
+    pub(super) terminate: Duration,
     pub(super) broker: Duration,
 }
 
@@ -92,8 +94,10 @@ impl Default for Limits {
         Self {
             start: Duration::from_secs(60),
             ping: Duration::from_secs(5),
+            drain: Duration::from_secs(1),
             shutdown: Duration::from_secs(5),
             exit: Duration::from_secs(2),
+            terminate: Duration::from_secs(1),
             broker: Duration::from_secs(5),
         }
     }
@@ -224,6 +228,13 @@ impl Launch {
         self
     }
 
+    /// How long [`PluginHandle::shutdown`] lets calls under way finish before it begins. Default 1 s.
+    /// go-plugin: none, it cuts them off.
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.limits.drain = limit;
+        self
+    }
+
     /// How long [`PluginHandle::shutdown`] waits for the answer to `Shutdown`. Default 5 s. go-plugin: none, so
     /// a stopped plugin holds up its host for ever.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
@@ -231,10 +242,17 @@ impl Launch {
         self
     }
 
-    /// How long the process may live on after `Shutdown` before it is killed with its group. Default 2 s, as in
-    /// go-plugin.
+    /// How long the process may live on after `Shutdown` before it gets SIGTERM. Default 2 s, after which go-plugin
+    /// kills.
     pub fn exit_timeout(mut self, limit: Duration) -> Self {
         self.limits.exit = limit;
+        self
+    }
+
+    /// How long the process may live on after SIGTERM before it is killed with its group. Default 1 s; zero leaves SIGTERM
+    /// out. go-plugin: none.
+    pub fn terminate_timeout(mut self, limit: Duration) -> Self {
+        self.limits.terminate = limit;
         self
     }
 

@@ -18,6 +18,7 @@ mod launch;
 mod logs;
 mod managed;
 mod session;
+mod shutdown;
 mod sockets;
 mod start;
 mod stdio;

@@ -5,14 +5,16 @@
 //! the end of a plugin happens also where no runtime is left to do it.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdout as ChildPipe, Command};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use rustix::io::FdFlags;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, waitid};
 use tokio::process::{ChildStderr, ChildStdout};
 use tokio::runtime::Handle;
@@ -49,6 +51,8 @@ pub(super) struct Plan {
 pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) tail: SharedTail,
+    /// Whether it goes on when this process ends.
+    pub(super) outlives_host: bool,
     name: Arc<str>,
     tree: Arc<Tree>,
     exit: watch::Receiver<Option<Exit>>,
@@ -84,7 +88,8 @@ impl Process {
             drop(over);
         })?;
         let (tree, stdout) = birth.await.map_err(io::Error::other)??;
-        let process = Self { pid: tree.pid(), tail, name, tree, exit, traces, readers };
+        let pid = tree.pid();
+        let process = Self { pid, tail, outlives_host, name, tree, exit, traces, readers };
         if !outlives_host {
             process.end_with_the_runtime(end);
         }
@@ -104,12 +109,12 @@ impl Process {
 
     /// Kills the process and its group. Harmless when it has ended.
     pub(super) fn kill(&self) {
-        self.tree.signal(Signal::KILL);
+        self.signal(Signal::KILL);
     }
 
-    /// Asks the process and its group to end as the system asks.
-    pub(super) fn terminate(&self) {
-        self.tree.signal(Signal::TERM);
+    /// Sends a signal to the process and its group. Harmless when it has ended.
+    pub(super) fn signal(&self, signal: Signal) {
+        self.tree.signal(signal);
     }
 
     /// How it ended, if it did.
@@ -205,12 +210,22 @@ struct Life {
 
 impl Life {
     fn live(self, mut command: Command, born: oneshot::Sender<Born>) {
-        if let Some(ward) = &self.traces.ward {
-            die_with_this_thread(&mut command);
-            ward.announce(&mut command, self.plan.leads_group);
+        let mut own_stdout = None;
+        match &self.traces.ward {
+            Some(ward) => {
+                die_with_this_thread(&mut command);
+                ward.announce(&mut command, self.plan.leads_group);
+            }
+            None => match give_for_life(&mut command, &self.plan.folder) {
+                Ok(stdout) => own_stdout = Some(stdout),
+                Err(error) => return drop(born.send(Err(error))),
+            },
         }
         let started = Instant::now();
-        let child = command.spawn();
+        let child = command.spawn().map(|mut child| {
+            child.stdout = child.stdout.or(own_stdout);
+            child
+        });
         // It holds copies of what the plugin got, and the pipes must end with the plugin.
         drop(command);
         match child {
@@ -271,6 +286,24 @@ fn die_with_this_thread(command: &mut Command) {
     let parent = getpid();
     // SAFETY: two system calls; no memory, no locks.
     unsafe { command.pre_exec(move || system::die_with(parent)) };
+}
+
+/// A plugin that outlives its host owns its folder itself, by a copy of the lock. And it holds the other end of its own
+/// standard output: a plugin that looks there for its host still finds a reader.
+fn give_for_life(command: &mut Command, folder: &PrivateFolder) -> io::Result<ChildPipe> {
+    let (reader, writer) = io::pipe()?;
+    command.stdout(writer);
+    let reader = OwnedFd::from(reader);
+    let given = [OwnedFd::from(folder.owner().try_clone()?), reader.try_clone()?];
+    let give = move || {
+        for descriptor in &given {
+            rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: two system calls; no memory, no locks.
+    unsafe { command.pre_exec(give) };
+    Ok(ChildPipe::from(reader))
 }
 
 fn remove_folder(folder: PrivateFolder) {

@@ -46,7 +46,7 @@ pub(super) fn start(plugin: Plugin, version: u32) -> Result<TestPlugin, ServeErr
     let address = listener.address();
     let tls = plugin.tls.clone();
     let running = Running::prepare(plugin, version, tls, listen, false)?;
-    let task = tokio::spawn(running.run(listener, Vec::new())).abort_handle();
+    let task = tokio::spawn(running.run(listener, Vec::new(), None)).abort_handle();
     let record = Reattach {
         protocol_version: version,
         pid: std::process::id(),

@@ -5,6 +5,7 @@
 //! service. What `h2` is to us stays behind these two files.
 
 pub(crate) mod body;
+mod calls;
 pub(crate) mod channel;
 mod clock;
 pub(crate) mod folder;
