@@ -191,6 +191,14 @@ impl Probe for RustProbe {
                 let thread = std::thread::spawn(|| panic!("the probe's thread was told to panic"));
                 let _ = thread.join();
             }
+            // On a thread that no runtime can end.
+            "block" => tokio::task::spawn_blocking(|| {
+                loop {
+                    std::thread::park()
+                }
+            })
+            .await
+            .unwrap_or(()),
             "kill" => signal(Signal::KILL)?,
             "abort" => std::process::abort(),
             "stop" => signal(Signal::STOP)?,

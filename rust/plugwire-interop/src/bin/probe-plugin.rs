@@ -1,7 +1,7 @@
 //! The probe as a plugin in Rust. Its options are those of the Go one where both have them.
 //!
 //! `probe-plugin [--versions 1,3] [--tcp] [--capture-stderr] [--require-mutual-tls] [--logs] [--multi-thread]
-//! [--tls-cert=F --tls-key=F --tls-ca=F] [--orphan-ms N]`
+//! [--tls-cert=F --tls-key=F --tls-ca=F] [--orphan-ms N] [--exit-ms N]`
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,9 +27,11 @@ fn main() -> ExitCode {
     let value = |name: &str| {
         options.iter().position(|option| option == name).map(|at| options[at + 1].as_str())
     };
-    let mut plugin = Plugin::new(PROBE).exit_timeout(ENDING);
-    if let Some(limit) = value("--orphan-ms") {
-        plugin = plugin.orphan_timeout(Duration::from_millis(limit.parse().expect("a number")));
+    let milliseconds =
+        |name: &str| value(name).map(|text| Duration::from_millis(text.parse().expect("a number")));
+    let mut plugin = Plugin::new(PROBE).exit_timeout(milliseconds("--exit-ms").unwrap_or(ENDING));
+    if let Some(limit) = milliseconds("--orphan-ms") {
+        plugin = plugin.orphan_timeout(limit);
     }
     for version in value("--versions").unwrap_or("1").split(',') {
         plugin = plugin.version(version.parse().expect("a version"), |services, broker| {
