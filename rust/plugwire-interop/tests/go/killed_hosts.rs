@@ -1,14 +1,13 @@
 //! A host that is killed takes its plugins along, whatever they are written in and whatever stands between. Spec: SHD-9.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use plugwire_interop::leaks::{eventually, guardians, is_alive, sockets};
 use plugwire_interop::sandbox::Sandbox;
-use plugwire_interop::{go, rust, soaks};
+use plugwire_interop::{chance, go, rust, soaks};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
@@ -78,11 +77,6 @@ async fn all_gone(sandbox: &Sandbox, what: &str) -> Duration {
     since.elapsed()
 }
 
-/// Any number below `most`, and never the same twice in a row.
-fn random(most: u128) -> u128 {
-    u128::from(RandomState::new().build_hasher().finish()) % most.max(1)
-}
-
 /// How long a whole life takes here.
 async fn a_life(sandbox: &Sandbox, options: &[&str], way: &str, plugin: &Path) -> Duration {
     let begun = Instant::now();
@@ -104,7 +98,7 @@ async fn killed_anywhere(plugin: PathBuf, options: &[&str]) {
         for _ in 0..points {
             let host = Host::start(host(&sandbox, options, way, &plugin));
             // The point of it all: a moment that nobody chose.
-            sleep(Duration::from_nanos(random(life.as_nanos() * 2) as u64)).await;
+            sleep(chance::moment(life * 2)).await;
             let last = host.kill().await;
             let step = last.split(' ').next().unwrap_or_default();
             *hit.entry(step.to_owned()).or_default() += 1;
