@@ -7,6 +7,7 @@ mod logs;
 mod misconfigured_hosts;
 mod pairing;
 mod reflection;
+mod reports;
 mod requests;
 mod scripts;
 mod stdio;

@@ -192,7 +192,10 @@ impl fmt::Display for StartError {
                 )
             }
             StartError::Exited(evidence) => match &evidence.exit {
-                Some(exit) => write!(f, "the plugin ended before its handshake line: {exit}"),
+                Some(exit) => {
+                    write!(f, "the plugin ended before its handshake line: {exit}")?;
+                    exit.last_words().map_or(Ok(()), |words| write!(f, ": {words}"))
+                }
                 None => {
                     write!(f, "the plugin closed its standard output before its handshake line")
                 }

@@ -2,7 +2,8 @@
 //!
 //! The folder reads in the order of a plugin's life: [`Launch`] gathers what the user wants; `start` runs the
 //! process, reads its handshake line and connects; [`PluginHandle`] is what the user holds; `supervise` stays with
-//! the process until it is gone and says how it ended.
+//! the process until it is gone and says how it ended; `shutdown` ends it. Should the host itself be killed, the `guardian`
+//! ends its plugins, and what even that leaves the next host's `sweep` removes.
 
 mod attach;
 mod checksum;
@@ -10,6 +11,7 @@ mod diagnosis;
 mod dispense;
 mod environment;
 mod error;
+mod exec;
 mod exit;
 mod guardian;
 mod handle;
@@ -17,6 +19,7 @@ mod handshake;
 mod launch;
 mod logs;
 mod managed;
+mod memory;
 mod session;
 mod shutdown;
 mod sockets;
@@ -36,3 +39,4 @@ pub use handle::PluginHandle;
 pub use launch::{Dangerous, Launch};
 pub use logs::LogSink;
 pub use managed::shutdown_all;
+pub use memory::OutOfMemory;

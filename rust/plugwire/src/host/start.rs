@@ -194,7 +194,6 @@ impl Attempt {
         );
         let mut command = Command::new(program);
         command
-            .arg0(&launch.program)
             .args(&launch.arguments)
             .env_clear()
             .envs(&environment.variables)
@@ -210,7 +209,8 @@ impl Attempt {
         if let Some(directory) = &launch.directory {
             command.current_dir(directory);
         }
-        let plan = Plan { stderr: stderr_reader(launch), leads_group, folder };
+        let arg0 = launch.program.clone().into_os_string();
+        let plan = Plan { arg0, stderr: stderr_reader(launch), leads_group, folder };
         let path = plan.folder.path().to_owned();
         let (process, stdout) = Process::start(command, plan, launch.outlives_host)
             .await

@@ -4,11 +4,14 @@
 //! comes when the *thread* ends that made a process, so this one has to live as long as its plugin; and what must happen at
 //! the end of a plugin happens also where no runtime is left to do it.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout as ChildPipe, Command};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,7 +27,8 @@ use tokio::task::JoinSet;
 use super::exit::{Exit, PluginGone};
 use super::guardian::Ward;
 use super::logs::{self, SharedTail};
-use super::{sweep, system};
+use super::memory::Kills;
+use super::{exec, sweep, system};
 use crate::transport::channel::Autopsy;
 use crate::transport::folder::PrivateFolder;
 
@@ -38,6 +42,8 @@ const GONE_WITH_THE_RUNTIME: Duration = Duration::from_secs(2);
 
 /// How a plugin's process is to live.
 pub(super) struct Plan {
+    /// What it is told to be called.
+    pub(super) arg0: OsString,
     /// Where its sockets are. Removed when all is over.
     pub(super) folder: PrivateFolder,
     /// Whether it leads a process group.
@@ -168,6 +174,8 @@ struct Tree {
     leader: Pid,
     leads_group: bool,
     reaped: Mutex<bool>,
+    /// Whether we killed it.
+    killed: AtomicBool,
 }
 
 impl Tree {
@@ -179,6 +187,9 @@ impl Tree {
         let reaped = lock(&self.reaped);
         if *reaped {
             return;
+        }
+        if signal == Signal::KILL {
+            self.killed.store(true, Relaxed);
         }
         // Fails only where everybody has gone.
         let _ = match self.leads_group {
@@ -210,26 +221,12 @@ struct Life {
 
 impl Life {
     fn live(self, mut command: Command, born: oneshot::Sender<Born>) {
-        let mut own_stdout = None;
-        match &self.traces.ward {
-            Some(ward) => {
-                die_with_this_thread(&mut command);
-                ward.announce(&mut command, self.plan.leads_group);
-            }
-            None => match give_for_life(&mut command, &self.plan.folder) {
-                Ok(stdout) => own_stdout = Some(stdout),
-                Err(error) => return drop(born.send(Err(error))),
-            },
-        }
-        let started = Instant::now();
-        let child = command.spawn().map(|mut child| {
-            child.stdout = child.stdout.or(own_stdout);
-            child
-        });
+        let (started, kills) = (Instant::now(), Kills::count());
+        let child = self.spawn(&mut command);
         // It holds copies of what the plugin got, and the pipes must end with the plugin.
         drop(command);
         match child {
-            Ok(child) => self.watch(child, started, born),
+            Ok(child) => self.watch(child, started, kills, born),
             Err(error) => {
                 self.traces.forget();
                 let _ = born.send(Err(error));
@@ -237,10 +234,30 @@ impl Life {
         }
     }
 
-    fn watch(self, mut child: Child, started: Instant, born: oneshot::Sender<Born>) {
-        let Plan { stderr, leads_group, folder } = self.plan;
+    fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let mut own_stdout = None;
+        match &self.traces.ward {
+            Some(ward) => {
+                die_with_this_thread(command);
+                ward.announce(command, self.plan.leads_group);
+            }
+            None => own_stdout = Some(give_for_life(command, &self.plan.folder)?),
+        }
+        exec::directly(command, &self.plan.arg0)?;
+        let mut child = command.spawn()?;
+        child.stdout = child.stdout.or(own_stdout);
+        Ok(child)
+    }
+
+    fn watch(self, mut child: Child, started: Instant, kills: Kills, born: oneshot::Sender<Born>) {
+        let Plan { stderr, leads_group, folder, .. } = self.plan;
         let (leader, tail) = (Pid::from_child(&child), stderr.tail.clone());
-        let tree = Arc::new(Tree { leader, leads_group, reaped: Mutex::new(false) });
+        let tree = Arc::new(Tree {
+            leader,
+            leads_group,
+            reaped: Mutex::new(false),
+            killed: AtomicBool::new(false),
+        });
         if let Some(ward) = &self.traces.ward {
             ward.born(leader, leads_group);
         }
@@ -250,6 +267,7 @@ impl Life {
             tree.signal(Signal::KILL);
         }
         let ended = wait_without_reaping(leader);
+        let killed_before = tree.killed.load(Relaxed);
         let lived = started.elapsed();
         if ended.is_ok() && leads_group {
             // Whoever it left in its group goes now.
@@ -262,7 +280,11 @@ impl Life {
         match tree.reap(child) {
             Ok(status) => {
                 let (stderr, crash) = tail.read();
-                self.exit.send_replace(Some(Exit { status, lived, crash, stderr }));
+                let by_somebody_else =
+                    status.signal() == Some(Signal::KILL.as_raw()) && !killed_before;
+                let out_of_memory = by_somebody_else.then(|| kills.until_now()).flatten();
+                let exit = Exit { status, lived, out_of_memory, crash, stderr };
+                self.exit.send_replace(Some(exit));
             }
             Err(error) => {
                 tracing::error!(%error, pid = tree.pid(), "a plugin's end cannot be waited for");
