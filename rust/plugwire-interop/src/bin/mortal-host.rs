@@ -1,9 +1,11 @@
 //! A Rust host in a process of its own, to be killed at any moment.
 //!
-//! `mortal-host [--plaintext] [--outlives-host] [--lives N] [--plugins N] [--then wait|exit] -- PROGRAM [ARGUMENT…]`
+//! `mortal-host [--plaintext] [--outlives-host] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] -- PROGRAM
+//! [ARGUMENT…]`
 //!
 //! Starts probe plugins, calls them again and again, ends them, and begins anew, N times or until somebody kills it; with
-//! `--then`, the last ones are left running, and it waits or exits. Says on standard output what it does.
+//! `--then`, the last ones are left running, and it waits or exits. With `--on-demand` it reads a line before it starts each.
+//! Says on standard output what it does.
 
 use std::error::Error;
 use std::io::Write;
@@ -37,6 +39,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         say("starting");
         let mut plugins = Vec::new();
         for _ in 0..count {
+            if has("--on-demand") {
+                std::io::stdin().read_line(&mut String::new())?;
+            }
             let plugin = launch().start().await?;
             say(&format!("started {}", plugin.id()));
             say(&format!("record {}", plugin.record().to_json("probe")));

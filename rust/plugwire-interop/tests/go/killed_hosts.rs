@@ -9,7 +9,7 @@ use plugwire_interop::leaks::{eventually, guardians, is_alive, sockets};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{chance, go, rust, soaks};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
@@ -199,21 +199,28 @@ async fn the_guardian_outlives_every_polite_signal_and_ends_with_the_host() {
 
 /// A guardian that was killed has a successor at the next start or end of a plugin, which knows of all plugins.
 #[tokio::test]
-async fn a_killed_guardian_has_a_successor() {
+async fn a_lost_guardian_has_a_successor_that_knows_of_all() {
     let sandbox = Sandbox::new();
-    let first = sandbox.launch(plugwire_interop::PROBE, "/bin/sh").version(1);
-    let first = first.args(["-c", WITH_CHILDREN]).arg(rust::program("probe-plugin"));
-    let first = first.start().await.expect("a start");
-    let guardian = *guardians(std::process::id()).first().expect("a guardian");
-    signal(guardian, Signal::KILL);
-    assert!(eventually(LIMIT, || !is_alive(guardian)).await);
-    let second = sandbox.launch(plugwire_interop::PROBE, rust::program("probe-plugin")).version(1);
-    let second = second.start().await.expect("a start");
-    let successors = guardians(std::process::id());
-    assert!(successors.len() == 1 && successors[0] != guardian, "{successors:?}");
-    first.shutdown().await.expect("it ends");
-    second.shutdown().await.expect("it ends");
-    sandbox.assert_empty().await;
+    let plugin = rust::program("probe-plugin");
+    let options = ["--lives", "1", "--plugins", "2", "--on-demand", "--then", "wait"];
+    let mut command = host(&sandbox, &options, BEHIND_A_SHELL, &plugin);
+    command.stdin(Stdio::piped());
+    let mut host = Host::start(command);
+    let mut stdin = host.child.stdin.take().expect("it is piped");
+    stdin.write_all(b"one\n").await.expect("it reads");
+    host.says("started").await;
+    let [lost] = guardians(host.pid())[..] else { panic!("one for each host") };
+    signal(lost, Signal::KILL);
+    assert!(eventually(LIMIT, || !is_alive(lost)).await);
+    stdin.write_all(b"two\n").await.expect("it reads");
+    host.says("called").await;
+    let [successor] = guardians(host.pid())[..] else { panic!("one for each host") };
+    assert_ne!(successor, lost);
+    // Each is a shell and its plugin, which only a guardian reaches.
+    let all = sandbox.processes();
+    assert_eq!(all.len(), 5, "{all:?}");
+    host.kill().await;
+    all_gone(&sandbox, "a successor").await;
 }
 
 /// Who leaves the process group by setsid is out of everybody's reach: a documented limit, and this is it.
