@@ -1,18 +1,18 @@
 //! A Rust host in a process of its own, to be killed at any moment.
 //!
-//! `mortal-host [--plaintext] [--outlives-host] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] -- PROGRAM
-//! [ARGUMENT…]`
+//! `mortal-host [--plaintext] [--outlives-host] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] [--die HOW]
+//! -- PROGRAM [ARGUMENT…]`
 //!
 //! Starts probe plugins, calls them again and again, ends them, and begins anew, N times or until somebody kills it; with
 //! `--then`, the last ones are left running, and it waits or exits. With `--on-demand` it reads a line before it starts each.
-//! Says on standard output what it does.
+//! With `--die` it tells its first plugin to die instead. Says on standard output what it does.
 
 use std::error::Error;
 use std::io::Write;
 
 use plugwire::host::Launch;
 use plugwire_interop::PROBE;
-use plugwire_interop::probe::Payload;
+use plugwire_interop::probe::{DieRequest, Payload};
 use plugwire_interop::scenarios::probe;
 
 /// Calls in one life of a plugin.
@@ -46,6 +46,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             say(&format!("started {}", plugin.id()));
             say(&format!("record {}", plugin.record().to_json("probe")));
             plugins.push(plugin);
+        }
+        if let Some(how) = value("--die") {
+            let died = probe(&plugins[0]).die(DieRequest { how: how.to_owned() }).await;
+            say(&format!("died {}", died.expect_err("it dies").message()));
+            return Ok(());
         }
         for call in 0..CALLS {
             probe(&plugins[call % count]).echo(Payload { data: "word".into() }).await?;

@@ -5,6 +5,7 @@ mod executables;
 mod lifetimes;
 mod logs;
 mod misconfigured_hosts;
+mod out_of_memory;
 mod pairing;
 mod reflection;
 mod reports;

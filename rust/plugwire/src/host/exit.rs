@@ -153,8 +153,8 @@ mod tests {
     fn a_kill_for_want_of_memory_is_told() {
         assert_eq!(
             exit("", "").to_string(),
-            "killed by signal 9 (SIGKILL) after 3.0s; in that time the out-of-memory killer was at work in its \
-             memory cgroup"
+            "killed by signal 9 (SIGKILL) after 3.0s; in that time the out-of-memory killer killed a \
+             process of its memory cgroup"
         );
     }
 }

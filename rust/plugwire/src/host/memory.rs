@@ -21,10 +21,10 @@ impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             OutOfMemory::InCgroup => {
-                "in that time the out-of-memory killer was at work in its memory cgroup"
+                "in that time the out-of-memory killer killed a process of its memory cgroup"
             }
             OutOfMemory::OnMachine => {
-                "in that time the out-of-memory killer was at work on this machine"
+                "in that time the out-of-memory killer killed a process of this machine"
             }
         })
     }
