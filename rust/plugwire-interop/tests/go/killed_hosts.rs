@@ -1,4 +1,4 @@
-//! A host that is killed takes its plugins along, whatever they are written in and whatever stands between. Spec: SHD-9.
+//! A host that is killed takes its plugins along, whatever they are written in and whatever stands between. Spec: SHD-12.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A Rust plugin notices by itself that its host is gone, under every host and through every shell. Spec: SHD-9.
+//! A Rust plugin notices by itself that its host is gone, under every host and through every shell. Spec: SHD-11.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -20,7 +20,8 @@ impl List {
         let strings: Vec<CString> =
             strings.map(CString::new).collect::<Result<_, _>>().map_err(io::Error::other)?;
         let end = 0;
-        let addresses = strings.iter().map(|string| string.as_ptr().addr()).chain([end]).collect();
+        let addresses =
+            strings.iter().map(|string| string.as_ptr().expose_provenance()).chain([end]).collect();
         Ok(Self { _strings: strings, addresses })
     }
 

@@ -24,8 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, getpid};
+use rustix::process::{Pid, getpid, getppid};
 
 use super::system;
 
@@ -76,11 +75,15 @@ impl Ward {
     /// Lets the plugin's own process tell the guardian, before it becomes the plugin: there is then no moment in which
     /// it runs and nobody knows of it.
     pub(super) fn announce(&self, command: &mut Command, leads_group: bool) {
-        let Some(pipe) = state().guardian.as_ref().map(|guardian| guardian.pipe.clone()) else {
-            return;
-        };
-        let (key, folder) = (self.key, state().wards[&self.key].folder.clone());
+        let state = state();
+        let Some(guardian) = &state.guardian else { return };
+        let (key, pipe, host) = (self.key, guardian.pipe.clone(), getpid());
+        let folder = state.wards[&key].folder.clone();
         let announce = move || {
+            // In another namespace it does not know the id by which it can be killed.
+            if getppid() != Some(host) {
+                return Ok(());
+            }
             let pid = getpid().as_raw_nonzero().get();
             let target = if leads_group { -pid } else { pid };
             let mut buffer = [0; LONGEST_LINE];
@@ -90,7 +93,7 @@ impl Ward {
             }
             Ok(())
         };
-        // SAFETY: it formats numbers into a buffer on the stack and makes two system calls; no memory, no locks.
+        // SAFETY: it formats numbers into a buffer on the stack and makes three system calls; no memory, no locks.
         unsafe { command.pre_exec(announce) };
     }
 
@@ -122,13 +125,16 @@ impl Ward {
     }
 }
 
-/// A path with a line break in it cannot be told.
+/// A path with a line break in it cannot be told. To kill -1, 0 or 1 would be to kill everybody, or the host.
 fn start_line<'a>(
     buffer: &'a mut [u8; LONGEST_LINE],
     key: u64,
     target: i32,
     folder: &Path,
 ) -> Option<&'a [u8]> {
+    if target.unsigned_abs() < 2 {
+        return None;
+    }
     let folder = folder.as_os_str().as_encoded_bytes();
     let folder = if folder.contains(&b'\n') { b"" } else { folder };
     let mut rest = &mut buffer[..];
@@ -210,7 +216,8 @@ struct Guardian {
 
 impl Guardian {
     fn start() -> io::Result<Self> {
-        let (reader, pipe) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let (reader, pipe) = io::pipe()?;
+        let (reader, pipe) = (OwnedFd::from(reader), OwnedFd::from(pipe));
         rustix::io::ioctl_fionbio(&pipe, true)?;
         let mut command = Command::new("/bin/sh");
         command
@@ -243,5 +250,65 @@ impl Drop for Guardian {
     fn drop(&mut self) {
         let _ = self.shell.kill();
         let _ = self.shell.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_and_never_about_everybody() {
+        let line = |target, folder: &str| {
+            let mut buffer = [0; LONGEST_LINE];
+            let line = start_line(&mut buffer, 7, target, Path::new(folder));
+            line.map(|line| String::from_utf8(line.to_vec()).expect("text"))
+        };
+        assert_eq!(line(-42, "/tmp/a b").as_deref(), Some("start 7 -42 /tmp/a b\n"));
+        assert_eq!(line(42, "/tmp/a\nend 1").as_deref(), Some("start 7 42 \n"));
+        assert_eq!(line(-42, &"x".repeat(LONGEST_LINE)), None);
+        for everybody in [-1, 0, 1] {
+            assert_eq!(line(everybody, "/tmp/a"), None);
+        }
+    }
+
+    /// What the script does with what it is told, and with what it is told no more.
+    #[test]
+    fn the_script_kills_and_removes_exactly_what_it_knows() {
+        let base = tempfile::tempdir().expect("a folder");
+        let folder = |name| {
+            let path = base.path().join(name);
+            std::fs::create_dir(&path).expect("a folder");
+            path
+        };
+        let sleeper = || Command::new("sleep").arg("1000").process_group(0).spawn().expect("sleep");
+        let (mut known, mut forgotten) = (sleeper(), sleeper());
+        let (kept, gone) = (folder("kept"), folder("it's $gone"));
+        let elsewhere = base.path().join("a socket");
+        drop(std::os::unix::net::UnixListener::bind(&elsewhere).expect("a socket"));
+        let file = base.path().join("a file");
+        std::fs::write(&file, "").expect("a file");
+        let told = format!(
+            "start 1 -{} {}\nstart 2 -{} {}\nstart 2 -{} {}\nsocket 2 {}\nsocket 1 {}\nend 1\n",
+            forgotten.id(),
+            kept.display(),
+            known.id(),
+            gone.display(),
+            known.id(),
+            gone.display(),
+            elsewhere.display(),
+            file.display(),
+        );
+        let mut shell = Command::new("/bin/sh");
+        let mut shell = shell.args(["-c", SCRIPT]).stdin(Stdio::piped()).spawn().expect("a shell");
+        shell.stdin.take().expect("piped").write_all(told.as_bytes()).expect("it reads");
+        shell.wait().expect("it ends");
+        let status = known.wait().expect("ours");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        assert!(!gone.exists() && !elsewhere.exists());
+        assert!(forgotten.try_wait().expect("ours").is_none(), "it was forgotten");
+        assert!(kept.exists() && file.exists());
+        forgotten.kill().expect("it lives");
+        forgotten.wait().expect("ours");
     }
 }

@@ -93,7 +93,7 @@ impl Process {
             life.live(command, born);
             drop(over);
         })?;
-        let (tree, stdout) = birth.await.map_err(io::Error::other)??;
+        let (tree, stdout) = birth.await.map_err(io::Error::other)??.wanted();
         let pid = tree.pid();
         let process = Self { pid, tail, outlives_host, name, tree, exit, traces, readers };
         if !outlives_host {
@@ -140,21 +140,34 @@ impl Process {
     }
 
     /// Leaves a task in the runtime that kills the process when the runtime ends before it.
-    fn end_with_the_runtime(&self, end: mpsc::Receiver<()>) {
-        struct KillOnDrop(Arc<Tree>, mpsc::Receiver<()>);
-        impl Drop for KillOnDrop {
-            fn drop(&mut self) {
-                self.0.signal(Signal::KILL);
-                // `main` may return next, and then nobody cleans up in this process any more.
-                let _ = self.1.recv_timeout(GONE_WITH_THE_RUNTIME);
-            }
-        }
-        let killer = KillOnDrop(self.tree.clone(), end);
+    fn end_with_the_runtime(&self, over: mpsc::Receiver<()>) {
+        let killer = KillOnDrop { tree: self.tree.clone(), readers: self.readers.clone(), over };
         let mut exit = self.exit.clone();
         tokio::spawn(async move {
             let _ = exit.wait_for(Option::is_some).await;
-            std::mem::forget(killer);
+            drop(killer);
         });
+    }
+}
+
+/// Kills a process, unless it has ended, and waits until nothing is left of it.
+struct KillOnDrop {
+    tree: Arc<Tree>,
+    readers: Arc<Readers>,
+    /// Ends with the process's thread.
+    over: mpsc::Receiver<()>,
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if self.tree.is_reaped() {
+            return;
+        }
+        // The tasks that read end with the runtime, too, perhaps after this one.
+        self.readers.give_up();
+        self.tree.signal(Signal::KILL);
+        // `main` may return next, and then nobody cleans up in this process any more.
+        let _ = self.over.recv_timeout(GONE_WITH_THE_RUNTIME);
     }
 }
 
@@ -183,6 +196,10 @@ impl Tree {
         self.leader.as_raw_nonzero().get().unsigned_abs()
     }
 
+    fn is_reaped(&self) -> bool {
+        *lock(&self.reaped)
+    }
+
     fn signal(&self, signal: Signal) {
         let reaped = lock(&self.reaped);
         if *reaped {
@@ -207,7 +224,24 @@ impl Tree {
     }
 }
 
-type Born = io::Result<(Arc<Tree>, ChildStdout)>;
+/// A process that its thread hands over to whoever wants it. Dropping it kills the process: on the way nobody may be left.
+struct Newborn(Option<(Arc<Tree>, ChildStdout)>);
+
+impl Newborn {
+    fn wanted(mut self) -> (Arc<Tree>, ChildStdout) {
+        self.0.take().expect("it is wanted once")
+    }
+}
+
+impl Drop for Newborn {
+    fn drop(&mut self) {
+        if let Some((tree, _)) = &self.0 {
+            tree.signal(Signal::KILL);
+        }
+    }
+}
+
+type Born = io::Result<Newborn>;
 
 /// One plugin's life, on its own thread.
 struct Life {
@@ -261,10 +295,12 @@ impl Life {
         if let Some(ward) = &self.traces.ward {
             ward.born(leader, leads_group);
         }
-        let reading = self.readers.read(&mut child, stderr, &self.runtime);
-        if born.send(reading.map(|stdout| (tree.clone(), stdout))).is_err() {
-            // Nobody waits for it any more.
-            tree.signal(Signal::KILL);
+        match self.readers.read(&mut child, stderr, &self.runtime) {
+            Ok(stdout) => drop(born.send(Ok(Newborn(Some((tree.clone(), stdout)))))),
+            Err(error) => {
+                tree.signal(Signal::KILL);
+                let _ = born.send(Err(error));
+            }
         }
         let ended = wait_without_reaping(leader);
         let killed_before = tree.killed.load(Relaxed);
@@ -369,6 +405,11 @@ impl Readers {
             };
             tasks.spawn_on(reader, runtime);
         }
+    }
+
+    /// Nobody will read any more.
+    fn give_up(&self) {
+        drop(lock(&self.0).take());
     }
 
     /// Lets them read what is left, for a moment.

@@ -49,8 +49,11 @@ mod linux {
     /// Lets this process be killed when the thread that made it ends. `parent` has that thread.
     pub(in crate::host) fn die_with(parent: Pid) -> io::Result<()> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // It may have ended before the call, and then no signal comes.
-        if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        // It may have ended before the call, and then no signal comes. A parent in another namespace is not seen.
+        match getppid() {
+            Some(other) if other != parent => Err(io::ErrorKind::BrokenPipe.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Closes at exec whatever else this process got from the host without being meant to.

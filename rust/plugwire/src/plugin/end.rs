@@ -24,7 +24,7 @@ pub(super) struct OwnProcess {
 
 impl OwnProcess {
     /// Completes when nobody has been connected for long enough and nobody can read what this process prints: the host is
-    /// gone, whoever stood between. To be dropped when somebody connects. Spec: SHD-9.
+    /// gone, whoever stood between. To be dropped when somebody connects. Spec: SHD-11.
     pub(super) async fn orphaned(&self) {
         let Some(after) = self.orphaned_after else { return std::future::pending().await };
         let alone_since = Instant::now();
