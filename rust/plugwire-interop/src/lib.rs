@@ -1,13 +1,14 @@
 //! **Promise: internal.** Proof against real Go peers.
 //!
 //! The library is what the tests share: [`go`] builds the peers of `sdk-go-compat`, [`probe`] is the probe contract in
-//! Rust, [`rust`] knows where our own programs are, [`leaks`] counts what is left, [`sandbox`] keeps tests apart, [`collected`]
-//! takes what plugins write, [`broker_probe`] is the contract for the broker and [`brokered`] a Rust host with its plugin there,
+//! Rust, [`rust`] knows where our own programs are, [`leaks`] counts what is left, [`snapshot`] compares texts, [`sandbox`] keeps tests apart, [`chance`] lets things happen at
+//! random, [`collected`] takes what plugins write, [`broker_probe`] is the contract for the broker and [`brokered`] a Rust host with its plugin there,
 //! and [`scenarios`] makes a Rust host play what the Go probe host plays. The tests that need Go are one target
 //! (`tests/go`), the others another (`tests/rust`), so that leaving Go out leaves out whole and counted tests.
 
 pub mod broker_probe;
 pub mod brokered;
+pub mod chance;
 pub mod collected;
 pub mod generated;
 pub mod go;
@@ -18,6 +19,7 @@ pub mod rust;
 pub mod sandbox;
 pub mod scenarios;
 pub mod scene;
+pub mod snapshot;
 
 use plugwire::Handshake;
 

@@ -133,6 +133,8 @@ pub enum StartError {
 pub enum TimeoutStep {
     /// The connection to the plugin.
     Connection,
+    /// The system, to execute the program: its file lies on something that does not answer.
+    Execution,
     /// The handshake line.
     Line,
     /// The [`Runner`](super::Runner), to have started the plugin.
@@ -202,7 +204,10 @@ impl fmt::Display for StartError {
                 )
             }
             StartError::Exited(evidence) => match &evidence.exit {
-                Some(exit) => write!(f, "the plugin ended before its handshake line: {exit}"),
+                Some(exit) => {
+                    write!(f, "the plugin ended before its handshake line: {exit}")?;
+                    exit.last_words().map_or(Ok(()), |words| write!(f, ": {words}"))
+                }
                 None => {
                     write!(f, "the plugin closed its standard output before its handshake line")
                 }
@@ -225,6 +230,9 @@ impl fmt::Display for StartError {
                 Some(executable) => write!(f, "the plugin cannot be executed: {executable}"),
                 None => write!(f, "the plugin cannot be executed"),
             },
+            StartError::Timeout { limit, step: TimeoutStep::Execution, .. } => {
+                write!(f, "the system did not execute the program within {limit:?}")
+            }
             StartError::Timeout { limit, step: TimeoutStep::Line, .. } => {
                 write!(f, "the plugin printed no handshake line within {limit:?}")
             }

@@ -61,6 +61,7 @@ pub struct Launch {
     pub(super) http2: Http2,
     pub(super) limits: Limits,
     pub(super) managed: bool,
+    pub(super) outlives_host: bool,
     pub(super) multiplex: MultiplexWish,
     pub(super) any_broker_address: bool,
 }
@@ -86,8 +87,10 @@ pub(super) struct Output {
 pub(super) struct Limits {
     pub(super) start: Duration,
     pub(super) ping: Duration,
+    pub(super) drain: Duration,
     pub(super) shutdown: Duration,
     pub(super) exit: Duration,
+    pub(super) terminate: Duration,
     pub(super) broker: Duration,
 }
 
@@ -96,8 +99,10 @@ impl Default for Limits {
         Self {
             start: Duration::from_secs(60),
             ping: Duration::from_secs(5),
+            drain: Duration::from_secs(1),
             shutdown: Duration::from_secs(5),
             exit: Duration::from_secs(2),
+            terminate: Duration::from_secs(1),
             broker: Duration::from_secs(5),
         }
     }
@@ -142,6 +147,7 @@ impl Launch {
             http2: Http2::default(),
             limits: Limits::default(),
             managed: false,
+            outlives_host: false,
             multiplex: MultiplexWish::No,
             any_broker_address: false,
         }
@@ -229,6 +235,13 @@ impl Launch {
         self
     }
 
+    /// How long [`PluginHandle::shutdown`] lets calls under way finish before it begins. Default 1 s.
+    /// go-plugin: none, it cuts them off.
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.limits.drain = limit;
+        self
+    }
+
     /// How long [`PluginHandle::shutdown`] waits for the answer to `Shutdown`. Default 5 s. go-plugin: none, so
     /// a stopped plugin holds up its host for ever.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
@@ -236,10 +249,17 @@ impl Launch {
         self
     }
 
-    /// How long the process may live on after `Shutdown` before it is killed with its group. Default 2 s, as in
-    /// go-plugin.
+    /// How long the process may live on after `Shutdown` before it gets SIGTERM. Default 2 s, after which go-plugin
+    /// kills.
     pub fn exit_timeout(mut self, limit: Duration) -> Self {
         self.limits.exit = limit;
+        self
+    }
+
+    /// How long the process may live on after SIGTERM before it is killed with its group. Default 1 s; zero leaves SIGTERM
+    /// out. go-plugin: none.
+    pub fn terminate_timeout(mut self, limit: Duration) -> Self {
+        self.limits.terminate = limit;
         self
     }
 
@@ -379,8 +399,8 @@ impl Launch {
     }
 
     /// Lets a runner start the plugin, in place of a process of this machine: the program's name, arguments, variables and
-    /// directory are the runner's to understand. [`Launch::checksum`], [`Launch::verify_with`], [`Launch::confine`] and
-    /// [`Launch::inherit_stdin`] are refused with it. go-plugin: `ClientConfig.RunnerFunc`.
+    /// directory are the runner's to understand. [`Launch::checksum`], [`Launch::verify_with`], [`Launch::confine`],
+    /// [`Launch::inherit_stdin`] and [`Launch::outlives_host`] are refused with it. go-plugin: `ClientConfig.RunnerFunc`.
     pub fn runner(mut self, runner: impl Runner) -> Self {
         self.runner = Some(Arc::new(runner));
         self
@@ -395,6 +415,18 @@ impl Launch {
     /// Lets [`shutdown_all`](super::shutdown_all) end this plugin with all others. go-plugin: `ClientConfig.Managed`.
     pub fn managed(mut self) -> Self {
         self.managed = true;
+        self
+    }
+
+    /// Lets the plugin go on when this process ends, however it does, for a later host to attach to by its
+    /// [record](PluginHandle::record). Dropping the last handle, or the runtime, then only disconnects it;
+    /// [`PluginHandle::shutdown`] still ends it, and so does a start that fails. By default a plugin ends with its host.
+    ///
+    /// Whoever attaches needs [a TLS configuration](Launch::tls) of theirs, or a plaintext connection. Once this process is
+    /// gone nobody reads the plugin's standard error: a plugin in Go that prints to it is then ended by SIGPIPE, one in Rust
+    /// is not. go-plugin has no such setting, since there a plugin outlives a host that does not kill it.
+    pub fn outlives_host(mut self) -> Self {
+        self.outlives_host = true;
         self
     }
 

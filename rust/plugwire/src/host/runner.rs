@@ -124,5 +124,8 @@ pub(super) fn check(launch: &Launch) -> Result<(), &'static str> {
     if launch.inherit_stdin {
         return Err("a runner does not pass standard input on");
     }
+    if launch.outlives_host {
+        return Err("a runner's plugin ends with its host");
+    }
     Ok(())
 }

@@ -1,19 +1,15 @@
 //! Starts a plugin: process → handshake line → connection.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use plugwire_protocol::certificate;
 use plugwire_protocol::environment::HostEnvironment;
 use plugwire_protocol::handshake::{Expectation, HandshakeLine, MultiplexWish};
-use rustix::io::Errno;
-use tempfile::TempDir;
-use tokio::process::Command;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::diagnosis::{self, Executable};
@@ -22,15 +18,16 @@ use super::error::{Evidence, StartError, TimeoutStep};
 use super::handle::{Owner, PluginHandle};
 use super::handshake::{self, NoLine, Printed};
 use super::launch::{Launch, Security};
-use super::logs::{self, SharedTail};
 use super::managed;
-use super::runner::{self, Output, Plan, Runner};
+use super::runner::{self, Output, Runner};
 use super::session::Session;
 use super::sockets;
-use super::supervise::{Group, Process, remove_socket};
+use super::spawn;
+use super::supervise::{Process, remove_socket};
 use super::verify::Image;
 use crate::broker::{self, Trust};
-use crate::transport::socket::{Listen, group_id};
+use crate::transport::folder::PrivateFolder;
+use crate::transport::socket::Listen;
 use crate::transport::tls::Identity;
 use crate::transport::{Address, ConnectStep, Tls, Translate};
 
@@ -131,7 +128,7 @@ fn make_identity() -> Result<Identity, StartError> {
     Identity::generate().map_err(|error| machine("making a key")(io::Error::other(error)))
 }
 
-fn machine(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
+pub(super) fn machine(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |cause| StartError::Machine { doing, cause }
 }
 
@@ -187,7 +184,7 @@ impl Attempt {
     async fn begin(
         launch: &mut Launch,
         image: Image,
-        folder: TempDir,
+        folder: PrivateFolder,
         versions: &[u32],
         identity: Option<&Identity>,
         deadline: Instant,
@@ -202,8 +199,10 @@ impl Attempt {
             (folder.path().to_owned(), variables.get(OsStr::new("TMPDIR")).cloned());
         let program = image.program().to_owned();
         let (process, stdout, translate) = match launch.runner.clone() {
-            Some(runner) => run(launch, &*runner, variables, withheld, folder, deadline).await?,
-            None => spawn(launch, image, variables, withheld, folder).await?,
+            Some(runner) => {
+                spawn::run(launch, &*runner, variables, withheld, folder, deadline).await?
+            }
+            None => spawn::spawn(launch, image, variables, withheld, folder, deadline).await?,
         };
         let attempt = Self {
             process,
@@ -368,112 +367,11 @@ impl Attempt {
     }
 }
 
-type Begun = (Process, Output, Option<Arc<dyn Translate>>);
-
-/// As a process of this machine.
-async fn spawn(
-    launch: &mut Launch,
-    image: Image,
-    variables: BTreeMap<OsString, OsString>,
-    withheld: usize,
-    folder: TempDir,
-) -> Result<Begun, StartError> {
-    // Ctrl-C in a terminal is for the host, which then ends the plugin; and the plugin's children end with it. But the
-    // terminal would stop a plugin of another group that reads from it.
-    let leads_group = !launch.inherit_stdin;
-    let sockets = launch.socket_group.as_deref().map(group_id).transpose();
-    let sockets = sockets.map_err(machine("looking up the socket group"))?;
-    let program = image.program().to_owned();
-    let spawn = |executed: &Path| {
-        let mut command = Command::new(executed);
-        command
-            .arg0(&launch.program)
-            .args(&launch.arguments)
-            .env_clear()
-            .envs(&variables)
-            .stdin(if launch.inherit_stdin { Stdio::inherit() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if leads_group {
-            command.process_group(0);
-        }
-        if let Some(directory) = &launch.directory {
-            command.current_dir(directory);
-        }
-        launch.confinement.apply(command.as_std_mut(), sockets);
-        command.spawn()
-    };
-    let mut child = image
-        .start(folder.path(), spawn)
-        .await
-        .map_err(|cause| not_spawned(cause, launch, &program, withheld))?;
-    let stdout = child.stdout.take().expect("it is piped");
-    let stderr = child.stderr.take().expect("it is piped");
-    let group = Group::of(&child, leads_group);
-    let tail = SharedTail::default();
-    let reading = read_stderr(launch, Box::pin(stderr), tail.clone());
-    let process = Process::supervise(child, group, &name(launch), folder, tail, reading);
-    Ok((process, Box::pin(stdout), None))
-}
-
-/// As the user's runner does it.
-async fn run(
-    launch: &mut Launch,
-    runner: &dyn Runner,
-    variables: BTreeMap<OsString, OsString>,
-    withheld: usize,
-    folder: TempDir,
-    deadline: Instant,
-) -> Result<Begun, StartError> {
-    let plan = Plan {
-        program: launch.program.clone(),
-        arguments: launch.arguments.clone(),
-        variables,
-        directory: launch.directory.clone(),
-        socket_folder: folder.path().to_owned(),
-    };
-    let evidence =
-        || Box::new(Evidence { program: plan.program.clone(), withheld, ..Evidence::default() });
-    let started = match timeout_at(deadline, runner.start(plan.clone())).await {
-        Ok(Ok(started)) => started,
-        Ok(Err(cause)) => return Err(StartError::Spawn { cause, evidence: evidence() }),
-        Err(_) => {
-            let (limit, step) = (launch.limits.start, TimeoutStep::Runner);
-            return Err(StartError::Timeout { limit, step, evidence: evidence() });
-        }
-    };
-    let tail = SharedTail::default();
-    let reading = read_stderr(launch, started.stderr, tail.clone());
-    let process =
-        Process::attend(started.running, started.id, &name(launch), folder, tail, reading);
-    Ok((process, started.stdout, started.translate))
-}
-
-/// The system's error is the same for a program and for a working directory that cannot be used.
-fn not_spawned(cause: io::Error, launch: &Launch, program: &Path, withheld: usize) -> StartError {
-    if let Some(directory) = launch.directory.as_ref().filter(|directory| !directory.is_dir()) {
-        let directory = directory.display();
-        return StartError::Configuration(format!(
-            "its working directory {directory} is no folder"
-        ));
-    }
-    let refused = cause.raw_os_error() == Some(Errno::PERM.raw_os_error());
-    if refused && !launch.confinement.is_empty() {
-        let why =
-            "the system refuses a limit or the user (`Launch::confine`): this host may not set it";
-        return StartError::Configuration(why.to_owned());
-    }
-    let executable = Some(diagnosis::examine(program));
-    let program = program.to_owned();
-    let evidence = Evidence { program, executable, withheld, ..Evidence::default() };
-    StartError::Spawn { cause, evidence: Box::new(evidence) }
-}
-
 fn protocol_variables(
     launch: &Launch,
     versions: &[u32],
     identity: Option<&Identity>,
-    folder: &TempDir,
+    folder: &PrivateFolder,
 ) -> Vec<(String, String)> {
     let certificate = identity.map(|identity| certificate::pem(identity.certificate()));
     let mut environment = HostEnvironment::new(launch.handshake.cookie(), versions);
@@ -485,26 +383,11 @@ fn protocol_variables(
     environment.variables()
 }
 
-fn name(launch: &Launch) -> String {
+pub(super) fn name(launch: &Launch) -> String {
     launch.output.name.clone().unwrap_or_else(|| {
         let file = launch.program.file_name().map(OsString::from).unwrap_or_default();
         file.to_string_lossy().into_owned()
     })
-}
-
-fn read_stderr(
-    launch: &mut Launch,
-    stderr: Output,
-    tail: SharedTail,
-) -> impl Future<Output = ()> + Send + use<> {
-    let reader = logs::Reader {
-        plugin: name(launch),
-        sink: launch.output.log.clone(),
-        raw: launch.output.raw_stderr.take(),
-        longest_line: launch.output.longest_line,
-        tail,
-    };
-    reader.run(stderr)
 }
 
 /// Go's plugins and ours print some text for people, nothing else, and exit with 1. Nothing on the wire says it, so the text

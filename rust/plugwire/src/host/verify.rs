@@ -7,17 +7,18 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, OFlags};
 use rustix::io::Errno;
-use tempfile::TempDir;
-use tokio::process::Child;
 
 use super::checksum::{Checksum, ChecksumError};
 use super::diagnosis::{self, Executable};
 use super::error::{Evidence, StartError};
-use super::os;
+use super::{os, sweep};
+use crate::transport::folder::PrivateFolder;
 
 /// A larger program is copied to the disk instead of into memory.
 const LARGEST_IN_MEMORY: u64 = 512 * 1024 * 1024;
@@ -50,8 +51,8 @@ impl Verification {
     pub(super) async fn image(
         self,
         program: &Path,
-        folder: TempDir,
-    ) -> Result<(Image, TempDir), StartError> {
+        folder: PrivateFolder,
+    ) -> Result<(Image, PrivateFolder), StartError> {
         if !self.is_wanted() {
             return Ok((Image::Unverified(program.to_owned()), folder));
         }
@@ -150,7 +151,7 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Copies into a folder inside the private one. That one decides who gets here; in here nobody else writes.
 fn copy(contents: &mut impl Read, folder: &Path, name: &OsStr) -> io::Result<PathBuf> {
-    let place = folder.join("program");
+    let place = folder.join(sweep::COPY);
     fs::DirBuilder::new().mode(0o755).create(&place)?;
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;
     let path = place.join(name);
@@ -216,23 +217,23 @@ impl Image {
         }
     }
 
-    /// Starts it, by the path that `start` is given.
-    pub(super) async fn start(
-        self,
+    /// Starts it, by the path that `start` is given. May block for a moment.
+    pub(super) fn start(
+        &self,
         folder: &Path,
         start: impl Fn(&Path) -> io::Result<Child>,
     ) -> io::Result<Child> {
-        if let Image::Unverified(path) = &self {
+        if let Image::Unverified(path) = self {
             return start(path);
         }
-        match start_copy(&self.path(), &start).await {
+        match start_copy(&self.path(), &start) {
             // A security module may forbid memory files only when one is executed.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let Image::Memory { program, .. } = &self else {
+                let Image::Memory { program, .. } = self else {
                     return Err(explained(error, &self.path()));
                 };
                 let copy = copy(&mut self.open()?, folder, file_name(program))?;
-                start_copy(&copy, &start).await.map_err(|error| explained(error, &copy))
+                start_copy(&copy, &start).map_err(|error| explained(error, &copy))
             }
             result => result,
         }
@@ -253,15 +254,15 @@ fn explained(error: io::Error, copy: &Path) -> io::Error {
 
 /// Another thread may fork while a copy is open for writing, and nobody can execute a file that somebody may write: its
 /// child has it open until it executes something itself.
-async fn start_copy(path: &Path, start: impl Fn(&Path) -> io::Result<Child>) -> io::Result<Child> {
-    let give_up = tokio::time::Instant::now() + BUSY;
+fn start_copy(path: &Path, start: impl Fn(&Path) -> io::Result<Child>) -> io::Result<Child> {
+    let give_up = Instant::now() + BUSY;
     loop {
         match start(path) {
             Err(error)
                 if error.kind() == io::ErrorKind::ExecutableFileBusy
-                    && tokio::time::Instant::now() < give_up =>
+                    && Instant::now() < give_up =>
             {
-                tokio::time::sleep(LOOK_AGAIN).await;
+                thread::sleep(LOOK_AGAIN);
             }
             result => return result,
         }
@@ -270,12 +271,13 @@ async fn start_copy(path: &Path, start: impl Fn(&Path) -> io::Result<Child>) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
     use std::sync::Mutex;
 
     use super::*;
 
     /// Starts `/bin/true` by way of what `refuse` lets pass, and tells which paths were tried.
-    async fn tried(refuse: impl Fn(usize, &Path) -> Option<io::ErrorKind>) -> Vec<PathBuf> {
+    fn tried(refuse: impl Fn(usize, &Path) -> Option<io::ErrorKind>) -> Vec<PathBuf> {
         let folder = tempfile::tempdir().expect("a folder");
         let verification = Verification { check: Some(Box::new(|_| Ok(()))), ..Default::default() };
         let image = verification.verified_copy(Path::new("/bin/true"), folder.path());
@@ -285,28 +287,25 @@ mod tests {
             tried.push(path.to_owned());
             match refuse(tried.len(), path) {
                 Some(kind) => Err(kind.into()),
-                None => tokio::process::Command::new(path).kill_on_drop(true).spawn(),
+                None => Command::new(path).spawn(),
             }
         };
-        let mut child =
-            image.expect("a copy").start(folder.path(), start).await.expect("it starts");
-        assert!(child.wait().await.expect("it ends").success());
+        let mut child = image.expect("a copy").start(folder.path(), start).expect("it starts");
+        assert!(child.wait().expect("it ends").success());
         tried.into_inner().expect("not poisoned")
     }
 
-    #[tokio::test]
-    async fn a_memory_file_that_may_not_be_executed_is_copied() {
+    #[test]
+    fn a_memory_file_that_may_not_be_executed_is_copied() {
         let in_memory = |path: &Path| path.starts_with("/proc/self/fd");
-        let tried =
-            tried(|_, path| in_memory(path).then_some(io::ErrorKind::PermissionDenied)).await;
-        let copied = tried.last().is_some_and(|path| path.ends_with("program/true"));
+        let tried = tried(|_, path| in_memory(path).then_some(io::ErrorKind::PermissionDenied));
+        let copied = tried.last().is_some_and(|path| path.ends_with("verified-program/true"));
         assert!(copied && in_memory(&tried[0]), "{tried:?}");
     }
 
-    #[tokio::test]
-    async fn a_busy_copy_is_tried_again() {
-        let tried =
-            tried(|count, _| (count < 3).then_some(io::ErrorKind::ExecutableFileBusy)).await;
+    #[test]
+    fn a_busy_copy_is_tried_again() {
+        let tried = tried(|count, _| (count < 3).then_some(io::ErrorKind::ExecutableFileBusy));
         assert_eq!(tried.len(), 3);
     }
 }

@@ -5,8 +5,10 @@
 //! service. What `h2` is to us stays behind these two files.
 
 pub(crate) mod body;
+mod calls;
 pub(crate) mod channel;
 mod clock;
+pub(crate) mod folder;
 pub(crate) mod limits;
 pub(crate) mod mux;
 pub(crate) mod pulse;
