@@ -205,7 +205,7 @@ async fn permissions_count_for_verified_files_too() {
     fs::set_permissions(&stage.program, fs::Permissions::from_mode(0o644)).expect("its mode");
     let error = stage.launch().verify_with(ends_good).start().await.expect_err("no permission");
     assert_eq!(error.code(), "start.spawn");
-    assert!(error.to_string().contains("no permission to run (mode 0644)"), "{error}");
+    assert!(error.to_string().contains("nobody has permission to run it (mode 0644;"), "{error}");
     assert_eq!(stage.ran(), b"");
 }
 
@@ -280,7 +280,7 @@ async fn where_memory_files_are_forbidden_a_copy_is_run() {
         assert_eq!(executed.to_str(), Some("/memfd:probe-plugin (deleted)"));
     } else {
         assert!(executed.starts_with(sandbox.folder()), "{executed:?}");
-        assert!(executed.ends_with("program/probe-plugin"), "{executed:?}");
+        assert!(executed.ends_with("verified-program/probe-plugin"), "{executed:?}");
     }
     plugin.shutdown().await.expect("it ends");
     sandbox.assert_empty().await;
@@ -298,7 +298,10 @@ async fn a_copy_where_nothing_can_be_executed() {
     let error = launch.start().await.expect_err("it cannot be executed");
     let StartError::Spawn { cause, .. } = &error else { panic!("{error:?}") };
     let cause = cause.to_string();
-    assert!(cause.contains("/program/program: its file system is mounted noexec"), "{cause}");
+    assert!(
+        cause.contains("/verified-program/program: its file system is mounted noexec"),
+        "{cause}"
+    );
     assert!(cause.ends_with("(`Launch::socket_dir`)"), "{cause}");
     assert_eq!(stage.ran(), b"");
 }

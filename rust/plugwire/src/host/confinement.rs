@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::fs::{Gid, Uid};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::os;
+use super::system;
 
 /// Limits for a plugin's process, set between its birth and its first instruction. Its children inherit them. By default there
 /// are none but the host's own.
@@ -141,10 +141,10 @@ impl Confinement {
             setrlimit(*resource, rlimit(*resource, *most))?;
         }
         if let Some((user, group)) = self.user {
-            os::become_user(Uid::from_raw(user), Gid::from_raw(group), groups)?;
+            system::become_user(Uid::from_raw(user), Gid::from_raw(group), groups)?;
         }
         if self.no_new_privs {
-            os::no_new_privs()?;
+            system::no_new_privs()?;
         }
         Ok(())
     }

@@ -22,7 +22,6 @@ mod launch;
 mod logs;
 mod managed;
 mod memory;
-mod os;
 mod runner;
 mod session;
 mod shutdown;

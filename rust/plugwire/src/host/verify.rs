@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::checksum::{Checksum, ChecksumError};
 use super::diagnosis::{self, Executable};
 use super::error::{Evidence, StartError};
-use super::{os, sweep};
+use super::{sweep, system};
 use crate::transport::folder::PrivateFolder;
 
 /// A larger program is copied to the disk instead of into memory.
@@ -82,13 +82,13 @@ impl Verification {
         let name = file_name(program);
         // An interpreter opens its script by a name, which a memory file has lost by then.
         let fits = head == b"\x7fELF" && size <= LARGEST_IN_MEMORY && !self.with_neighbours;
-        let memory = if fits { os::memory_file(name) } else { None };
+        let memory = if fits { system::memory_file(name) } else { None };
         // What grows while it is read is cut off here, and then is no longer what was signed.
         let mut contents = head.as_slice().chain(original.take(size));
         let image = match memory {
             Some(mut file) => {
                 io::copy(&mut contents, &mut file).map_err(machine)?;
-                os::seal(&file).map_err(machine)?;
+                system::seal(&file).map_err(machine)?;
                 Image::Memory { file, program: program.to_owned() }
             }
             None => {
@@ -200,7 +200,7 @@ impl Image {
     fn path(&self) -> PathBuf {
         match self {
             Image::Unverified(path) | Image::Copy { copy: path, .. } => path.clone(),
-            Image::Memory { file, .. } => os::descriptor_path(file),
+            Image::Memory { file, .. } => system::descriptor_path(file),
         }
     }
 
