@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use plugwire::Handshake;
-use plugwire::host::{Launch, PluginGone};
+use plugwire::host::{Checksum, Launch, PluginGone};
 use plugwire_interop::probe::DieRequest;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::probe;
@@ -68,6 +68,16 @@ async fn files_that_do_not_run() {
     stage.start_fails("file-no-interpreter", stage.launch(stage.file(script, 0o755))).await;
     let windows = "#!/bin/sh\r\nexit\r\n";
     stage.start_fails("file-line-ends-of-windows", stage.launch(stage.file(windows, 0o755))).await;
+}
+
+#[tokio::test]
+async fn files_that_are_not_trusted() {
+    let stage = Stage::new();
+    let launch = || stage.launch(stage.file("#!/bin/sh\nexit\n", 0o755));
+    let other = Checksum::new::<sha2::Sha256>([0x5a; 32]);
+    stage.start_fails("file-other-checksum", launch().checksum(other)).await;
+    let refused = launch().verify_with(|_| Err("it is signed by nobody we know".into()));
+    stage.start_fails("file-refused", refused).await;
 }
 
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]

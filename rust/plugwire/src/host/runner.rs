@@ -21,7 +21,10 @@ use crate::transport::{Mounted, Translate};
 /// `rust/plugwire/examples/namespace-host.rs` has one that is complete.
 #[tonic::async_trait]
 pub trait Runner: Send + Sync + 'static {
-    /// Starts the plugin. Called once for each start. [`Launch::start_timeout`] covers it:
+    /// Starts the plugin. Called once for each start. A host that is killed drops nothing, and its guardian does not know
+    /// what a runner has started: what is to end with the host then, the runner has to see to.
+    ///
+    /// [`Launch::start_timeout`] covers it:
     /// dropping the future has to end what was begun. An error is a [`StartError::Spawn`](super::StartError::Spawn).
     /// go-plugin: `Runner.Start`.
     async fn start(&self, plan: Plan) -> io::Result<Started>;

@@ -37,29 +37,30 @@ pub(super) fn once(base: &Path) {
 
 fn sweep(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else { return };
+    let us = rustix::process::geteuid().as_raw();
     let left = entries.flatten().filter(|entry| {
         entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())
-            && entry.metadata().is_ok_and(|file| {
-                file.is_dir() && file.uid() == rustix::process::geteuid().as_raw()
-            })
+            && entry.metadata().is_ok_and(|file| file.is_dir() && file.uid() == us)
     });
     for entry in left {
-        if let Err(error) = remove(&entry.path()) {
+        if let Err(error) = remove(&entry.path(), us) {
             tracing::debug!(%error, path = %entry.path().display(), "not swept");
         }
     }
 }
 
 /// Removes a folder whose owner is dead. Only sockets, the note and a verified copy are removed from it: a folder with
-/// anything else in it stays, since somebody else may like the name, too.
-fn remove(path: &Path) -> io::Result<()> {
+/// anything else in it stays, since somebody else may like the name, too. The note counts only if it is of this user: a
+/// plugin of another may put one there.
+fn remove(path: &Path, us: u32) -> io::Result<()> {
     // The lock is held until the folder is gone, so no new owner can be deceived.
     let Some(_lock) = folder::lock(path)? else { return Ok(()) };
-    if let Ok(socket) = fs::read_link(path.join(NOTE)) {
-        if is_ours(&path.join(NOTE)) && is_dead(&socket) {
+    let note = path.join(NOTE);
+    if let Ok(socket) = fs::read_link(&note) {
+        if fs::symlink_metadata(&note)?.uid() == us && is_dead(&socket) {
             remove_socket(&socket);
         }
-        fs::remove_file(path.join(NOTE))?;
+        fs::remove_file(note)?;
     }
     match fs::remove_dir_all(path.join(COPY)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -73,11 +74,6 @@ fn remove(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)?;
     tracing::debug!(path = %path.display(), "a dead host's folder was removed");
     Ok(())
-}
-
-/// A plugin of another user may put a note into its folder, too.
-fn is_ours(note: &Path) -> bool {
-    fs::symlink_metadata(note).is_ok_and(|note| note.uid() == rustix::process::geteuid().as_raw())
 }
 
 /// Whether nobody listens at a socket: by now its name may be another plugin's.
@@ -126,6 +122,18 @@ mod tests {
         assert!(!dead.exists());
         assert!(living.exists());
         assert!(!base.path().join("plugwire-gone").exists());
+    }
+
+    #[test]
+    fn a_note_of_another_user_removes_nothing() {
+        let base = tempfile::tempdir().expect("a folder");
+        let socket = base.path().join("plugin1");
+        drop(UnixListener::bind(&socket).expect("a socket"));
+        let folder = abandoned(base.path());
+        note(&folder, &socket);
+        remove(&folder, rustix::process::geteuid().as_raw() + 1).expect("it goes");
+        assert!(socket.exists());
+        assert!(!folder.exists());
     }
 
     #[test]
