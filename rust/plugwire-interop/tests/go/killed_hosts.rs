@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use plugwire_interop::leaks::{eventually, guardians, is_alive, sockets};
+use plugwire_interop::leaks::{eventually, guardians, is_alive, is_stopped, sockets};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{chance, go, rust, soaks};
 use rustix::process::{Pid, Signal, kill_process};
@@ -246,13 +246,19 @@ async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
     use plugwire::host::{Attach, StopPhase};
     use plugwire_interop::probe::Payload;
     use plugwire_interop::scenarios::probe;
-    for plugin in [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")] {
+    // One that would notice the end of its host at once.
+    const ATTENTIVE: &str = r#"exec "$0" --orphan-ms 100"#;
+    let plugins =
+        [(go::peer("1.8.0", "probe-plugin"), ALONE), (rust::program("probe-plugin"), ATTENTIVE)];
+    for (plugin, way) in plugins {
         let sandbox = Sandbox::new();
         let options = ["--plaintext", "--outlives-host", "--lives", "1", "--then", "wait"];
-        let mut host = Host::start(host(&sandbox, &options, ALONE, &plugin));
+        let mut host = Host::start(host(&sandbox, &options, way, &plugin));
         let record = host.says("record").await;
         host.says("called").await;
         host.kill().await;
+        // The time itself is what is tested.
+        sleep(GONE).await;
         a_life(&sandbox, &[], ALONE, &plugin).await;
         let records = plugwire::protocol::reattach::parse_map(&record).expect("a record");
         let record = records["probe"].clone();
@@ -264,6 +270,7 @@ async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
         let again = again.shutdown_timeout(GONE).connect().await.expect("it still lives");
         // Stopped, it cannot be asked.
         signal(again.id(), Signal::STOP);
+        assert!(eventually(LIMIT, || is_stopped(again.id())).await);
         let stop = again.shutdown().await.expect("it ends");
         assert_eq!((stop.phase, stop.exit), (StopPhase::Killed, None));
         sandbox.assert_no_processes().await;

@@ -262,6 +262,8 @@ impl Life {
         match child {
             Ok(child) => self.watch(child, started, kills, born),
             Err(error) => {
+                // Who hears of it may count on nothing being left.
+                remove_folder(self.plan.folder);
                 self.traces.forget();
                 let _ = born.send(Err(error));
             }
