@@ -1,16 +1,17 @@
 //! A Rust host in a process of its own, to be killed at any moment.
 //!
-//! `mortal-host [--plaintext] [--outlives-host] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] [--die HOW]
+//! `mortal-host [--plaintext] [--outlives-host] [--copied] [--user ID] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] [--die HOW]
 //! -- PROGRAM [ARGUMENT…]`
 //!
 //! Starts probe plugins, calls them again and again, ends them, and begins anew, N times or until somebody kills it; with
 //! `--then`, the last ones are left running, and it waits or exits. With `--on-demand` it reads a line before it starts each.
-//! With `--die` it tells its first plugin to die instead. Says on standard output what it does.
+//! With `--die` it tells its first plugin to die instead. With `--copied` a verified copy is executed, with `--user` as that
+//! user and group. Says on standard output what it does.
 
 use std::error::Error;
 use std::io::Write;
 
-use plugwire::host::Launch;
+use plugwire::host::{Confinement, Launch};
 use plugwire_interop::PROBE;
 use plugwire_interop::probe::{DieRequest, Payload};
 use plugwire_interop::scenarios::probe;
@@ -28,10 +29,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let value = |name: &str| {
         options.iter().position(|option| option == name).map(|at| options[at + 1].as_str())
     };
+    let user: Option<u32> = value("--user").map(str::parse).transpose()?;
     let launch = || {
         let launch = Launch::new(PROBE, program).args(arguments).version(1).inherit_env_all();
         let launch = if has("--plaintext") { launch.dangerous().plaintext() } else { launch };
-        if has("--outlives-host") { launch.outlives_host() } else { launch }
+        let launch = if has("--outlives-host") { launch.outlives_host() } else { launch };
+        let launch = match has("--copied") {
+            true => launch.verify_with(|_| Ok(())).with_neighbours(),
+            false => launch,
+        };
+        match user {
+            Some(user) => launch.confine(Confinement::new().user(user, user)),
+            None => launch,
+        }
     };
     let lives: usize = value("--lives").map_or(Ok(usize::MAX), str::parse)?;
     let count: usize = value("--plugins").map_or(Ok(1), str::parse)?;

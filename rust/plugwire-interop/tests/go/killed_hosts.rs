@@ -1,13 +1,15 @@
 //! A host that is killed takes its plugins along, whatever they are written in and whatever stands between. Spec: SHD-12.
 
 use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use plugwire_interop::leaks::{eventually, guardians, is_alive, sockets};
+use plugwire_interop::leaks::{eventually, guardians, is_alive, is_stopped, sockets};
 use plugwire_interop::sandbox::Sandbox;
-use plugwire_interop::{chance, go, rust, soaks};
+use plugwire_interop::{chance, go, not_here, rust, soaks};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
@@ -166,6 +168,41 @@ async fn the_next_start_sweeps_where_the_guardian_was_killed_too() {
     }
 }
 
+/// A plugin that runs as another user, from a verified copy. The change of user comes before the parent-death signal is
+/// asked for, since it would take that away; and what was copied goes with the rest.
+#[tokio::test]
+async fn a_plugin_of_another_user_and_its_copy_go_too() {
+    if !rustix::process::geteuid().is_root() {
+        not_here("only root can start a plugin as another user");
+        return;
+    }
+    for plugin in [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")] {
+        let sandbox = Sandbox::new();
+        fs::set_permissions(sandbox.folder(), Permissions::from_mode(0o711)).expect("its mode");
+        let host = |then: &[&str]| {
+            let mut host = sandbox.command(rust::program("mortal-host"));
+            host.args(["--copied", "--user", "64123", "--lives", "1"]).args(then).arg("--");
+            host.arg(&plugin).stdout(Stdio::piped());
+            host
+        };
+        for guarded in [true, false] {
+            let mut host = Host::start(host(&["--then", "wait"]));
+            host.says("called").await;
+            let guardians = guardians(host.pid()).into_iter().filter(|_| !guarded);
+            guardians.for_each(|guardian| signal(guardian, Signal::KILL));
+            host.kill().await;
+            all_gone(&sandbox, "another user").await;
+            let no_files = || sockets(sandbox.folder()).is_empty();
+            assert_eq!(eventually(GONE, no_files).await, guarded);
+        }
+        let [left] = &Vec::from_iter(sockets(sandbox.folder()))[..] else { panic!("one folder") };
+        assert!(left.join("verified-program").join("probe-plugin").exists());
+        let next = sandbox.run(&mut host(&[])).await;
+        assert!(next.status.success(), "{next:?}");
+        assert_eq!(sockets(sandbox.folder()), Default::default());
+    }
+}
+
 /// `exit` runs no destructors either.
 #[tokio::test]
 async fn a_host_that_exits_without_a_word_takes_its_plugins_along() {
@@ -246,13 +283,19 @@ async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
     use plugwire::host::{Attach, StopPhase};
     use plugwire_interop::probe::Payload;
     use plugwire_interop::scenarios::probe;
-    for plugin in [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")] {
+    // One that would notice the end of its host at once.
+    const ATTENTIVE: &str = r#"exec "$0" --orphan-ms 100"#;
+    let plugins =
+        [(go::peer("1.8.0", "probe-plugin"), ALONE), (rust::program("probe-plugin"), ATTENTIVE)];
+    for (plugin, way) in plugins {
         let sandbox = Sandbox::new();
         let options = ["--plaintext", "--outlives-host", "--lives", "1", "--then", "wait"];
-        let mut host = Host::start(host(&sandbox, &options, ALONE, &plugin));
+        let mut host = Host::start(host(&sandbox, &options, way, &plugin));
         let record = host.says("record").await;
         host.says("called").await;
         host.kill().await;
+        // The time itself is what is tested.
+        sleep(GONE).await;
         a_life(&sandbox, &[], ALONE, &plugin).await;
         let records = plugwire::protocol::reattach::parse_map(&record).expect("a record");
         let record = records["probe"].clone();
@@ -264,6 +307,7 @@ async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
         let again = again.shutdown_timeout(GONE).connect().await.expect("it still lives");
         // Stopped, it cannot be asked.
         signal(again.id(), Signal::STOP);
+        assert!(eventually(LIMIT, || is_stopped(again.id())).await);
         let stop = again.shutdown().await.expect("it ends");
         assert_eq!((stop.phase, stop.exit), (StopPhase::Killed, None));
         sandbox.assert_no_processes().await;

@@ -72,6 +72,8 @@ impl Life {
         match child {
             Ok(child) => self.watch(child, started, kills, born),
             Err(error) => {
+                // Who hears of it may count on nothing being left.
+                traces::remove_folder(self.terms.folder);
                 self.traces.forget();
                 let _ = born.send(Err(error));
             }
