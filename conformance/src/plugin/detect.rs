@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use plugwire_conformance_wire::caller::Options;
 use plugwire_conformance_wire::messages::method;
 use plugwire_conformance_wire::process::Cage;
 use plugwire_conformance_wire::trace::Trace;
-use plugwire_conformance_wire::caller::Options;
 use serde_json::json;
 
 use super::call::full;

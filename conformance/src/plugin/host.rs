@@ -34,6 +34,8 @@ pub(super) enum Failure {
     },
     /// The plugin does not serve the probe's method.
     Unimplemented(String),
+    /// The case is about something that this plugin does not do.
+    DoesNotApply(String),
     /// The suite could not do its part.
     Engine(String),
 }

@@ -61,6 +61,7 @@ fn judgement(host: &Host<'_>, outcome: Outcome, step: &str) -> Judgement {
     let judgement = match outcome {
         Ok(()) => Judgement::pass(),
         Err(Failure::Unimplemented(method)) => Judgement::unimplemented(method),
+        Err(Failure::DoesNotApply(why)) => Judgement::skip(why),
         Err(Failure::Engine(error)) => Judgement::error(format!("step {step}: {error}")),
         Err(Failure::Differs { expected, actual }) if host.crashed() => {
             Judgement::crash(step, expected, actual)

@@ -257,7 +257,11 @@ impl Host<'_> {
     }
 
     pub(super) fn socket(&mut self, wanted: &SocketWanted) -> Outcome {
-        let path = Path::new(self.announced()?.address());
+        let line = self.announced()?;
+        if line.network() != "unix" {
+            return Err(Failure::DoesNotApply("the plugin has no unix socket".to_owned()));
+        }
+        let path = Path::new(line.address());
         let found = fs::symlink_metadata(path);
         if wanted.gone {
             return match found {

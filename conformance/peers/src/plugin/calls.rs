@@ -115,8 +115,9 @@ impl Call {
         let (method, on) = (self.incoming.method.clone(), self.at.name.clone());
         plugin.witness.saw("call", json!({ "call": self.id, "method": method, "connection": on }));
         let script = &plugin.script.calls;
-        let probe = method.starts_with("/plugwire.probe.v1.");
-        let _turn = match script.one_at_a_time && probe {
+        // The host holds its calls of these open for as long as it lives.
+        let lasting = method.starts_with("/plugin.");
+        let _turn = match script.one_at_a_time && !lasting {
             true => Some(plugin.calls.turn.lock().await),
             false => None,
         };

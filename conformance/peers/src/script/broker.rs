@@ -41,6 +41,8 @@ pub struct Broker {
     pub main_socket: bool,
     /// Leaves the sockets of brokered connections.
     pub keeps_sockets: bool,
+    /// Takes any certificate of whom it dials.
+    pub trusts_anybody: bool,
     /// Does not dial what the host announced.
     pub never_dials: bool,
     /// How long it waits for an announcement, or for the answer to a knock, in milliseconds. 5 s.
@@ -74,6 +76,7 @@ impl Default for Broker {
             never_announces: false,
             main_socket: false,
             keeps_sockets: false,
+            trusts_anybody: false,
             never_dials: false,
             patience_ms: 5_000,
             believes_in_unknown: false,
