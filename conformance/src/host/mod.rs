@@ -46,12 +46,16 @@ impl Mode for HostMode {
         cage: &Cage,
         trace: &Trace,
     ) -> Judgement {
-        let stage = match Stage::set(cage.folder(), &case.scene.script, trace) {
-            Ok(stage) => stage,
-            Err(error) => {
-                return Judgement::error(format!("the scripted plugin cannot be set up: {error}"));
-            }
-        };
+        let stage =
+            match Stage::set(cage.folder(), &case.scene.script, case.scene.plugin.multiplex, trace)
+            {
+                Ok(stage) => stage,
+                Err(error) => {
+                    return Judgement::error(format!(
+                        "the scripted plugin cannot be set up: {error}"
+                    ));
+                }
+            };
         let mut play = Play { case, subject, cage, trace, stage: &stage, notes: Vec::new() };
         let judgement = play.all().await.err().unwrap_or_else(Judgement::pass);
         let is_pass = judgement.verdict == Verdict::Pass;

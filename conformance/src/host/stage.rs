@@ -24,14 +24,22 @@ pub(super) struct Stage {
 impl Stage {
     /// Puts this program into the folder, by a hard link where that is possible, and the script beside it. A program that finds a
     /// script beside itself plays it: hosts may hand on neither arguments nor environment.
-    pub(super) fn set(folder: &Path, script: &Script, trace: &Trace) -> io::Result<Self> {
+    pub(super) fn set(
+        folder: &Path,
+        script: &Script,
+        multiplex: bool,
+        trace: &Trace,
+    ) -> io::Result<Self> {
         let own = std::env::current_exe()?;
         let plugin = folder.join("plugin");
         if fs::hard_link(&own, &plugin).is_err() && fs::copy(&own, &plugin).is_err() {
             // The file was replaced while the suite runs, by a build for one. Linux still has the one that runs.
             fs::copy("/proc/self/exe", &plugin)?;
         }
-        fs::write(folder.join("script.json"), serde_json::to_vec(script)?)?;
+        let mut script = script.clone();
+        // What a host leaves behind must show. Go's plugins, too, live on without a host, unless they multiplex (SHD-9).
+        script.shutdown.outlives_host |= !multiplex;
+        fs::write(folder.join("script.json"), serde_json::to_vec(&script)?)?;
         Ok(Self { plugin, witness: folder.join("witness.jsonl"), trace: trace.clone() })
     }
 
