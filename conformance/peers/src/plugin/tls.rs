@@ -70,7 +70,8 @@ pub(super) async fn connect(plugin: &Plugin, io: Io, plaintext: bool) -> Result<
     else {
         return Ok(io);
     };
-    let mut tls = Tls { present: Some(shown(plugin)), ..Tls::mutual(plugin.identity.clone(), host) };
+    let mut tls =
+        Tls { present: Some(shown(plugin)), ..Tls::mutual(plugin.identity.clone(), host) };
     if plugin.script.broker.trusts_anybody {
         tls.expect = Expect::Any;
     }
