@@ -30,7 +30,7 @@ pub(super) fn plugin(args: &Plugin) -> Result<ExitCode, Trouble> {
     let catalogue = catalogue::plugin(args.run.cases.as_deref()).map_err(Trouble::usage)?;
     let subject = plugin_subject(&args.subject)?;
     runtime()?.block_on(async {
-        let subject = with_detected(subject, &args.subject.any).await;
+        let subject = interruptible(with_detected(subject, &args.subject.any)).await?;
         judge(
             PluginMode,
             &catalogue,
@@ -77,7 +77,7 @@ pub(super) fn one(args: &One) -> Result<ExitCode, Trouble> {
             let checked = plugin_subject(&subject)?;
             let catalogue = plugins?;
             runtime()?.block_on(async {
-                let subject = with_detected(checked, &subject.any).await;
+                let subject = interruptible(with_detected(checked, &subject.any)).await?;
                 alone(PluginMode, &catalogue, subject, &options).await
             })
         }

@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::process::{Child, Command};
+
+use super::GONE;
 
 /// Children that tokio waits for. Nobody else may.
 static OURS: LazyLock<Mutex<HashSet<u32>>> = LazyLock::new(Mutex::default);
@@ -37,6 +40,19 @@ pub fn adopt_orphans() {
 
 /// Ends adopted processes that carry no mark, and takes the dead ones out of the table. How many were still alive.
 pub fn end_strays() -> usize {
+    let give_up = Instant::now() + GONE;
+    let mut ended = 0;
+    // A stray's own children are adopted when it dies.
+    loop {
+        let alive = end_adopted();
+        ended += alive;
+        if alive == 0 || Instant::now() > give_up {
+            return ended;
+        }
+    }
+}
+
+fn end_adopted() -> usize {
     let known = ours();
     let this = std::process::id();
     let strays = all().into_iter().filter(|process| process.parent == this);
