@@ -10,7 +10,7 @@ use plugwire_conformance_wire::identity::Identity;
 use plugwire_conformance_wire::messages::method;
 use serde_json::{Value, json};
 
-use super::broker::{Broker, Held, Way, is_answer, is_knock, knock};
+use super::broker::{Broker, Held, Way, is_answer, knock};
 use super::call::{decoded, encoded, full};
 use super::host::{Failure, Host, Outcome, limit, within};
 use super::scene::{self, Announced, Certificate, Dial, DialBack, HostAccepts, Knock, Offer};
@@ -154,7 +154,6 @@ impl Host<'_> {
         let broker = self.broker()?.clone();
         let delay = back.delay.map_or(Duration::ZERO, |span| *span);
         let right = self.mutual_tls(Certificate::Right)?;
-        let mut refusing = None;
         match back.host {
             HostAccepts::Nothing => {}
             HostAccepts::Serves => served(broker.serve_with(back.id, right, delay).await)?,
@@ -165,21 +164,8 @@ impl Host<'_> {
                 });
                 served(broker.serve_with(back.id, other, delay).await)?;
             }
-            HostAccepts::Refuses => {
-                let id = back.id;
-                refusing = Some(tokio::spawn(async move {
-                    loop {
-                        broker.hears(|info| is_knock(info, id)).await;
-                        broker.say(knock(id, true, "the suite accepts nobody"));
-                    }
-                }));
-            }
         }
-        let report = self.dialled_back(back).await;
-        if let Some(task) = refusing {
-            task.abort();
-        }
-        judge(back, &report?)
+        judge(back, &self.dialled_back(back).await?)
     }
 
     async fn dialled_back(&self, back: &DialBack) -> Outcome<Value> {

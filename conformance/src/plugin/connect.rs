@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::host::{Failure, Host, MAIN, Outcome, limit, within};
 use super::scene::{Alive, Certificate, Connect, Disconnect, Raw, RawWanted, TlsVersions};
+use crate::matching::unhex;
 
 impl Host<'_> {
     pub(super) async fn connect(&mut self, wanted: &Connect) -> Outcome {
@@ -172,7 +173,8 @@ impl Host<'_> {
     }
 
     pub(super) async fn raw(&mut self, raw: &Raw) -> Outcome {
-        let bytes = unhex(&raw.hex).map_err(|error| Failure::engine("the case's bytes", error))?;
+        let digits: String = raw.hex.split_whitespace().collect();
+        let bytes = unhex(&digits).map_err(|error| Failure::engine("the case's bytes", error))?;
         let mut io = self.channel(limit(raw.within)).await?;
         self.trace.event("suite", format!("sends {} raw bytes", bytes.len()));
         // The plugin may close before it has read all of it; what it answers is what counts.
@@ -213,15 +215,6 @@ async fn read_to_end(io: &mut Io) -> Vec<u8> {
         }
     }
     came
-}
-
-fn unhex(text: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    let pairs = digits.chunks(2).map(|pair| {
-        let pair = std::str::from_utf8(pair).map_err(|error| error.to_string())?;
-        u8::from_str_radix(pair, 16).map_err(|error| format!("{pair:?}: {error}"))
-    });
-    pairs.collect()
 }
 
 fn hex(bytes: &[u8], most: usize) -> String {

@@ -71,13 +71,11 @@ pub(super) struct Host<'a> {
     pub(super) connections: BTreeMap<String, Caller>,
     /// Open calls and their methods.
     pub(super) calls: BTreeMap<String, (String, Call)>,
-    /// The call of `Shutdown`, under way.
-    pub(super) asked_to_end: Option<tokio::task::JoinHandle<()>>,
+    /// Whether the process may end: a step asked it to, or waits for it.
+    pub(super) may_end: bool,
     pub(super) broker: Option<Held>,
     /// The ids that the plugin offered, by the case's names for them.
     pub(super) offers: BTreeMap<String, u32>,
-    /// What was tolerated.
-    pub(super) notes: Vec<String>,
 }
 
 impl<'a> Host<'a> {
@@ -93,10 +91,9 @@ impl<'a> Host<'a> {
             session: None,
             connections: BTreeMap::new(),
             calls: BTreeMap::new(),
-            asked_to_end: None,
+            may_end: false,
             broker: None,
             offers: BTreeMap::new(),
-            notes: Vec::new(),
         }
     }
 
@@ -140,7 +137,7 @@ impl<'a> Host<'a> {
     /// Whether the plugin died although nobody asked it to.
     pub(super) fn crashed(&self) -> bool {
         let ended = self.process.as_ref().and_then(Running::ended);
-        self.asked_to_end.is_none() && ended.is_some_and(|exit| exit.code() != Some(0))
+        !self.may_end && ended.is_some_and(|exit| exit.code() != Some(0))
     }
 
     /// Puts what it knows into a case's text.

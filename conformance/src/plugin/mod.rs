@@ -10,13 +10,13 @@ mod code;
 mod connect;
 mod detect;
 mod host;
+mod log;
 mod process;
 pub mod scene;
 mod stdio;
 
 pub use self::detect::detect;
 
-use plugwire_conformance_report::model::Verdict;
 use plugwire_conformance_wire::process::Cage;
 use plugwire_conformance_wire::trace::Trace;
 
@@ -42,6 +42,9 @@ impl Mode for PluginMode {
         trace: &Trace,
     ) -> Judgement {
         let mut host = Host::new(subject, cage, trace);
+        if case.scene.code.is_some() != case.scene.steps.is_empty() {
+            return Judgement::error("a case has either steps or code");
+        }
         if let Some(name) = &case.scene.code {
             let outcome = code::run(name, &mut host).await;
             return judgement(&host, outcome, name);
@@ -58,7 +61,7 @@ impl Mode for PluginMode {
 }
 
 fn judgement(host: &Host<'_>, outcome: Outcome, step: &str) -> Judgement {
-    let judgement = match outcome {
+    match outcome {
         Ok(()) => Judgement::pass(),
         Err(Failure::Unimplemented(method)) => Judgement::unimplemented(method),
         Err(Failure::DoesNotApply(why)) => Judgement::skip(why),
@@ -67,11 +70,5 @@ fn judgement(host: &Host<'_>, outcome: Outcome, step: &str) -> Judgement {
             Judgement::crash(step, expected, actual)
         }
         Err(Failure::Differs { expected, actual }) => Judgement::fail(step, expected, actual),
-    };
-    let tolerates = judgement.verdict == Verdict::Pass && !host.notes.is_empty();
-    let judgement = host.notes.iter().fold(judgement, Judgement::note);
-    match tolerates {
-        true => Judgement { verdict: Verdict::NonStrict, ..judgement },
-        false => judgement,
     }
 }

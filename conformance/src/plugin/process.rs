@@ -12,9 +12,9 @@ use plugwire_conformance_wire::identity::Identity;
 use plugwire_conformance_wire::line::Line;
 use plugwire_conformance_wire::process::{Output, Running};
 use rustix::process::Signal;
-use serde_json::Value;
 
 use super::host::{Failure, Host, Outcome, limit};
+use super::log;
 use super::scene::{
     self, CertificateWanted, Cookie, Exit, HostTls, LineWanted, SocketWanted, Start, Stdin,
 };
@@ -69,7 +69,7 @@ impl Host<'_> {
         self.broker = None;
         self.connections.clear();
         self.session = None;
-        self.asked_to_end = None;
+        self.may_end = false;
         self.process = None;
     }
 
@@ -219,6 +219,7 @@ impl Host<'_> {
     }
 
     pub(super) async fn exit(&mut self, wanted: &Exit) -> Outcome {
+        self.may_end = true;
         let limit = limit(wanted.within);
         let exit = self.process()?.exited(limit).await;
         let exit = exit.ok_or_else(|| {
@@ -310,45 +311,18 @@ impl Host<'_> {
         if wanted.stdout_only_line {
             self.only_line(&process.stdout)?;
         }
-        if wanted.stderr_something
-            && !seen(&process.stderr, limit, |text| !text.trim().is_empty()).await
-        {
+        let something = |text: &str| !text.trim().is_empty();
+        if wanted.stderr_something && !seen(&process.stderr, limit, something).await {
             return Err(Failure::differs("something on standard error", "nothing"));
         }
-        if let Some(part) = &wanted.stderr_contains
-            && !seen(&process.stderr, limit, |text| text.contains(part)).await
-        {
-            return Err(Failure::differs(
-                format!("{part:?} on standard error"),
-                process.stderr.text(),
-            ));
+        if let Some(level) = &wanted.stderr_level {
+            let at_level = |text: &str| log::has_record_at(text, level);
+            if !seen(&process.stderr, limit, at_level).await {
+                let expected = format!("a record of hclog at {level} on standard error");
+                return Err(Failure::differs(expected, process.stderr.text()));
+            }
         }
-        if let Some(level) = &wanted.stderr_level
-            && !seen(&process.stderr, limit, |text| {
-                records(text).any(|record| has_level(&record, level))
-            })
-            .await
-        {
-            let expected = format!("a record of hclog at {level} on standard error");
-            return Err(Failure::differs(expected, process.stderr.text()));
-        }
-        let text = process.stderr.text();
-        if let Some(part) = &wanted.stderr_json_without
-            && let Some(line) =
-                text.lines().find(|line| line.starts_with('{') && line.contains(part))
-        {
-            return Err(Failure::differs(format!("no record with {part:?} in it"), line));
-        }
-        if let Some(most) = wanted.stderr_longest_line
-            && let Some(line) = text.lines().find(|line| line.len() > most)
-        {
-            let expected = format!("lines of at most {most} bytes");
-            return Err(Failure::differs(expected, format!("one of {}", line.len())));
-        }
-        match wanted.stderr_hclog {
-            true => records(&text).try_for_each(|record| check_record(&record)),
-            false => Ok(()),
-        }
+        log::check(&process.stderr.text(), wanted)
     }
 
     fn only_line(&self, stdout: &Output) -> Outcome {
@@ -398,40 +372,4 @@ fn check_certificate(wanted: CertificateWanted, line: &Line, earlier: Option<&Li
         return Err(Failure::differs("another certificate than before", "the same"));
     }
     Ok(())
-}
-
-/// The lines of a log that are JSON objects.
-fn records(text: &str) -> impl Iterator<Item = Value> {
-    let lines = text.lines().filter(|line| line.starts_with('{'));
-    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned())))
-}
-
-fn has_level(record: &Value, level: &str) -> bool {
-    record["@level"].as_str().is_some_and(|seen| seen.eq_ignore_ascii_case(level))
-}
-
-/// One record as LOG-12 and LOG-13 want it.
-fn check_record(record: &Value) -> Outcome {
-    const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
-    let wrong = |what: &str| Err(Failure::differs(what, record.to_string()));
-    if !record.is_object() {
-        return wrong("one JSON object in a line");
-    }
-    if !LEVELS.iter().any(|level| has_level(record, level)) {
-        return wrong("an @level of hclog's");
-    }
-    if !record["@message"].is_string() {
-        return wrong("an @message that is a text");
-    }
-    match record.get("@timestamp") {
-        Some(Value::String(time)) if is_timestamp(time) => Ok(()),
-        _ => wrong("an @timestamp with six digits after the second"),
-    }
-}
-
-/// `2006-01-02T15:04:05.000000Z07:00` (LOG-4).
-fn is_timestamp(text: &str) -> bool {
-    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    let zone = shape.strip_prefix("0000-00-00T00:00:00.000000");
-    matches!(zone, Some("Z" | "+00:00" | "-00:00"))
 }
