@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -29,8 +30,12 @@ pub(super) fn reaped(pid: u32) {
     ours().remove(&pid);
 }
 
+/// Whether this process adopts. One that does not has no strays: its children are its own business.
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+
 /// Makes this process the parent of whatever its descendants leave behind. Call it once, at the start.
 pub fn adopt_orphans() {
+    ADOPTS.store(true, Ordering::Relaxed);
     #[cfg(target_os = "linux")]
     if let Some(this) = super::pid(std::process::id()) {
         // Where it is refused, orphans are found by their mark alone.
@@ -40,6 +45,9 @@ pub fn adopt_orphans() {
 
 /// Ends adopted processes that carry no mark, and takes the dead ones out of the table. How many were still alive.
 pub fn end_strays() -> usize {
+    if !ADOPTS.load(Ordering::Relaxed) {
+        return 0;
+    }
     let give_up = Instant::now() + GONE;
     let mut ended = 0;
     // A stray's own children are adopted when it dies.
