@@ -88,7 +88,7 @@ where
     let cases = selection.of(&catalogue.cases)?;
     all_exist(&cases, &mutants(catalogue.role)?)?;
     // Most of a case is waiting, so there are more runs at a time than cores.
-    let workers = effort.workers.unwrap_or(2 * Options::default().workers);
+    let workers = effort.workers.unwrap_or(4 * Options::default().workers);
     let places = Arc::new(Semaphore::new(workers.max(1)));
     let mut running = JoinSet::new();
     for ((peer, tcp), concerned) in by_peer(cases, effort) {
