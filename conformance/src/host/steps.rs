@@ -283,7 +283,7 @@ fn failed_as(kinds: &[Kind], answer: &Answer) -> Check {
         Some(fault) if fault.kind.is_vague() => Check::Loose(format!(
             "the host cannot tell {} from other mistakes: {}",
             listed(kinds),
-            fault.message
+            fault.message.lines().next().unwrap_or_default()
         )),
         Some(_) => wrong(expected(), answer.outcome()),
     }
