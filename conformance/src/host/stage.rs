@@ -128,3 +128,32 @@ fn told(event: &Value) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sighting_is_counted_and_compared() {
+        let witnessed = [
+            json!({"event": "call", "method": "/a", "at_us": 1}),
+            json!({"event": "call", "method": "/b", "at_us": 2}),
+            json!({"event": "exit", "status": 0, "at_us": 3}),
+        ];
+        let check = |sighting: serde_json::Value| {
+            let sighting: Sighting = serde_json::from_value(sighting).expect("a sighting");
+            sighting.check(&witnessed)
+        };
+        assert_eq!(check(json!({"event": "call"})), Ok(()));
+        assert_eq!(check(json!({"event": "call", "times": 2})), Ok(()));
+        assert_eq!(check(json!({"event": "call", "with": {"method": "/b"}, "times": 1})), Ok(()));
+        assert_eq!(check(json!({"event": "signal", "times": 0})), Ok(()));
+        let none = check(json!({"event": "signal"})).expect_err("none");
+        assert!(none.contains("nothing of the kind"), "{none}");
+        let other = check(json!({"event": "exit", "with": {"status": 1}})).expect_err("another");
+        assert_eq!(other, "0 of 1 do: exit status=0");
+        assert!(check(json!({"event": "call", "times": 1})).is_err());
+    }
+}
