@@ -158,9 +158,10 @@ async fn begun(
 }
 
 fn compare_answer(method: &str, wanted: &Call, request: &Value, reply: &Reply) -> Outcome {
-    let first = match reply.messages.first() {
-        Some(message) => decoded(method, message)?,
-        None => Value::Null,
+    let first = match reply.messages.as_slice() {
+        [] => Value::Null,
+        [message] => decoded(method, message)?,
+        more => return Err(Failure::differs("one message", format!("{} messages", more.len()))),
     };
     if wanted.same && first["data"] != request["data"] {
         let came = excerpt(&first["data"].to_string());

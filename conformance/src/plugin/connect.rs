@@ -64,7 +64,11 @@ impl Host<'_> {
         let Some(session) = &self.session else {
             return Err(Failure::engine("yamux", "no session"));
         };
-        Ok(Box::new(session.open()))
+        let stream = session.open();
+        match within(limit, "an acknowledgement of the stream", stream.acknowledged()).await? {
+            true => Ok(Box::new(stream)),
+            false => Err(Failure::differs("the stream is acknowledged", "it was broken off")),
+        }
     }
 
     /// Whether host and plugin have agreed on multiplexing.
@@ -141,7 +145,7 @@ impl Host<'_> {
         shaken.map(|(io, seen)| (io, Some(seen)))
     }
 
-    pub(super) fn disconnect(&mut self, which: &Disconnect) -> Outcome {
+    pub(super) async fn disconnect(&mut self, which: &Disconnect) -> Outcome {
         let name = which.name.as_deref().unwrap_or(MAIN);
         self.connection(Some(name))?;
         if name == MAIN {
@@ -151,7 +155,11 @@ impl Host<'_> {
             self.session = None;
         }
         self.connections.remove(name);
-        Ok(())
+        let Some(alone_for) = which.alone_for else { return Ok(()) };
+        match self.process()?.exited(*alone_for).await {
+            None => Ok(()),
+            Some(exit) => Err(Failure::differs("the plugin lives", format!("it ended: {exit}"))),
+        }
     }
 
     pub(super) async fn alive(&mut self, wanted: &Alive) -> Outcome {

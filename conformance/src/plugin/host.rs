@@ -110,7 +110,7 @@ impl<'a> Host<'a> {
             Step::CloseStdin(_) => self.close_stdin(),
             Step::Socket(wanted) => self.socket(wanted),
             Step::Connect(connect) => self.connect(connect).await,
-            Step::Disconnect(which) => self.disconnect(which),
+            Step::Disconnect(which) => self.disconnect(which).await,
             Step::Raw(raw) => self.raw(raw).await,
             Step::Call(call) => self.call(call).await,
             Step::Concurrently(calls) => self.concurrently(calls).await,

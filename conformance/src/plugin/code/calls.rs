@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plugwire_conformance_wire::caller::Options;
-use plugwire_conformance_wire::messages::{DieRequest, DownloadRequest, Payload, method};
+use plugwire_conformance_wire::messages::{
+    DieRequest, DownloadRequest, HealthCheckRequest, Payload, method,
+};
 use prost::Message;
 use serde_json::json;
 
-use crate::plugin::call::{encoded, full};
+use crate::plugin::call::{decoded, encoded, full};
 use crate::plugin::host::{Failure, Host, Outcome, limit, within};
 use crate::plugin::scene::{Alive, Start};
 
@@ -65,6 +67,29 @@ pub(super) async fn many_cancelled(host: &mut Host<'_>) -> Outcome {
 
 fn broke(number: usize) -> impl Fn(String) -> Failure {
     move |error| Failure::differs("the connection lasts", format!("at call {number}: {error}"))
+}
+
+/// A health check by a host of a later release: it says the name twice, and more that nobody knows yet.
+pub(super) async fn unknown_fields(host: &mut Host<'_>) -> Outcome {
+    host.begin(&Start::default()).await?;
+    let mut request = HealthCheckRequest { service: "no.such.Service".to_owned() }.encode_to_vec();
+    HealthCheckRequest { service: "plugin".to_owned() }
+        .encode(&mut request)
+        .map_err(|error| Failure::engine("a request", error))?;
+    // Field 15, a number; field 16, three bytes; field 17, four bytes without a length.
+    request.extend([0x78, 0x2a, 0x82, 0x01, 3, b'n', b'e', b'w', 0x8d, 0x01, 1, 2, 3, 4]);
+    let options = Options::default();
+    let call = host.connection(None)?.unary(method::CHECK, request.into(), &options);
+    let reply = within(limit(None), "an answer", call).await?;
+    let reply = reply.map_err(|error| Failure::differs("SERVING", error.to_string()))?;
+    let message = reply
+        .messages
+        .first()
+        .ok_or_else(|| Failure::differs("SERVING", reply.status.to_string()))?;
+    match decoded(method::CHECK, message)?["status"] == 1 {
+        true => Ok(()),
+        false => Err(Failure::differs("SERVING, of the name that came last", "another status")),
+    }
 }
 
 /// A thread that panics: what it says comes by the pipe, in lines.

@@ -73,6 +73,8 @@ pub enum TlsVersions {
 pub struct Disconnect {
     /// Which; `main` where nothing is said.
     pub name: Option<String>,
+    /// For how long the process has to live afterwards, before the next step.
+    pub alone_for: Option<Span>,
 }
 
 /// See [`Step::Raw`].
