@@ -66,11 +66,23 @@ pub async fn check(role: Role, program: &Path, effort: &Effort) -> Result<Vec<Ce
     match role {
         Role::Plugin => {
             let catalogue = catalogue::plugin(None).map_err(|error| error.to_string())?;
-            check_with(PluginMode, &catalogue, program, effort).await
+            check_with(
+                PluginMode { timeout_scale: effort.timeout_scale },
+                &catalogue,
+                program,
+                effort,
+            )
+            .await
         }
         Role::Host => {
             let catalogue = catalogue::host(None).map_err(|error| error.to_string())?;
-            check_with(HostMode, &catalogue, program, effort).await
+            check_with(
+                HostMode { timeout_scale: effort.timeout_scale },
+                &catalogue,
+                program,
+                effort,
+            )
+            .await
         }
     }
 }

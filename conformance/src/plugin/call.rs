@@ -8,7 +8,7 @@ use plugwire_conformance_wire::caller::{self, Broken, Caller, Options, Reply};
 use plugwire_conformance_wire::messages::{self, method};
 use serde_json::{Map, Value, json};
 
-use super::host::{Failure, Host, Outcome, limit, within};
+use super::host::{Failure, Host, Outcome, within};
 use super::scene::{Call, Concurrently, Open, Receive, Shutdown, Silent};
 use crate::matching::{Wanted, excerpt};
 
@@ -25,7 +25,7 @@ impl Host<'_> {
         };
         let caller = self.connection(wanted.on.as_deref())?;
         let call = caller.unary(&method, encoded(&method, &request)?, &options);
-        let reply = within(limit(wanted.within), "an answer", call).await?;
+        let reply = within(self.limit(wanted.within), "an answer", call).await?;
         let expected = wanted.code.join(" or ");
         let reply = reply.map_err(|error| Failure::differs(expected.clone(), error.to_string()))?;
 
@@ -69,7 +69,7 @@ impl Host<'_> {
             Ok::<_, Broken>(replies)
         };
         let what = format!("the first message of {} calls", wanted.calls);
-        let replies = within(limit(wanted.within), &what, all).await?;
+        let replies = within(self.limit(wanted.within), &what, all).await?;
         let replies = replies.map_err(|error| Failure::differs(what, error.to_string()))?;
         for reply in replies {
             let reply = reply.ok_or_else(|| Failure::differs("a message", "the call ended"))?;
@@ -84,7 +84,7 @@ impl Host<'_> {
         let options = Options { timeout: open.timeout.map(|span| *span), ..Options::default() };
         let caller = self.connection(open.on.as_deref())?;
         let begun =
-            within(limit(None), "room for a call", begun(caller, &method, &request, &options));
+            within(self.limit(None), "room for a call", begun(caller, &method, &request, &options));
         let call =
             begun.await?.map_err(|error| Failure::differs("a call begins", error.to_string()))?;
         self.calls.insert(open.name.clone(), (method, call));
@@ -92,8 +92,9 @@ impl Host<'_> {
     }
 
     pub(super) async fn receive(&mut self, wanted: &Receive) -> Outcome {
+        let limit = self.limit(wanted.within);
         let (method, call) = self.open_call(&wanted.name)?;
-        let next = within(limit(wanted.within), "a message", call.next()).await?;
+        let next = within(limit, "a message", call.next()).await?;
         let came = match next {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(call.status().map_or("the end".to_owned(), |end| end.to_string())),

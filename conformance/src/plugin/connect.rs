@@ -11,14 +11,14 @@ use plugwire_conformance_wire::yamux::{Session, Side};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::host::{Failure, Host, MAIN, Outcome, limit, within};
+use super::host::{Failure, Host, MAIN, Outcome, within};
 use super::scene::{Alive, Certificate, Connect, Disconnect, Raw, RawWanted, TlsVersions};
 use crate::matching::unhex;
 
 impl Host<'_> {
     pub(super) async fn connect(&mut self, wanted: &Connect) -> Outcome {
         let name = wanted.name.as_deref().unwrap_or(MAIN);
-        let io = self.channel(limit(wanted.within)).await?;
+        let io = self.channel(self.limit(wanted.within)).await?;
         let tls = self.tls(wanted)?;
         let authority = match (&wanted.authority, &tls) {
             (Some(authority), _) => authority,
@@ -26,7 +26,7 @@ impl Host<'_> {
             (None, None) => "unused",
         };
         let served = self.serves(io, tls.as_ref(), authority, name);
-        match (tokio::time::timeout(limit(wanted.within), served).await, wanted.refused) {
+        match (tokio::time::timeout(self.limit(wanted.within), served).await, wanted.refused) {
             (Ok(Ok((caller, seen))), false) => {
                 if wanted.alpn && seen.and_then(|seen| seen.alpn).as_deref() != Some("h2") {
                     return Err(Failure::differs("ALPN agrees on h2", "nothing was agreed on"));
@@ -170,7 +170,7 @@ impl Host<'_> {
                 return Err(Failure::differs("the plugin lives", format!("it ended: {how}")));
             }
             let check = check(self.connection(None)?);
-            within(limit(None), "an answer to a health check", check)
+            within(self.limit(None), "an answer to a health check", check)
                 .await?
                 .map_err(|error| Failure::differs("the plugin answers", error))?;
             if tokio::time::Instant::now() >= end {
@@ -183,7 +183,7 @@ impl Host<'_> {
     pub(super) async fn raw(&mut self, raw: &Raw) -> Outcome {
         let digits: String = raw.hex.split_whitespace().collect();
         let bytes = unhex(&digits).map_err(|error| Failure::engine("the case's bytes", error))?;
-        let mut io = self.channel(limit(raw.within)).await?;
+        let mut io = self.channel(self.limit(raw.within)).await?;
         self.trace.event("suite", format!("sends {} raw bytes", bytes.len()));
         // The plugin may close before it has read all of it; what it answers is what counts.
         let _ = io.write_all(&bytes).await;
@@ -192,7 +192,8 @@ impl Host<'_> {
             return Ok(());
         }
         let came =
-            within(limit(raw.within), "the end of the connection", read_to_end(&mut io)).await?;
+            within(self.limit(raw.within), "the end of the connection", read_to_end(&mut io))
+                .await?;
         self.trace.event("suite", format!("got {} bytes: {}", came.len(), hex(&came, 64)));
         // A handshake message is record type 22; a refusal is an alert, type 21, or nothing.
         if raw.expect == RawWanted::NoTls && came.first() == Some(&22) {

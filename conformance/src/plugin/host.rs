@@ -58,6 +58,8 @@ pub(super) struct Host<'a> {
     pub(super) subject: &'a Subject,
     pub(super) cage: &'a Cage,
     pub(super) trace: &'a Trace,
+    /// Makes every wait for the plugin longer.
+    timeout_scale: u32,
     /// The plugin's process.
     pub(super) process: Option<Running>,
     /// What the host shows under mutual TLS.
@@ -79,8 +81,14 @@ pub(super) struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    pub(super) fn new(subject: &'a Subject, cage: &'a Cage, trace: &'a Trace) -> Self {
+    pub(super) fn new(
+        subject: &'a Subject,
+        cage: &'a Cage,
+        trace: &'a Trace,
+        timeout_scale: u32,
+    ) -> Self {
         Self {
+            timeout_scale: timeout_scale.max(1),
             subject,
             cage,
             trace,
@@ -134,6 +142,11 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// A step's limit.
+    pub(super) fn limit(&self, within: Option<Span>) -> Duration {
+        within.map_or(PATIENCE, |span| *span) * self.timeout_scale
+    }
+
     /// Whether the plugin died although nobody asked it to.
     pub(super) fn crashed(&self) -> bool {
         let ended = self.process.as_ref().and_then(Running::ended);
@@ -170,11 +183,6 @@ impl<'a> Host<'a> {
             .get(name)
             .ok_or_else(|| Failure::Engine(format!("there is no connection {name:?}")))
     }
-}
-
-/// A step's limit.
-pub(super) fn limit(within: Option<Span>) -> Duration {
-    within.map_or(PATIENCE, |span| *span)
 }
 
 /// Waits for something, so long and no longer.

@@ -13,7 +13,7 @@ use plugwire_conformance_wire::line::Line;
 use plugwire_conformance_wire::process::{Output, Running};
 use rustix::process::Signal;
 
-use super::host::{Failure, Host, Outcome, limit};
+use super::host::{Failure, Host, Outcome};
 use super::log;
 use super::scene::{
     self, CertificateWanted, Cookie, Exit, HostTls, LineWanted, SocketWanted, Start, Stdin,
@@ -112,7 +112,7 @@ impl Host<'_> {
     }
 
     pub(super) async fn read_line(&mut self, wanted: &LineWanted) -> Outcome {
-        let limit = limit(wanted.within);
+        let limit = self.limit(wanted.within);
         let bytes = self.process()?.stdout.first_line(limit).await;
         let Some(bytes) = bytes else {
             let how = match self.process()?.ended() {
@@ -186,12 +186,14 @@ impl Host<'_> {
             }
         }
         let Some((lowest, highest)) = wanted.ports else { return Ok(()) };
-        let port = line.address().rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+        let port = line.address().strip_prefix("127.0.0.1:");
+        let port = port.and_then(|port| port.parse::<u16>().ok());
         match port.is_some_and(|port| (lowest..=highest).contains(&port)) {
             true => Ok(()),
-            false => {
-                Err(Failure::differs(format!("a port from {lowest} to {highest}"), line.address()))
-            }
+            false => Err(Failure::differs(
+                format!("127.0.0.1 and a port from {lowest} to {highest}"),
+                line.address(),
+            )),
         }
     }
 
@@ -220,7 +222,7 @@ impl Host<'_> {
 
     pub(super) async fn exit(&mut self, wanted: &Exit) -> Outcome {
         self.may_end = true;
-        let limit = limit(wanted.within);
+        let limit = self.limit(wanted.within);
         let exit = self.process()?.exited(limit).await;
         let exit = exit.ok_or_else(|| {
             Failure::differs(format!("the plugin ends within {limit:?}"), "it lives")
@@ -303,7 +305,7 @@ impl Host<'_> {
     }
 
     pub(super) async fn output(&mut self, wanted: &scene::Output) -> Outcome {
-        let limit = wanted.within.map_or(Duration::ZERO, |span| *span);
+        let limit = wanted.within.map_or(Duration::ZERO, |span| self.limit(Some(span)));
         let process = self.process()?;
         if wanted.stdout_empty && process.stdout.total() > 0 {
             return Err(Failure::differs("nothing on standard output", process.stdout.text()));

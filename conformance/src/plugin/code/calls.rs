@@ -11,7 +11,7 @@ use prost::Message;
 use serde_json::json;
 
 use crate::plugin::call::{decoded, encoded, full};
-use crate::plugin::host::{Failure, Host, Outcome, limit, within};
+use crate::plugin::host::{Failure, Host, Outcome, within};
 use crate::plugin::scene::{Alive, Start};
 
 const LARGE: u64 = 64 * 1024 * 1024;
@@ -51,7 +51,8 @@ pub(super) async fn many_cancelled(host: &mut Host<'_>) -> Outcome {
     for number in 1..=CALLS {
         let caller = host.connection(None)?;
         let options = Options::default();
-        let begun = within(limit(None), "room for a call", caller.open(method::WATCH, &options));
+        let begun =
+            within(host.limit(None), "room for a call", caller.open(method::WATCH, &options));
         let began = async {
             let mut call =
                 begun.await?.map_err(|error| error.to_string()).map_err(broke(number))?;
@@ -80,7 +81,7 @@ pub(super) async fn unknown_fields(host: &mut Host<'_>) -> Outcome {
     request.extend([0x78, 0x2a, 0x82, 0x01, 3, b'n', b'e', b'w', 0x8d, 0x01, 1, 2, 3, 4]);
     let options = Options::default();
     let call = host.connection(None)?.unary(method::CHECK, request.into(), &options);
-    let reply = within(limit(None), "an answer", call).await?;
+    let reply = within(host.limit(None), "an answer", call).await?;
     let reply = reply.map_err(|error| Failure::differs("SERVING", error.to_string()))?;
     let message = reply
         .messages
@@ -105,7 +106,7 @@ pub(super) async fn panic(host: &mut Host<'_>) -> Outcome {
         (lines.len() > 1 && lines.iter().any(|line| line.contains("panic"))).then_some(())
     };
     let stderr = &host.process()?.stderr;
-    let found = stderr.find(limit(None), |text, _| said(text)).await;
+    let found = stderr.find(host.limit(None), |text, _| said(text)).await;
     dying.abort();
     match found {
         Some(()) => Ok(()),

@@ -8,7 +8,7 @@ use plugwire_conformance_wire::yamux::Session;
 use serde_json::{Value, json};
 
 use crate::plugin::broker::{Broker, is_knock, knock};
-use crate::plugin::host::{Failure, Host, Outcome, limit, within};
+use crate::plugin::host::{Failure, Host, Outcome, within};
 use crate::plugin::scene::{self, Alive, Start};
 
 /// The id of the host's side.
@@ -63,7 +63,7 @@ pub(super) async fn broken_frame(host: &mut Host<'_>) -> Outcome {
     let session = session.ok_or_else(|| Failure::differs("a multiplexed session", "none"))?;
     // Version 9, where yamux has 0.
     session.send_raw(vec![9, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
-    within(limit(None), "the end of the session", session.ended()).await?;
+    within(host.limit(None), "the end of the session", session.ended()).await?;
     host.exit(&scene::Exit::default()).await
 }
 
