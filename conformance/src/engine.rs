@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plugwire_conformance_report::model::{CaseResult, Event, FORMAT, Run, Verdict};
-use plugwire_conformance_wire::process::{Cage, end_strays};
+use plugwire_conformance_wire::process::Cage;
 use plugwire_conformance_wire::trace::Trace;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -138,7 +138,6 @@ pub async fn run<M: Mode>(plan: Plan<M>, mut tell: impl FnMut(Progress<'_>)) -> 
             },
         }
     }
-    end_strays();
     let lost = |at: usize| {
         let case = &shared.plan.cases[at];
         let judgement = Judgement::error("the suite panicked; this is a bug of the suite");

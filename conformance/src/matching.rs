@@ -120,7 +120,7 @@ pub fn unhex(digits: &str) -> Result<Vec<u8>, String> {
             std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())
         })
         .collect::<Option<_>>()
-        .filter(|_| digits.len() % 2 == 0)
+        .filter(|_| digits.len().is_multiple_of(2))
         .ok_or_else(|| format!("{digits:?} are no hexadecimal digits"))
 }
 

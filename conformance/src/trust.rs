@@ -1,19 +1,23 @@
 //! Why the suite can be trusted: every case passes with a healthy peer and rejects each of its mutants.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::iter;
 use std::path::Path;
+use std::sync::Arc;
 
-use plugwire_conformance_report::model::{Role, Verdict};
+use plugwire_conformance_peers as peers;
+use plugwire_conformance_report::model::{CaseResult, Role, Verdict};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::case::{Case, Catalogue};
+use crate::catalogue;
 use crate::engine::{self, Mode, Options, Plan};
 use crate::host::HostMode;
 use crate::plugin::PluginMode;
 use crate::select::{Known, Selection};
 use crate::subject::{self, Subject};
-use crate::catalogue;
 
 /// How much is tried.
 #[derive(Debug, Clone, Default)]
@@ -62,11 +66,23 @@ pub async fn check(role: Role, program: &Path, effort: &Effort) -> Result<Vec<Ce
     match role {
         Role::Plugin => {
             let catalogue = catalogue::plugin(None).map_err(|error| error.to_string())?;
-            check_with(PluginMode, &catalogue, program, effort).await
+            check_with(
+                PluginMode { timeout_scale: effort.timeout_scale },
+                &catalogue,
+                program,
+                effort,
+            )
+            .await
         }
         Role::Host => {
             let catalogue = catalogue::host(None).map_err(|error| error.to_string())?;
-            check_with(HostMode, &catalogue, program, effort).await
+            check_with(
+                HostMode { timeout_scale: effort.timeout_scale },
+                &catalogue,
+                program,
+                effort,
+            )
+            .await
         }
     }
 }
@@ -82,38 +98,82 @@ where
 {
     let selection = Selection { only: effort.only.clone(), ..Selection::default() };
     let cases = selection.of(&catalogue.cases)?;
-    // All cases with the same peer are one run, so that the engine's workers have something to do.
-    let mut runs: BTreeMap<(Option<&String>, bool), Vec<&Case<M::Scene>>> = BTreeMap::new();
+    all_exist(&cases, &mutants(catalogue.role)?)?;
+    // Most of a case is waiting, so there are more runs at a time than cores.
+    let workers = effort.workers.unwrap_or(4 * Options::default().workers);
+    let places = Arc::new(Semaphore::new(workers.max(1)));
+    let mut running = JoinSet::new();
+    for ((peer, tcp), concerned) in by_peer(cases, effort) {
+        let peer = peer.cloned();
+        let plan = Plan {
+            mode: mode.clone(),
+            subject: scripted(catalogue.role, program, peer.as_deref(), tcp),
+            cases: concerned.into_iter().cloned().collect(),
+            known: Known::default(),
+            options: Options {
+                // The healthy peer has every case, a mutant a few.
+                workers: if peer.is_none() { workers } else { 1 },
+                timeout_scale: effort.timeout_scale.max(1),
+                ..Options::default()
+            },
+        };
+        let places = places.clone();
+        running.spawn(async move {
+            let _place = places.acquire().await;
+            let run = engine::run(plan, |_| {}).await;
+            run.cases.into_iter().map(|case| cell(case, peer.clone())).collect::<Vec<_>>()
+        });
+    }
+    let mut cells = Vec::new();
+    while let Some(run) = running.join_next().await {
+        cells.extend(run.map_err(|error| format!("the suite panicked: {error}"))?);
+    }
+    cells.sort_by(|one, other| (&one.case, &one.mutant).cmp(&(&other.case, &other.mutant)));
+    Ok(cells)
+}
+
+fn cell(case: CaseResult, mutant: Option<String>) -> Cell {
+    let why = match (case.finding, case.notes.into_iter().next()) {
+        (Some(finding), _) => format!("expected {}, got {}", finding.expected, finding.actual),
+        (None, note) => note.unwrap_or_default(),
+    };
+    Cell { role: case.role, case: case.id, mutant, verdict: case.verdict, why }
+}
+
+/// The names of a role's mutants.
+fn mutants(role: Role) -> Result<BTreeSet<String>, String> {
+    match role {
+        Role::Plugin => Ok(peers::plugin::mutants()?.into_keys().collect()),
+        Role::Host => Ok(peers::host::flaws()?.into_keys().collect()),
+    }
+}
+
+/// A mutant that does not exist is rejected by every case, which proves nothing.
+fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeSet<String>) -> Result<(), String> {
+    for case in cases {
+        if let Some(name) = case.header.mutants.iter().find(|name| !mutants.contains(*name)) {
+            return Err(format!("{}: {}: no mutant is called {name}", case.place, case.header.id));
+        }
+    }
+    Ok(())
+}
+
+/// A mutant, or none, and whether it listens on TCP.
+type Peer<'a> = (Option<&'a String>, bool);
+
+/// All cases with the same peer are one run, so that the engine's workers have something to do.
+fn by_peer<'a, S>(
+    cases: Vec<&'a Case<S>>,
+    effort: &Effort,
+) -> BTreeMap<Peer<'a>, Vec<&'a Case<S>>> {
+    let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for case in cases {
         let tcp = case.header.needs.iter().any(|feature| feature == "tcp");
         for mutant in iter::once(None).chain(mutants_of(case, effort).iter().map(Some)) {
             runs.entry((mutant, tcp)).or_default().push(case);
         }
     }
-    let mut cells = Vec::new();
-    for ((peer, tcp), concerned) in runs {
-        let plan = Plan {
-            mode: mode.clone(),
-            subject: scripted(catalogue.role, program, peer.map(String::as_str), tcp),
-            cases: concerned.into_iter().cloned().collect(),
-            known: Known::default(),
-            options: Options {
-                workers: effort.workers.unwrap_or(Options::default().workers),
-                timeout_scale: effort.timeout_scale.max(1),
-                ..Options::default()
-            },
-        };
-        let run = engine::run(plan, |_| {}).await;
-        cells.extend(run.cases.into_iter().map(|case| {
-            let why = match (case.finding, case.notes.first()) {
-                (Some(finding), _) => format!("expected {}, got {}", finding.expected, finding.actual),
-                (None, Some(note)) => note.clone(),
-                (None, None) => String::new(),
-            };
-            Cell { role: case.role, case: case.id, mutant: peer.cloned(), verdict: case.verdict, why }
-        }));
-    }
-    Ok(cells)
+    runs
 }
 
 fn mutants_of<'a, S>(case: &'a Case<S>, effort: &Effort) -> &'a [String] {
@@ -154,7 +214,11 @@ pub fn summary(cells: &[Cell]) -> String {
     let mut text = String::new();
     for cell in cells.iter().filter(|cell| !cell.is_good()) {
         let peer = cell.mutant.as_deref().unwrap_or("the healthy peer");
-        let _ = writeln!(text, "{}:{} with {peer}: {} {}", cell.role, cell.case, cell.verdict, cell.why);
+        let _ = writeln!(
+            text,
+            "{}:{} with {peer}: {} {}",
+            cell.role, cell.case, cell.verdict, cell.why
+        );
     }
     let healthy: Vec<_> = cells.iter().filter(|cell| cell.mutant.is_none()).collect();
     let mutants: Vec<_> = cells.iter().filter(|cell| cell.mutant.is_some()).collect();
@@ -178,7 +242,31 @@ pub fn markdown(cells: &[Cell]) -> String {
         let why = cell.why.replace(['\n', '\r'], " ").replace('|', "\\|");
         let why: String = why.chars().take(160).collect();
         let mutant = cell.mutant.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "| {}:{} | {mutant} | {} | {why} |", cell.role, cell.case, cell.verdict);
+        let _ =
+            writeln!(text, "| {}:{} | {mutant} | {} | {why} |", cell.role, cell.case, cell.verdict);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_exists_and_is_somebodys() {
+        let plugin = catalogue::plugin(None).unwrap().cases;
+        let host = catalogue::host(None).unwrap().cases;
+        compare(&plugin.iter().collect::<Vec<_>>(), Role::Plugin);
+        compare(&host.iter().collect::<Vec<_>>(), Role::Host);
+    }
+
+    fn compare<S>(cases: &[&Case<S>], role: Role) {
+        let existing = mutants(role).unwrap();
+        all_exist(cases, &existing).unwrap();
+        let named: BTreeSet<_> =
+            cases.iter().flat_map(|case| &case.header.mutants).cloned().collect();
+        assert_eq!(existing, named, "a mutant that no case rejects");
+        let one = existing.iter().next().cloned().into_iter().collect();
+        assert!(all_exist(cases, &one).is_err());
+    }
 }

@@ -117,7 +117,11 @@ pub(crate) fn reasons(run: &Run) -> Vec<String> {
         return vec!["nothing was selected, so nothing is proved".to_owned()];
     }
     if run.outcome() == Outcome::NothingSelected {
-        return vec!["every case was skipped, so nothing is proved".to_owned()];
+        let how = match run.count(Verdict::Unimplemented) {
+            0 => "skipped",
+            _ => "skipped or not implemented",
+        };
+        return vec![format!("every case was {how}, so nothing is proved")];
     }
     let mut reasons = Vec::new();
     match run.count(Verdict::Error) {

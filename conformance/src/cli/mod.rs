@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use plugwire_conformance_report::model::Outcome;
+use plugwire_conformance_wire::process::end_strays;
 
 use args::{Args, Command};
 
@@ -56,7 +57,10 @@ impl Trouble {
 
 /// Does what the command line says. The exit status is an [`Outcome`]'s.
 pub fn main() -> ExitCode {
-    let outcome = match dispatch(Args::parse().command) {
+    let done = dispatch(Args::parse().command);
+    // Whatever hid from its case's end.
+    end_strays();
+    let outcome = match done {
         Ok(code) => return code,
         Err(trouble) => {
             eprintln!("error: {}", trouble.text());

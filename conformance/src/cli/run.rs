@@ -30,9 +30,9 @@ pub(super) fn plugin(args: &Plugin) -> Result<ExitCode, Trouble> {
     let catalogue = catalogue::plugin(args.run.cases.as_deref()).map_err(Trouble::usage)?;
     let subject = plugin_subject(&args.subject)?;
     runtime()?.block_on(async {
-        let subject = with_detected(subject, &args.subject.any).await;
+        let subject = interruptible(with_detected(subject, &args.subject.any)).await?;
         judge(
-            PluginMode,
+            PluginMode { timeout_scale: args.run.timeout_scale },
             &catalogue,
             subject,
             &args.run,
@@ -47,7 +47,7 @@ pub(super) fn host(args: &Host) -> Result<ExitCode, Trouble> {
     let catalogue = catalogue::host(args.run.cases.as_deref()).map_err(Trouble::usage)?;
     let subject = host_subject(&args.subject)?;
     runtime()?.block_on(judge(
-        HostMode,
+        HostMode { timeout_scale: args.run.timeout_scale },
         &catalogue,
         subject,
         &args.run,
@@ -77,14 +77,25 @@ pub(super) fn one(args: &One) -> Result<ExitCode, Trouble> {
             let checked = plugin_subject(&subject)?;
             let catalogue = plugins?;
             runtime()?.block_on(async {
-                let subject = with_detected(checked, &subject.any).await;
-                alone(PluginMode, &catalogue, subject, &options).await
+                let subject = interruptible(with_detected(checked, &subject.any)).await?;
+                alone(
+                    PluginMode { timeout_scale: options.timeout_scale },
+                    &catalogue,
+                    subject,
+                    &options,
+                )
+                .await
             })
         }
         Role::Host => {
             let subject = HostSubject { any: args.any.clone(), command: args.command.clone() };
             let subject = host_subject(&subject)?;
-            runtime()?.block_on(alone(HostMode, &hosts?, subject, &options))
+            runtime()?.block_on(alone(
+                HostMode { timeout_scale: options.timeout_scale },
+                &hosts?,
+                subject,
+                &options,
+            ))
         }
     }
 }

@@ -34,7 +34,10 @@ const MOMENT: Duration = Duration::from_secs(2);
 
 /// Plays the cases about hosts.
 #[derive(Debug, Clone, Copy)]
-pub struct HostMode;
+pub struct HostMode {
+    /// Makes what a step may take longer, as the engine does with the budgets. 1 on a fast machine.
+    pub timeout_scale: u32,
+}
 
 impl Mode for HostMode {
     type Scene = Scene;
@@ -46,13 +49,18 @@ impl Mode for HostMode {
         cage: &Cage,
         trace: &Trace,
     ) -> Judgement {
-        let stage = match Stage::set(cage.folder(), &case.scene.script, trace) {
-            Ok(stage) => stage,
-            Err(error) => {
-                return Judgement::error(format!("the scripted plugin cannot be set up: {error}"));
-            }
-        };
-        let mut play = Play { case, subject, cage, trace, stage: &stage, notes: Vec::new() };
+        let stage =
+            match Stage::set(cage.folder(), &case.scene.script, case.scene.plugin.multiplex, trace)
+            {
+                Ok(stage) => stage,
+                Err(error) => {
+                    return Judgement::error(format!(
+                        "the scripted plugin cannot be set up: {error}"
+                    ));
+                }
+            };
+        let scale = self.timeout_scale.max(1);
+        let mut play = Play { case, subject, cage, trace, stage: &stage, scale, notes: Vec::new() };
         let judgement = play.all().await.err().unwrap_or_else(Judgement::pass);
         let is_pass = judgement.verdict == Verdict::Pass;
         let judgement = play.notes.into_iter().fold(judgement, Judgement::note);
@@ -69,6 +77,7 @@ struct Play<'a> {
     cage: &'a Cage,
     trace: &'a Trace,
     stage: &'a Stage,
+    scale: u32,
     /// What was tolerated.
     notes: Vec<String>,
 }
@@ -86,7 +95,7 @@ impl Play<'_> {
             }
         };
         let record = attached.as_ref().map(|attached| &attached.record);
-        let task = task::task(self.case, self.subject, self.stage, self.cage, record)
+        let task = task::task(self.case, self.subject, self.stage, self.cage, record, self.scale)
             .map_err(Judgement::error)?;
         let mut driver = Driver::start(
             &self.subject.command,
@@ -111,12 +120,12 @@ impl Play<'_> {
         let step = &self.case.scene.steps[number - 1];
         self.trace.event("suite", format!("step {number}: {step}"));
         let mut answers = Vec::new();
-        for operation in step.operations().map_err(Judgement::error)? {
+        for operation in step.operations(self.scale).map_err(Judgement::error)? {
             let op = operation["op"].as_str().unwrap_or_default();
             let answer = driver.answer(op).await.map_err(|broken| self.broken(number, broken))?;
             answers.push(answer.named_by(&self.subject.errors));
         }
-        match step.check(&answers) {
+        match step.check(&answers, self.scale) {
             Check::Good => Ok(()),
             Check::Loose(note) => {
                 self.notes.push(note);

@@ -24,14 +24,22 @@ pub(super) struct Stage {
 impl Stage {
     /// Puts this program into the folder, by a hard link where that is possible, and the script beside it. A program that finds a
     /// script beside itself plays it: hosts may hand on neither arguments nor environment.
-    pub(super) fn set(folder: &Path, script: &Script, trace: &Trace) -> io::Result<Self> {
+    pub(super) fn set(
+        folder: &Path,
+        script: &Script,
+        multiplex: bool,
+        trace: &Trace,
+    ) -> io::Result<Self> {
         let own = std::env::current_exe()?;
         let plugin = folder.join("plugin");
         if fs::hard_link(&own, &plugin).is_err() && fs::copy(&own, &plugin).is_err() {
             // The file was replaced while the suite runs, by a build for one. Linux still has the one that runs.
             fs::copy("/proc/self/exe", &plugin)?;
         }
-        fs::write(folder.join("script.json"), serde_json::to_vec(script)?)?;
+        let mut script = script.clone();
+        // What a host leaves behind must show. Go's plugins, too, live on without a host, unless they multiplex (SHD-9).
+        script.shutdown.outlives_host |= !multiplex;
+        fs::write(folder.join("script.json"), serde_json::to_vec(&script)?)?;
         Ok(Self { plugin, witness: folder.join("witness.jsonl"), trace: trace.clone() })
     }
 
@@ -119,4 +127,33 @@ fn told(event: &Value) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sighting_is_counted_and_compared() {
+        let witnessed = [
+            json!({"event": "call", "method": "/a", "at_us": 1}),
+            json!({"event": "call", "method": "/b", "at_us": 2}),
+            json!({"event": "exit", "status": 0, "at_us": 3}),
+        ];
+        let check = |sighting: serde_json::Value| {
+            let sighting: Sighting = serde_json::from_value(sighting).expect("a sighting");
+            sighting.check(&witnessed)
+        };
+        assert_eq!(check(json!({"event": "call"})), Ok(()));
+        assert_eq!(check(json!({"event": "call", "times": 2})), Ok(()));
+        assert_eq!(check(json!({"event": "call", "with": {"method": "/b"}, "times": 1})), Ok(()));
+        assert_eq!(check(json!({"event": "signal", "times": 0})), Ok(()));
+        let none = check(json!({"event": "signal"})).expect_err("none");
+        assert!(none.contains("nothing of the kind"), "{none}");
+        let other = check(json!({"event": "exit", "with": {"status": 1}})).expect_err("another");
+        assert_eq!(other, "0 of 1 do: exit status=0");
+        assert!(check(json!({"event": "call", "times": 1})).is_err());
+    }
 }

@@ -37,7 +37,7 @@ const COLLECT: Duration = Duration::from_secs(5);
 
 impl Step {
     /// What the driver is told: one operation, of a refusal that may come late two.
-    pub(super) fn operations(&self) -> Result<Vec<Value>, String> {
+    pub(super) fn operations(&self, scale: u32) -> Result<Vec<Value>, String> {
         let operation = match self {
             Self::Start(_) => json!({"op": "start"}),
             Self::Refused(refused) if refused.latest == Latest::Ping => {
@@ -71,15 +71,15 @@ impl Step {
                 "op": "collect-stdio",
                 "stdout": collect.stdout_bytes.unwrap_or(collect.wanted_stdout()?.len() as u64),
                 "stderr": collect.stderr.len(),
-                "within_ms": millis(collect.within, COLLECT),
+                "within_ms": u64::from(scale) * millis(collect.within, COLLECT),
             }),
             Self::CollectLogs(collect) => json!({
                 "op": "collect-logs",
                 "count": logs::awaited(&collect.entries),
-                "within_ms": millis(collect.within, COLLECT),
+                "within_ms": u64::from(scale) * millis(collect.within, COLLECT),
             }),
             Self::WaitExit(wait) => {
-                json!({"op": "wait-exit", "within_ms": wait.within.as_millis() as u64})
+                json!({"op": "wait-exit", "within_ms": u64::from(scale) * wait.within.as_millis() as u64})
             }
             Self::Kill(_) => json!({"op": "kill"}),
         };
@@ -87,7 +87,7 @@ impl Step {
     }
 
     /// Whether the answers to these operations are right.
-    pub(super) fn check(&self, answers: &[Answer]) -> Check {
+    pub(super) fn check(&self, answers: &[Answer], scale: u32) -> Check {
         let last = answers.last().expect("a step has an operation");
         let outcome = match self {
             Self::Refused(refused) => refused.check(answers),
@@ -97,11 +97,11 @@ impl Step {
             _ if last.fault.is_some() => wrong("it succeeds", last.outcome()),
             _ => self.check_success(last),
         };
-        outcome.then(|| self.check_time(answers.iter().map(|answer| answer.took).sum()))
+        outcome.then(|| self.check_time(answers.iter().map(|answer| answer.took).sum(), scale))
     }
 
-    fn check_time(&self, took: Duration) -> Check {
-        match self.within() {
+    fn check_time(&self, took: Duration, scale: u32) -> Check {
+        match self.within().map(|within| within * scale) {
             Some(within) if took > within => wrong(
                 format!("it takes at most {} ms", within.as_millis()),
                 format!("it took {} ms", took.as_millis()),
@@ -283,7 +283,7 @@ fn failed_as(kinds: &[Kind], answer: &Answer) -> Check {
         Some(fault) if fault.kind.is_vague() => Check::Loose(format!(
             "the host cannot tell {} from other mistakes: {}",
             listed(kinds),
-            fault.message
+            fault.message.lines().next().unwrap_or_default()
         )),
         Some(_) => wrong(expected(), answer.outcome()),
     }
@@ -341,4 +341,134 @@ fn encoded(method: &str, request: &Value) -> Result<String, String> {
 
 fn millis(span: Option<Span>, otherwise: Duration) -> u64 {
     span.map_or(otherwise, |span| *span).as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::answer::Said;
+
+    fn step(text: &str) -> Step {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            step: Step,
+        }
+        toml::from_str::<Case>(&format!("step = {text}")).expect(text).step
+    }
+
+    /// Answers as a driver gives them, each after a second.
+    fn answers(lines: &[Value]) -> Vec<Answer> {
+        let read = |line: &Value| {
+            let op = line["op"].as_str().expect("an op");
+            match Said::read(line.to_string().as_bytes(), op, Duration::from_secs(1)) {
+                Ok(Said::Answer(answer)) => answer,
+                other => panic!("{other:?}"),
+            }
+        };
+        lines.iter().map(read).collect()
+    }
+
+    fn failed(op: &str, kind: &str) -> Value {
+        json!({"op": op, "ok": false, "error": {"kind": kind, "message": "in two\nlines"}})
+    }
+
+    fn is_wrong(check: &Check) -> bool {
+        matches!(check, Check::Wrong { .. })
+    }
+
+    #[test]
+    fn a_failure_has_to_be_of_the_kind_and_a_vague_one_is_noted() {
+        let start = step(r#"{ start = { fails = ["start.timeout", "start.exited"] } }"#);
+        assert_eq!(start.check(&answers(&[failed("start", "start.exited")]), 1), Check::Good);
+        assert!(is_wrong(&start.check(&answers(&[failed("start", "start.network")]), 1)));
+        assert!(is_wrong(&start.check(&answers(&[json!({"op": "start", "ok": true})]), 1)));
+        let vague = start.check(&answers(&[failed("start", "start.other")]), 1);
+        assert!(matches!(vague, Check::Loose(note) if note.ends_with("in two")));
+    }
+
+    #[test]
+    fn a_success_has_to_be_one_and_in_time() {
+        let ok = answers(&[json!({"op": "start", "ok": true, "version": 3})]);
+        assert_eq!(step("{ start = { version = 3 } }").check(&ok, 1), Check::Good);
+        assert!(is_wrong(&step("{ start = { version = 1 } }").check(&ok, 1)));
+        assert!(is_wrong(&step("{ start = {} }").check(&answers(&[failed("start", "other")]), 1)));
+        assert_eq!(step(r#"{ start = { within = "2s" } }"#).check(&ok, 1), Check::Good);
+        assert!(is_wrong(&step(r#"{ start = { within = "900ms" } }"#).check(&ok, 1)));
+        assert_eq!(step(r#"{ start = { within = "900ms" } }"#).check(&ok, 2), Check::Good);
+    }
+
+    #[test]
+    fn a_refusal_may_come_late_where_the_case_says_so() {
+        let late = step(r#"{ refused = { kinds = ["start.connect"], latest = "ping" } }"#);
+        let early = step(r#"{ refused = { kinds = ["start.connect"] } }"#);
+        assert_eq!((late.operations(1).unwrap().len(), early.operations(1).unwrap().len()), (2, 1));
+        let started = json!({"op": "start", "ok": true});
+        let pinged = json!({"op": "ping", "ok": true});
+        assert_eq!(
+            late.check(&answers(&[started.clone(), failed("ping", "other")]), 1),
+            Check::Good
+        );
+        assert!(is_wrong(&late.check(&answers(&[started.clone(), pinged]), 1)));
+        assert!(is_wrong(&early.check(&answers(&[started]), 1)));
+        let refused = [failed("start", "start.network"), failed("ping", "not-started")];
+        assert!(is_wrong(&late.check(&answers(&refused), 1)));
+    }
+
+    #[test]
+    fn a_reply_is_compared_where_it_is_named() {
+        let call = r#"{ call = { method = "Probe/Echo", request = { data = { text = "a" } }, reply = { data = { text = "a" } } } }"#;
+        let operation = &step(call).operations(1).expect("a call")[0];
+        assert_eq!(operation["method"], "/plugwire.probe.v1.Probe/Echo");
+        assert_eq!(operation["request"], "CgFh");
+        let reply = |bytes: &str| answers(&[json!({"op": "call", "ok": true, "reply": bytes})]);
+        assert_eq!(step(call).check(&reply("CgFh"), 1), Check::Good);
+        for other in ["CgFi", "", "?", "CgVh"] {
+            assert!(is_wrong(&step(call).check(&reply(other), 1)), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_was_printed_is_compared_byte_for_byte() {
+        let printed = |stdout: &str, stderr: &str| {
+            answers(&[
+                json!({"op": "collect-stdio", "ok": true, "stdout": stdout, "stderr": stderr}),
+            ])
+        };
+        let text = step(r#"{ collect-stdio = { stdout = "ab" } }"#);
+        assert_eq!(text.check(&printed("YWI=", ""), 1), Check::Good);
+        assert!(is_wrong(&text.check(&printed("YWJj", ""), 1)));
+        assert!(is_wrong(&text.check(&printed("YWI=", "YWI="), 1)));
+        assert_eq!(
+            step(r#"{ collect-stdio = { stdout-hex = "6162" } }"#).check(&printed("YWI=", ""), 1),
+            Check::Good
+        );
+        let many = step("{ collect-stdio = { stdout-bytes = 3 } }");
+        assert!(is_wrong(&many.check(&printed("YWI=", ""), 1)));
+        assert_eq!(many.check(&printed("YWJj", ""), 1), Check::Good);
+    }
+
+    #[test]
+    fn a_stream_is_counted_whether_or_not_it_ends_well() {
+        let stream = step(
+            r#"{ stream = { method = "Probe/Download", messages = 2, fails = ["status.UNAVAILABLE"] } }"#,
+        );
+        let broke = |messages: u64| {
+            let error = json!({"kind": "status", "code": "UNAVAILABLE", "message": ""});
+            answers(&[
+                json!({"op": "stream", "ok": false, "messages": messages, "bytes": 0, "error": error}),
+            ])
+        };
+        assert_eq!(stream.check(&broke(2), 1), Check::Good);
+        assert!(is_wrong(&stream.check(&broke(3), 1)));
+    }
+
+    #[test]
+    fn checks_add_up() {
+        let loose = |note: &str| Check::Loose(note.to_owned());
+        assert_eq!(Check::Good.then(|| loose("a")), loose("a"));
+        assert_eq!(loose("a").then(|| loose("b")), loose("a; b"));
+        assert_eq!(loose("a").then(|| Check::Good), loose("a"));
+        assert!(is_wrong(&loose("a").then(|| wrong("this", "that"))));
+        assert!(is_wrong(&wrong("this", "that").then(|| Check::Good)));
+    }
 }

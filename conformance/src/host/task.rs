@@ -23,11 +23,12 @@ pub(super) fn task(
     stage: &Stage,
     cage: &Cage,
     record: Option<&Value>,
+    scale: u32,
 ) -> Result<Value, String> {
     let setting = &case.scene.plugin;
     let mut operations = Vec::new();
     for step in &case.scene.steps {
-        operations.extend(step.operations()?);
+        operations.extend(step.operations(scale)?);
     }
     // Hosts need not hand their own environment on; the mark shows whose the process is.
     let (mark, value) = cage.mark();

@@ -10,9 +10,9 @@ use plugwire_conformance_wire::identity::Identity;
 use plugwire_conformance_wire::messages::method;
 use serde_json::{Value, json};
 
-use super::broker::{Broker, Held, Way, is_answer, is_knock, knock};
+use super::broker::{Broker, Held, Way, is_answer, knock};
 use super::call::{decoded, encoded, full};
-use super::host::{Failure, Host, Outcome, limit, within};
+use super::host::{Failure, Host, Outcome, within};
 use super::scene::{self, Announced, Certificate, Dial, DialBack, HostAccepts, Knock, Offer};
 
 /// What is echoed on brokered connections.
@@ -27,7 +27,7 @@ impl Host<'_> {
         let caller = self.connection(broker.on.as_deref())?;
         let options = Options::default();
         let open = caller.open(method::START_STREAM, &options);
-        let call = within(limit(None), "room for the broker's stream", open).await?;
+        let call = within(self.limit(None), "room for the broker's stream", open).await?;
         let call =
             call.map_err(|error| Failure::differs("the broker's stream", error.to_string()))?;
         let way = match &self.session {
@@ -65,7 +65,7 @@ impl Host<'_> {
 
     pub(super) async fn release(&mut self, name: &str) -> Outcome {
         let request = json!({ "id": self.offered(name)? });
-        self.ask("BrokerProbe/Release", &request, None, limit(None)).await.map(|_| ())
+        self.ask("BrokerProbe/Release", &request, None, self.limit(None)).await.map(|_| ())
     }
 
     pub(super) async fn serve(&mut self, id: u32) -> Outcome {
@@ -76,7 +76,7 @@ impl Host<'_> {
         let delay = offer.delay.map_or(Duration::ZERO, |span| *span);
         let request = json!({ "delay_ms": delay.as_millis() as u64 });
         let reply =
-            self.ask("BrokerProbe/Offer", &request, offer.on.as_deref(), limit(None)).await?;
+            self.ask("BrokerProbe/Offer", &request, offer.on.as_deref(), self.limit(None)).await?;
         let id = reply["id"].as_u64().and_then(|id| u32::try_from(id).ok()).unwrap_or_default();
         self.offers.insert(offer.name.clone(), id);
         Ok(())
@@ -118,7 +118,8 @@ impl Host<'_> {
             let served = echo(&caller).await?;
             Ok::<_, String>((caller, served))
         };
-        let reached = within(limit(dial.within), &format!("an answer at id {id}"), reached).await;
+        let reached =
+            within(self.limit(dial.within), &format!("an answer at id {id}"), reached).await;
         let (caller, served) = match (reached, dial.refused) {
             (Ok(Ok(_)), true) => {
                 return Err(Failure::differs("nobody is reached", "the call was answered"));
@@ -154,7 +155,6 @@ impl Host<'_> {
         let broker = self.broker()?.clone();
         let delay = back.delay.map_or(Duration::ZERO, |span| *span);
         let right = self.mutual_tls(Certificate::Right)?;
-        let mut refusing = None;
         match back.host {
             HostAccepts::Nothing => {}
             HostAccepts::Serves => served(broker.serve_with(back.id, right, delay).await)?,
@@ -165,21 +165,8 @@ impl Host<'_> {
                 });
                 served(broker.serve_with(back.id, other, delay).await)?;
             }
-            HostAccepts::Refuses => {
-                let id = back.id;
-                refusing = Some(tokio::spawn(async move {
-                    loop {
-                        broker.hears(|info| is_knock(info, id)).await;
-                        broker.say(knock(id, true, "the suite accepts nobody"));
-                    }
-                }));
-            }
         }
-        let report = self.dialled_back(back).await;
-        if let Some(task) = refusing {
-            task.abort();
-        }
-        judge(back, &report?)
+        judge(back, &self.dialled_back(back).await?)
     }
 
     async fn dialled_back(&self, back: &DialBack) -> Outcome<Value> {

@@ -11,13 +11,14 @@ use plugwire_conformance_wire::yamux::{Session, Side};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::host::{Failure, Host, MAIN, Outcome, limit, within};
+use super::host::{Failure, Host, MAIN, Outcome, within};
 use super::scene::{Alive, Certificate, Connect, Disconnect, Raw, RawWanted, TlsVersions};
+use crate::matching::unhex;
 
 impl Host<'_> {
     pub(super) async fn connect(&mut self, wanted: &Connect) -> Outcome {
         let name = wanted.name.as_deref().unwrap_or(MAIN);
-        let io = self.channel(limit(wanted.within)).await?;
+        let io = self.channel(self.limit(wanted.within)).await?;
         let tls = self.tls(wanted)?;
         let authority = match (&wanted.authority, &tls) {
             (Some(authority), _) => authority,
@@ -25,7 +26,7 @@ impl Host<'_> {
             (None, None) => "unused",
         };
         let served = self.serves(io, tls.as_ref(), authority, name);
-        match (tokio::time::timeout(limit(wanted.within), served).await, wanted.refused) {
+        match (tokio::time::timeout(self.limit(wanted.within), served).await, wanted.refused) {
             (Ok(Ok((caller, seen))), false) => {
                 if wanted.alpn && seen.and_then(|seen| seen.alpn).as_deref() != Some("h2") {
                     return Err(Failure::differs("ALPN agrees on h2", "nothing was agreed on"));
@@ -63,7 +64,11 @@ impl Host<'_> {
         let Some(session) = &self.session else {
             return Err(Failure::engine("yamux", "no session"));
         };
-        Ok(Box::new(session.open()))
+        let stream = session.open();
+        match within(limit, "an acknowledgement of the stream", stream.acknowledged()).await? {
+            true => Ok(Box::new(stream)),
+            false => Err(Failure::differs("the stream is acknowledged", "it was broken off")),
+        }
     }
 
     /// Whether host and plugin have agreed on multiplexing.
@@ -140,7 +145,7 @@ impl Host<'_> {
         shaken.map(|(io, seen)| (io, Some(seen)))
     }
 
-    pub(super) fn disconnect(&mut self, which: &Disconnect) -> Outcome {
+    pub(super) async fn disconnect(&mut self, which: &Disconnect) -> Outcome {
         let name = which.name.as_deref().unwrap_or(MAIN);
         self.connection(Some(name))?;
         if name == MAIN {
@@ -150,7 +155,11 @@ impl Host<'_> {
             self.session = None;
         }
         self.connections.remove(name);
-        Ok(())
+        let Some(alone_for) = which.alone_for else { return Ok(()) };
+        match self.process()?.exited(*alone_for).await {
+            None => Ok(()),
+            Some(exit) => Err(Failure::differs("the plugin lives", format!("it ended: {exit}"))),
+        }
     }
 
     pub(super) async fn alive(&mut self, wanted: &Alive) -> Outcome {
@@ -161,7 +170,7 @@ impl Host<'_> {
                 return Err(Failure::differs("the plugin lives", format!("it ended: {how}")));
             }
             let check = check(self.connection(None)?);
-            within(limit(None), "an answer to a health check", check)
+            within(self.limit(None), "an answer to a health check", check)
                 .await?
                 .map_err(|error| Failure::differs("the plugin answers", error))?;
             if tokio::time::Instant::now() >= end {
@@ -172,8 +181,9 @@ impl Host<'_> {
     }
 
     pub(super) async fn raw(&mut self, raw: &Raw) -> Outcome {
-        let bytes = unhex(&raw.hex).map_err(|error| Failure::engine("the case's bytes", error))?;
-        let mut io = self.channel(limit(raw.within)).await?;
+        let digits: String = raw.hex.split_whitespace().collect();
+        let bytes = unhex(&digits).map_err(|error| Failure::engine("the case's bytes", error))?;
+        let mut io = self.channel(self.limit(raw.within)).await?;
         self.trace.event("suite", format!("sends {} raw bytes", bytes.len()));
         // The plugin may close before it has read all of it; what it answers is what counts.
         let _ = io.write_all(&bytes).await;
@@ -182,7 +192,8 @@ impl Host<'_> {
             return Ok(());
         }
         let came =
-            within(limit(raw.within), "the end of the connection", read_to_end(&mut io)).await?;
+            within(self.limit(raw.within), "the end of the connection", read_to_end(&mut io))
+                .await?;
         self.trace.event("suite", format!("got {} bytes: {}", came.len(), hex(&came, 64)));
         // A handshake message is record type 22; a refusal is an alert, type 21, or nothing.
         if raw.expect == RawWanted::NoTls && came.first() == Some(&22) {
@@ -213,15 +224,6 @@ async fn read_to_end(io: &mut Io) -> Vec<u8> {
         }
     }
     came
-}
-
-fn unhex(text: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    let pairs = digits.chunks(2).map(|pair| {
-        let pair = std::str::from_utf8(pair).map_err(|error| error.to_string())?;
-        u8::from_str_radix(pair, 16).map_err(|error| format!("{pair:?}: {error}"))
-    });
-    pairs.collect()
 }
 
 fn hex(bytes: &[u8], most: usize) -> String {

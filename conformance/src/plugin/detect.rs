@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use plugwire_conformance_wire::caller::Options;
 use plugwire_conformance_wire::messages::method;
 use plugwire_conformance_wire::process::Cage;
 use plugwire_conformance_wire::trace::Trace;
-use plugwire_conformance_wire::caller::Options;
 use serde_json::json;
 
 use super::call::full;
-use super::host::{Host, MAIN, limit};
+use super::host::{Host, MAIN};
 use super::scene::{HostTls, LineWanted, Start};
 use crate::subject::Subject;
 
@@ -20,7 +20,7 @@ pub async fn detect(subject: &Subject) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     if let Ok(cage) = Cage::new() {
         let trace = Trace::new();
-        let mut host = Host::new(subject, &cage, &trace);
+        let mut host = Host::new(subject, &cage, &trace, 1);
         found.extend(by_line(&mut host).await);
         found.extend(by_answers(&mut host).await);
         drop(host);
@@ -81,7 +81,7 @@ async fn serves(host: &Host<'_>, method: &str, stays_open: bool) -> bool {
     let request = plugwire_conformance_wire::messages::encode_request(method, &json!({}));
     let options = Options::default();
     let call = caller.unary(method, request.unwrap_or_default(), &options);
-    let patience = if stays_open { MOMENT } else { limit(None) };
+    let patience = if stays_open { MOMENT } else { host.limit(None) };
     match tokio::time::timeout(patience, call).await {
         Ok(Ok(reply)) => reply.status.name() != "UNIMPLEMENTED",
         Ok(Err(_)) => false,

@@ -34,6 +34,8 @@ pub(super) enum Failure {
     },
     /// The plugin does not serve the probe's method.
     Unimplemented(String),
+    /// The case is about something that this plugin does not do.
+    DoesNotApply(String),
     /// The suite could not do its part.
     Engine(String),
 }
@@ -56,6 +58,8 @@ pub(super) struct Host<'a> {
     pub(super) subject: &'a Subject,
     pub(super) cage: &'a Cage,
     pub(super) trace: &'a Trace,
+    /// Makes every wait for the plugin longer.
+    timeout_scale: u32,
     /// The plugin's process.
     pub(super) process: Option<Running>,
     /// What the host shows under mutual TLS.
@@ -69,18 +73,22 @@ pub(super) struct Host<'a> {
     pub(super) connections: BTreeMap<String, Caller>,
     /// Open calls and their methods.
     pub(super) calls: BTreeMap<String, (String, Call)>,
-    /// The call of `Shutdown`, under way.
-    pub(super) asked_to_end: Option<tokio::task::JoinHandle<()>>,
+    /// Whether the process may end: a step asked it to, or waits for it.
+    pub(super) may_end: bool,
     pub(super) broker: Option<Held>,
     /// The ids that the plugin offered, by the case's names for them.
     pub(super) offers: BTreeMap<String, u32>,
-    /// What was tolerated.
-    pub(super) notes: Vec<String>,
 }
 
 impl<'a> Host<'a> {
-    pub(super) fn new(subject: &'a Subject, cage: &'a Cage, trace: &'a Trace) -> Self {
+    pub(super) fn new(
+        subject: &'a Subject,
+        cage: &'a Cage,
+        trace: &'a Trace,
+        timeout_scale: u32,
+    ) -> Self {
         Self {
+            timeout_scale: timeout_scale.max(1),
             subject,
             cage,
             trace,
@@ -91,10 +99,9 @@ impl<'a> Host<'a> {
             session: None,
             connections: BTreeMap::new(),
             calls: BTreeMap::new(),
-            asked_to_end: None,
+            may_end: false,
             broker: None,
             offers: BTreeMap::new(),
-            notes: Vec::new(),
         }
     }
 
@@ -111,7 +118,7 @@ impl<'a> Host<'a> {
             Step::CloseStdin(_) => self.close_stdin(),
             Step::Socket(wanted) => self.socket(wanted),
             Step::Connect(connect) => self.connect(connect).await,
-            Step::Disconnect(which) => self.disconnect(which),
+            Step::Disconnect(which) => self.disconnect(which).await,
             Step::Raw(raw) => self.raw(raw).await,
             Step::Call(call) => self.call(call).await,
             Step::Concurrently(calls) => self.concurrently(calls).await,
@@ -135,10 +142,15 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// A step's limit.
+    pub(super) fn limit(&self, within: Option<Span>) -> Duration {
+        within.map_or(PATIENCE, |span| *span) * self.timeout_scale
+    }
+
     /// Whether the plugin died although nobody asked it to.
     pub(super) fn crashed(&self) -> bool {
         let ended = self.process.as_ref().and_then(Running::ended);
-        self.asked_to_end.is_none() && ended.is_some_and(|exit| exit.code() != Some(0))
+        !self.may_end && ended.is_some_and(|exit| exit.code() != Some(0))
     }
 
     /// Puts what it knows into a case's text.
@@ -171,11 +183,6 @@ impl<'a> Host<'a> {
             .get(name)
             .ok_or_else(|| Failure::Engine(format!("there is no connection {name:?}")))
     }
-}
-
-/// A step's limit.
-pub(super) fn limit(within: Option<Span>) -> Duration {
-    within.map_or(PATIENCE, |span| *span)
 }
 
 /// Waits for something, so long and no longer.

@@ -10,13 +10,13 @@ mod code;
 mod connect;
 mod detect;
 mod host;
+mod log;
 mod process;
 pub mod scene;
 mod stdio;
 
 pub use self::detect::detect;
 
-use plugwire_conformance_report::model::Verdict;
 use plugwire_conformance_wire::process::Cage;
 use plugwire_conformance_wire::trace::Trace;
 
@@ -29,7 +29,10 @@ use crate::subject::Subject;
 
 /// Plays the cases about plugins.
 #[derive(Debug, Clone, Copy)]
-pub struct PluginMode;
+pub struct PluginMode {
+    /// Makes every wait for the plugin longer, as the engine does with the budgets. 1 on a fast machine.
+    pub timeout_scale: u32,
+}
 
 impl Mode for PluginMode {
     type Scene = Scene;
@@ -41,7 +44,10 @@ impl Mode for PluginMode {
         cage: &Cage,
         trace: &Trace,
     ) -> Judgement {
-        let mut host = Host::new(subject, cage, trace);
+        let mut host = Host::new(subject, cage, trace, self.timeout_scale);
+        if case.scene.code.is_some() != case.scene.steps.is_empty() {
+            return Judgement::error("a case has either steps or code");
+        }
         if let Some(name) = &case.scene.code {
             let outcome = code::run(name, &mut host).await;
             return judgement(&host, outcome, name);
@@ -58,19 +64,57 @@ impl Mode for PluginMode {
 }
 
 fn judgement(host: &Host<'_>, outcome: Outcome, step: &str) -> Judgement {
-    let judgement = match outcome {
+    match outcome {
         Ok(()) => Judgement::pass(),
         Err(Failure::Unimplemented(method)) => Judgement::unimplemented(method),
+        Err(Failure::DoesNotApply(why)) => Judgement::skip(why),
         Err(Failure::Engine(error)) => Judgement::error(format!("step {step}: {error}")),
         Err(Failure::Differs { expected, actual }) if host.crashed() => {
             Judgement::crash(step, expected, actual)
         }
         Err(Failure::Differs { expected, actual }) => Judgement::fail(step, expected, actual),
-    };
-    let tolerates = judgement.verdict == Verdict::Pass && !host.notes.is_empty();
-    let judgement = host.notes.iter().fold(judgement, Judgement::note);
-    match tolerates {
-        true => Judgement { verdict: Verdict::NonStrict, ..judgement },
-        false => judgement,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plugwire_conformance_report::model::Verdict;
+
+    use super::*;
+    use crate::case::{self, Source};
+    use crate::trust;
+
+    async fn verdict(scene: &str) -> Verdict {
+        let text = format!(
+            "[[case]]\nid = \"one\"\ntier = \"raw\"\nlevel = \"must\"\nclause = [\"X\"]\nrequirement = \"\"\n\
+             why = \"\"\nmutants = [\"m\"]\n{scene}"
+        );
+        let cases = case::parse::<Scene>("a", Source { name: "a.toml", text: &text });
+        let case = cases.unwrap().remove(0);
+        let program = std::path::Path::new("/bin/true");
+        let subject =
+            trust::scripted(plugwire_conformance_report::model::Role::Plugin, program, None, false);
+        let (cage, trace) = (Cage::new().unwrap(), Trace::new());
+        PluginMode { timeout_scale: 1 }.play(&case, &subject, &cage, &trace).await.verdict
+    }
+
+    #[tokio::test]
+    async fn a_case_that_does_nothing_proves_nothing() {
+        assert_eq!(verdict("").await, Verdict::Error);
+        assert_eq!(verdict("code = \"no::such\"").await, Verdict::Error);
+        assert_eq!(
+            verdict("code = \"broker::two_way\"\nsteps = [{ start = {} }]").await,
+            Verdict::Error
+        );
+        assert_eq!(verdict("steps = [{ alive = {} }]").await, Verdict::Error);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_no_plugin_is_a_failure() {
+        assert_eq!(verdict("steps = [{ session = {} }]").await, Verdict::Fail);
+        assert_eq!(
+            verdict("steps = [{ start = {} }, { exit = { code = 0 } }]").await,
+            Verdict::Pass
+        );
     }
 }

@@ -12,9 +12,9 @@ use plugwire_conformance_wire::identity::Identity;
 use plugwire_conformance_wire::line::Line;
 use plugwire_conformance_wire::process::{Output, Running};
 use rustix::process::Signal;
-use serde_json::Value;
 
-use super::host::{Failure, Host, Outcome, limit};
+use super::host::{Failure, Host, Outcome};
+use super::log;
 use super::scene::{
     self, CertificateWanted, Cookie, Exit, HostTls, LineWanted, SocketWanted, Start, Stdin,
 };
@@ -69,7 +69,7 @@ impl Host<'_> {
         self.broker = None;
         self.connections.clear();
         self.session = None;
-        self.asked_to_end = None;
+        self.may_end = false;
         self.process = None;
     }
 
@@ -112,7 +112,7 @@ impl Host<'_> {
     }
 
     pub(super) async fn read_line(&mut self, wanted: &LineWanted) -> Outcome {
-        let limit = limit(wanted.within);
+        let limit = self.limit(wanted.within);
         let bytes = self.process()?.stdout.first_line(limit).await;
         let Some(bytes) = bytes else {
             let how = match self.process()?.ended() {
@@ -186,12 +186,14 @@ impl Host<'_> {
             }
         }
         let Some((lowest, highest)) = wanted.ports else { return Ok(()) };
-        let port = line.address().rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+        let port = line.address().strip_prefix("127.0.0.1:");
+        let port = port.and_then(|port| port.parse::<u16>().ok());
         match port.is_some_and(|port| (lowest..=highest).contains(&port)) {
             true => Ok(()),
-            false => {
-                Err(Failure::differs(format!("a port from {lowest} to {highest}"), line.address()))
-            }
+            false => Err(Failure::differs(
+                format!("127.0.0.1 and a port from {lowest} to {highest}"),
+                line.address(),
+            )),
         }
     }
 
@@ -219,7 +221,8 @@ impl Host<'_> {
     }
 
     pub(super) async fn exit(&mut self, wanted: &Exit) -> Outcome {
-        let limit = limit(wanted.within);
+        self.may_end = true;
+        let limit = self.limit(wanted.within);
         let exit = self.process()?.exited(limit).await;
         let exit = exit.ok_or_else(|| {
             Failure::differs(format!("the plugin ends within {limit:?}"), "it lives")
@@ -257,7 +260,11 @@ impl Host<'_> {
     }
 
     pub(super) fn socket(&mut self, wanted: &SocketWanted) -> Outcome {
-        let path = Path::new(self.announced()?.address());
+        let line = self.announced()?;
+        if line.network() != "unix" {
+            return Err(Failure::DoesNotApply("the plugin has no unix socket".to_owned()));
+        }
+        let path = Path::new(line.address());
         let found = fs::symlink_metadata(path);
         if wanted.gone {
             return match found {
@@ -298,7 +305,7 @@ impl Host<'_> {
     }
 
     pub(super) async fn output(&mut self, wanted: &scene::Output) -> Outcome {
-        let limit = wanted.within.map_or(Duration::ZERO, |span| *span);
+        let limit = wanted.within.map_or(Duration::ZERO, |span| self.limit(Some(span)));
         let process = self.process()?;
         if wanted.stdout_empty && process.stdout.total() > 0 {
             return Err(Failure::differs("nothing on standard output", process.stdout.text()));
@@ -306,45 +313,18 @@ impl Host<'_> {
         if wanted.stdout_only_line {
             self.only_line(&process.stdout)?;
         }
-        if wanted.stderr_something
-            && !seen(&process.stderr, limit, |text| !text.trim().is_empty()).await
-        {
+        let something = |text: &str| !text.trim().is_empty();
+        if wanted.stderr_something && !seen(&process.stderr, limit, something).await {
             return Err(Failure::differs("something on standard error", "nothing"));
         }
-        if let Some(part) = &wanted.stderr_contains
-            && !seen(&process.stderr, limit, |text| text.contains(part)).await
-        {
-            return Err(Failure::differs(
-                format!("{part:?} on standard error"),
-                process.stderr.text(),
-            ));
+        if let Some(level) = &wanted.stderr_level {
+            let at_level = |text: &str| log::has_record_at(text, level);
+            if !seen(&process.stderr, limit, at_level).await {
+                let expected = format!("a record of hclog at {level} on standard error");
+                return Err(Failure::differs(expected, process.stderr.text()));
+            }
         }
-        if let Some(level) = &wanted.stderr_level
-            && !seen(&process.stderr, limit, |text| {
-                records(text).any(|record| has_level(&record, level))
-            })
-            .await
-        {
-            let expected = format!("a record of hclog at {level} on standard error");
-            return Err(Failure::differs(expected, process.stderr.text()));
-        }
-        let text = process.stderr.text();
-        if let Some(part) = &wanted.stderr_json_without
-            && let Some(line) =
-                text.lines().find(|line| line.starts_with('{') && line.contains(part))
-        {
-            return Err(Failure::differs(format!("no record with {part:?} in it"), line));
-        }
-        if let Some(most) = wanted.stderr_longest_line
-            && let Some(line) = text.lines().find(|line| line.len() > most)
-        {
-            let expected = format!("lines of at most {most} bytes");
-            return Err(Failure::differs(expected, format!("one of {}", line.len())));
-        }
-        match wanted.stderr_hclog {
-            true => records(&text).try_for_each(|record| check_record(&record)),
-            false => Ok(()),
-        }
+        log::check(&process.stderr.text(), wanted)
     }
 
     fn only_line(&self, stdout: &Output) -> Outcome {
@@ -394,40 +374,4 @@ fn check_certificate(wanted: CertificateWanted, line: &Line, earlier: Option<&Li
         return Err(Failure::differs("another certificate than before", "the same"));
     }
     Ok(())
-}
-
-/// The lines of a log that are JSON objects.
-fn records(text: &str) -> impl Iterator<Item = Value> {
-    let lines = text.lines().filter(|line| line.starts_with('{'));
-    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned())))
-}
-
-fn has_level(record: &Value, level: &str) -> bool {
-    record["@level"].as_str().is_some_and(|seen| seen.eq_ignore_ascii_case(level))
-}
-
-/// One record as LOG-12 and LOG-13 want it.
-fn check_record(record: &Value) -> Outcome {
-    const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
-    let wrong = |what: &str| Err(Failure::differs(what, record.to_string()));
-    if !record.is_object() {
-        return wrong("one JSON object in a line");
-    }
-    if !LEVELS.iter().any(|level| has_level(record, level)) {
-        return wrong("an @level of hclog's");
-    }
-    if !record["@message"].is_string() {
-        return wrong("an @message that is a text");
-    }
-    match record.get("@timestamp") {
-        Some(Value::String(time)) if is_timestamp(time) => Ok(()),
-        _ => wrong("an @timestamp with six digits after the second"),
-    }
-}
-
-/// `2006-01-02T15:04:05.000000Z07:00` (LOG-4).
-fn is_timestamp(text: &str) -> bool {
-    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    let zone = shape.strip_prefix("0000-00-00T00:00:00.000000");
-    matches!(zone, Some("Z" | "+00:00" | "-00:00"))
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::call::{decoded, encoded, full};
-use super::host::{Failure, Host, Outcome, limit, within};
+use super::host::{Failure, Host, Outcome, within};
 use super::scene::{Print, Printed};
 use crate::matching::excerpt;
 
@@ -25,7 +25,8 @@ impl Host<'_> {
         let call = self.connection(None)?.clone();
         let options = Options::default();
         let call = call.unary(&method, encoded(&method, &request)?, &options);
-        let reply = within(limit(print.within), "an answer of the printing call", call).await?;
+        let reply =
+            within(self.limit(print.within), "an answer of the printing call", call).await?;
         let reply =
             reply.map_err(|error| Failure::differs("the plugin prints", error.to_string()))?;
         match reply.status.name() {
@@ -39,6 +40,7 @@ impl Host<'_> {
         let name = wanted.name.as_deref().unwrap_or("stdio").to_owned();
         let stdout = expected_stdout(wanted.stdout.as_deref(), wanted.every_byte, wanted.fill);
         let stderr = wanted.stderr.clone().unwrap_or_default().into_bytes();
+        let limit = self.limit(wanted.within);
         let mut seen = Seen::default();
         let all = async {
             while seen.stdout.len() < stdout.len() || seen.stderr.len() < stderr.len() {
@@ -50,7 +52,7 @@ impl Host<'_> {
             }
             Ok(())
         };
-        let came = timeout(limit(wanted.within), all).await;
+        let came = timeout(limit, all).await;
         if let Ok(Err(failure)) = came {
             return Err(failure);
         }
@@ -72,7 +74,7 @@ impl Host<'_> {
         silence: Duration,
     ) -> Outcome {
         let mut seen = Seen::default();
-        let give_up = Instant::now() + limit(None);
+        let give_up = Instant::now() + self.limit(None);
         let mut quiet_until = None;
         while quiet_until.is_none_or(|until| Instant::now() < until) && Instant::now() < give_up {
             for name in names {

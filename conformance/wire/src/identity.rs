@@ -123,6 +123,11 @@ impl Identity {
     }
 }
 
+/// Whether these bytes are one whole certificate, whoever may trust it.
+pub fn is_certificate(der: &[u8]) -> bool {
+    rustls::server::ParsedCertificate::try_from(&CertificateDer::from(der)).is_ok()
+}
+
 /// The DER of the one certificate in a PEM text.
 pub fn der_of_pem(pem: &str) -> Result<Vec<u8>, String> {
     CertificateDer::from_pem_slice(pem.as_bytes())
@@ -147,6 +152,9 @@ mod tests {
         for identity in [Identity::new(), Identity::p521(), Identity::expired()] {
             assert_eq!(der_of_pem(&identity.pem()).unwrap(), identity.der());
             assert_eq!(decode_certificate(&identity.field()).unwrap(), identity.der());
+            assert!(is_certificate(identity.der()));
+            assert!(!is_certificate(&identity.der()[1..]));
+            assert!(!is_certificate(&identity.der()[..identity.der().len() - 1]));
         }
     }
 }

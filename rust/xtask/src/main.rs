@@ -2,6 +2,7 @@
 //! built in a moment and also works while the library does not.
 
 mod codegen;
+mod conformance;
 mod demo;
 mod libtest;
 mod machine;
@@ -30,6 +31,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Judge real go-plugin and ours with the conformance suite, and make one page of it.
+    Conformance,
     /// Show the greeter in all pairings of Go and Rust, plain and with mutual TLS.
     Demo,
     /// Run the long forms of the tests that have one.
@@ -65,6 +68,7 @@ fn run(task: Task) -> Result<ExitCode, Box<dyn Error>> {
     match task {
         Task::Codegen { check: true } => codegen::check()?,
         Task::Codegen { check: false } => codegen::write()?,
+        Task::Conformance => conformance::run()?,
         Task::Demo => demo::run()?,
         Task::Soak { without_go } => soak::run(without_go)?,
         Task::Test { without_go } => return test::run(without_go),

@@ -268,8 +268,11 @@ impl Broker {
         });
     }
 
+    /// Does this for as long as the broker is there; what is done already makes room.
     pub(super) fn serve(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.serving.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        while serving.try_join_next().is_some() {}
+        serving.spawn(task);
     }
 
     async fn take_all(self: Arc<Self>, listener: Listener, id: u32) {

@@ -98,8 +98,18 @@ pub(super) async fn stream(
     }
 }
 
-/// Opens a call; where the connection takes no more of them, on a new one.
+/// Opens a call within its deadline.
 async fn open(settings: &Settings, link: &Link, step: &task::Call) -> Result<Call, Failure> {
+    let opening = open_somewhere(settings, link, step);
+    timeout(deadline(settings, step), opening).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Opens a call; where the connection takes no more of them, on a new one.
+async fn open_somewhere(
+    settings: &Settings,
+    link: &Link,
+    step: &task::Call,
+) -> Result<Call, Failure> {
     let options = options(settings, step);
     let mut last = Failure::unavailable("no connection");
     for _ in 0..2 {
@@ -137,7 +147,6 @@ async fn finish<T: Send + 'static>(
     step: &task::Call,
     call: impl Future<Output = Result<T, Broken>> + Send + 'static,
 ) -> Result<T, Failure> {
-    let deadline = if settings.has(Flaw::WaitsForEver) { FOR_EVER } else { step.timeout() };
     let cancelled = step.cancel_after_ms.map_or(FOR_EVER, Duration::from_millis);
     let mut call = tokio::spawn(call);
     let (why, untold) = tokio::select! {
@@ -146,7 +155,7 @@ async fn finish<T: Send + 'static>(
             Ok(ended) => return ended.map_err(Failure::unavailable),
             Err(error) => return Err(Failure::new("other", error.to_string())),
         },
-        () = sleep(deadline) => (late(), Flaw::KeepsDeadlinesToItself),
+        () = sleep(deadline(settings, step)) => (late(), Flaw::KeepsDeadlinesToItself),
         () = sleep(cancelled) => {
             let status = Status::new("CANCELLED", "cancelled by the caller");
             (Failure::status(status), Flaw::KeepsCancellationToItself)
@@ -157,6 +166,13 @@ async fn finish<T: Send + 'static>(
         call.abort();
     }
     Err(why)
+}
+
+fn deadline(settings: &Settings, step: &task::Call) -> Duration {
+    match settings.flaw {
+        Some(Flaw::WaitsForEver | Flaw::WaitsForDeadPlugins) => FOR_EVER,
+        _ => step.timeout(),
+    }
 }
 
 fn late() -> Failure {

@@ -1,5 +1,6 @@
 //! Which certificate the plugin has to show, after what its line announced (spec, chapter 6).
 
+use plugwire_conformance_wire::identity::is_certificate;
 use plugwire_conformance_wire::tls::Expect;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -20,7 +21,11 @@ pub(super) fn expected(
     announced: Result<Option<Vec<u8>>, String>,
 ) -> Result<Option<Expect>, Failure> {
     let wanted = settings.plugin.tls == Tls::Mutual;
-    let der = match announced {
+    let readable = announced.and_then(|der| match der {
+        Some(der) if !is_certificate(&der) => Err("the sixth field is no certificate".to_owned()),
+        der => Ok(der),
+    });
+    let der = match readable {
         Ok(der) => der,
         Err(_) if wanted && settings.has(Flaw::IgnoresBadCertificates) => {
             return Ok(Some(Expect::Any));
@@ -52,8 +57,6 @@ fn mutual(settings: &Settings, der: Vec<u8>) -> Result<Expect, Failure> {
         Some(Flaw::ReadsCertificateDates) if has_expired(&der) => {
             refused("the plugin's certificate has expired")
         }
-        // What is no certificate does not look like one either; a host that wants one would not ask further.
-        Some(Flaw::IgnoresBadCertificates) if !der.starts_with(&[0x30]) => Ok(Expect::Any),
         Some(Flaw::TakesAnyCertificate) => Ok(Expect::Any),
         Some(Flaw::VerifiesNoSignature) => Ok(Expect::Unproved(der)),
         _ => Ok(Expect::Exactly(der)),

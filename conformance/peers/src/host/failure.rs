@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 /// A step that failed.
 #[derive(Debug)]
 pub(super) struct Failure {
-    kind: &'static str,
+    pub(super) kind: &'static str,
     message: String,
     /// The code's name, where the kind is `status`.
     code: Option<&'static str>,

@@ -138,7 +138,7 @@ pub(super) enum Flaw {
     /// Refuses messages of more than 4 MiB.
     #[serde(rename = "takes-4-mib")]
     Takes4Mib,
-    /// Ends a connection that brings many small messages.
+    /// Takes many small messages for an attack, and ends the call.
     TakesSmallFramesForAnAttack,
     /// Waits on for the answer of a plugin that is gone.
     WaitsForDeadPlugins,

@@ -87,9 +87,10 @@ impl Link {
 
     /// Does not use this connection for further calls; the plugin takes none there.
     pub(super) async fn leave(&self) {
-        if !self.settings.has(Flaw::ConnectsOnce) {
-            self.main.lock().await.take();
+        if self.settings.has(Flaw::ConnectsOnce) {
+            std::future::pending::<()>().await;
         }
+        self.main.lock().await.take();
     }
 
     /// Ends all connections.

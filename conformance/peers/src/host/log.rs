@@ -55,7 +55,7 @@ impl Log {
                 return;
             }
             if let Some(entry) = reader.entry(&piece) {
-                self.add(entry);
+                self.add(entry, piece.len());
             }
             if flaw == Some(Flaw::StopsReadingStderr) {
                 return std::future::pending().await;
@@ -63,9 +63,10 @@ impl Log {
         }
     }
 
-    fn add(&self, entry: Entry) {
+    /// Keeps an entry that came in so many bytes.
+    fn add(&self, entry: Entry, size: usize) {
         self.0.send_modify(|kept| {
-            kept.bytes += entry.message.len();
+            kept.bytes += size_of::<Entry>() + size;
             if kept.bytes <= KEPT {
                 kept.entries.push(entry);
             }

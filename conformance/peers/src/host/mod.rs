@@ -23,6 +23,8 @@ mod sockets;
 mod stdio;
 mod task;
 mod timestamp;
+#[cfg(test)]
+mod vectors;
 
 use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;

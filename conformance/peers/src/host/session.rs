@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use plugwire_conformance_wire::caller::{Call, Options};
 use plugwire_conformance_wire::identity::Identity;
-use plugwire_conformance_wire::messages::method;
+use plugwire_conformance_wire::messages::{ConnInfo, method};
 use plugwire_conformance_wire::socket::Address;
 use serde_json::{Map, Value};
 use tokio::io::BufReader;
 use tokio::process::ChildStdout;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -23,7 +24,7 @@ use super::log::Log;
 use super::process::Process;
 use super::sockets::Sockets;
 use super::stdio::{self, Stdio};
-use super::task::{Record, Tls};
+use super::task::{self, Record, Tls};
 use super::{FOR_EVER, Settings, calls, environment, mux};
 
 /// How long the answer to Shutdown may take (SHD-3).
@@ -147,11 +148,8 @@ impl Session {
         Ok(session)
     }
 
-    fn open_broker(
-        &mut self,
-        call: Option<Call>,
-        queue: tokio::sync::mpsc::UnboundedReceiver<plugwire_conformance_wire::messages::ConnInfo>,
-    ) {
+    /// Reads the broker's stream, where there is one, for as long as it is there.
+    fn open_broker(&mut self, call: Option<Call>, queue: UnboundedReceiver<ConnInfo>) {
         let (broker, link) = (self.broker.clone(), self.link.clone());
         let insists = self.settings.has(Flaw::InsistsOnABroker);
         self.reading.spawn(async move {
@@ -165,6 +163,7 @@ impl Session {
         });
     }
 
+    /// The same for the stdio stream.
     fn open_stdio(&mut self, call: Option<Call>) {
         let (stdio, link) = (self.stdio.clone(), self.link.clone());
         let settings = self.settings.clone();
@@ -190,7 +189,7 @@ impl Session {
     pub(super) async fn call_brokered(
         &self,
         id: u32,
-        call: &super::task::Call,
+        call: &task::Call,
     ) -> Result<Map<String, Value>, Failure> {
         let dialling = async {
             let caller = self.broker.dial(id).await?;

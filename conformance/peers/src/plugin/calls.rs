@@ -115,8 +115,9 @@ impl Call {
         let (method, on) = (self.incoming.method.clone(), self.at.name.clone());
         plugin.witness.saw("call", json!({ "call": self.id, "method": method, "connection": on }));
         let script = &plugin.script.calls;
-        let probe = method.starts_with("/plugwire.probe.v1.");
-        let _turn = match script.one_at_a_time && probe {
+        // The host holds its calls of these open for as long as it lives.
+        let lasting = method.starts_with("/plugin.");
+        let _turn = match script.one_at_a_time && !lasting {
             true => Some(plugin.calls.turn.lock().await),
             false => None,
         };
@@ -233,7 +234,13 @@ impl Call {
         if self.at.id.is_none() && bytes.len() > self.plugin.script.calls.request_limit {
             return Err(self.too_large(bytes.len()).await);
         }
-        M::decode(bytes).map(Some).map_err(|error| End::status("INTERNAL", error))
+        let size = bytes.len();
+        let message = M::decode(bytes).map_err(|error| End::status("INTERNAL", error))?;
+        // What was not understood is not there any more.
+        if self.plugin.script.calls.chokes_on_unknown_fields && message.encoded_len() != size {
+            return Err(End::status("INTERNAL", "an unknown field"));
+        }
+        Ok(Some(message))
     }
 
     /// The one message of a call that has one.
@@ -307,7 +314,7 @@ const BROKER_PROBE: &str = "plugwire.probe.v1.BrokerProbe";
 /// The services that a connection has, in the order of their registration.
 pub(super) fn services(plugin: &Plugin, at: &At) -> Vec<&'static str> {
     let script = &plugin.script;
-    if at.id.is_some() {
+    if at.id.is_some() && !script.broker.serves_everything {
         return vec![PROBE, BROKER_PROBE];
     }
     let all = [

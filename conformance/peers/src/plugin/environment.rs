@@ -91,6 +91,10 @@ impl Asked {
         }
         let pem = variable(environment::CLIENT_CERT);
         let certificate = pem.as_ref().and_then(|pem| der_of_pem(pem).ok());
+        let takes_bad = rules.bad_certificate_is_none || rules.bad_certificate_is_nobodys;
+        if pem.is_some() && certificate.is_none() && !takes_bad {
+            return Err(refusal(format!("{} is no certificate", environment::CLIENT_CERT)));
+        }
         let set = std::env::var_os(environment::CLIENT_CERT).is_some();
         let empty_one = set && pem.is_none() && rules.empty_certificate_is_one;
         let multiplex = variable(environment::MULTIPLEX_GRPC);

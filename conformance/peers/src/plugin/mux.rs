@@ -69,7 +69,8 @@ pub(super) fn wanted(plugin: &Plugin) -> bool {
 
 /// Serves the one connection that carries everything.
 pub(super) async fn serve(plugin: &Arc<Plugin>, io: Io) {
-    let session = Session::start(io, Side::Plugin, &plugin.trace);
+    let session =
+        Session::start_with(io, Side::Plugin, !plugin.script.mux.never_acknowledges, &plugin.trace);
     plugin.mux.state().session = Some(session.clone());
     plugin.witness.saw("session", json!({}));
     while let Some(stream) = session.accept().await {

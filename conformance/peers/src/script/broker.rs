@@ -41,6 +41,10 @@ pub struct Broker {
     pub main_socket: bool,
     /// Leaves the sockets of brokered connections.
     pub keeps_sockets: bool,
+    /// Serves what the main connection has on brokered ones, too.
+    pub serves_everything: bool,
+    /// Takes any certificate of whom it dials.
+    pub trusts_anybody: bool,
     /// Does not dial what the host announced.
     pub never_dials: bool,
     /// How long it waits for an announcement, or for the answer to a knock, in milliseconds. 5 s.
@@ -74,6 +78,8 @@ impl Default for Broker {
             never_announces: false,
             main_socket: false,
             keeps_sockets: false,
+            serves_everything: false,
+            trusts_anybody: false,
             never_dials: false,
             patience_ms: 5_000,
             believes_in_unknown: false,
@@ -151,6 +157,8 @@ pub struct Mux {
     pub ignores_answer: bool,
     /// Knocks for ids from 2000 on, so many, when the broker's stream opens, and reads no answers.
     pub knocks_unasked: u32,
+    /// Does not acknowledge the host's streams.
+    pub never_acknowledges: bool,
     /// Opens so many streams when the broker's stream opens, without a knock.
     pub opens_unasked: u32,
     /// TLS is left out inside the session.

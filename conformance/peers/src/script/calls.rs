@@ -40,6 +40,8 @@ pub struct Calls {
     pub most_resets: Option<usize>,
     /// Resets calls that ask for another `:authority`.
     pub demands_authority: Option<String>,
+    /// Answers INTERNAL to a request with a field that it does not know.
+    pub chokes_on_unknown_fields: bool,
     /// Does not notice that a call was cancelled.
     pub ignores_cancel: bool,
     /// Does not notice that a call's deadline has passed.
@@ -67,6 +69,7 @@ impl Default for Calls {
             goaway_after: None,
             most_resets: None,
             demands_authority: None,
+            chokes_on_unknown_fields: false,
             ignores_cancel: false,
             ignores_deadline: false,
             loses_error_texts: false,

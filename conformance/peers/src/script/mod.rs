@@ -147,6 +147,8 @@ pub struct Environment {
     pub sockets_in_working_directory: bool,
     /// Takes a `PLUGIN_CLIENT_CERT` that cannot be read for none.
     pub bad_certificate_is_none: bool,
+    /// Serves nobody, with TLS, where the host's certificate cannot be read.
+    pub bad_certificate_is_nobodys: bool,
     /// Takes an empty `PLUGIN_CLIENT_CERT` for a certificate that cannot be read.
     pub empty_certificate_is_one: bool,
     /// Ends with status 1 at a `PLUGIN_…` variable that it does not know.

@@ -16,6 +16,8 @@ pub(super) async fn run(name: &str, host: &mut Host<'_>) -> Outcome {
         "calls::large_answer" => calls::large_answer(host).await,
         "calls::many_cancelled" => calls::many_cancelled(host).await,
         "calls::panic" => calls::panic(host).await,
+        "calls::unknown_fields" => calls::unknown_fields(host).await,
+        "mux::broken_frame" => mux::broken_frame(host).await,
         "mux::plugin_knocks" => mux::plugin_knocks(host).await,
         "mux::refused_knock" => mux::refused_knock(host).await,
         "mux::two_way" => broker::two_way(host, Some("true")).await,

@@ -8,7 +8,7 @@ use plugwire_conformance_wire::yamux::Session;
 use serde_json::{Value, json};
 
 use crate::plugin::broker::{Broker, is_knock, knock};
-use crate::plugin::host::{Failure, Host, Outcome};
+use crate::plugin::host::{Failure, Host, Outcome, within};
 use crate::plugin::scene::{self, Alive, Start};
 
 /// The id of the host's side.
@@ -54,6 +54,17 @@ pub(super) async fn refused_knock(host: &mut Host<'_>) -> Outcome {
     }
     no_stream(&session).await?;
     host.alive(&Alive::default()).await
+}
+
+/// A session that is broken off in the middle, after which nobody can connect any more.
+pub(super) async fn broken_frame(host: &mut Host<'_>) -> Outcome {
+    host.begin(&Start { multiplex: Some("true".to_owned()), ..Start::default() }).await?;
+    let session = host.session.clone();
+    let session = session.ok_or_else(|| Failure::differs("a multiplexed session", "none"))?;
+    // Version 9, where yamux has 0.
+    session.send_raw(vec![9, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+    within(host.limit(None), "the end of the session", session.ended()).await?;
+    host.exit(&scene::Exit::default()).await
 }
 
 async fn begin(host: &mut Host<'_>) -> Outcome<(Broker, Session)> {

@@ -6,7 +6,7 @@ use prost::Message;
 use serde_json::Value;
 
 use crate::plugin::call::decoded;
-use crate::plugin::host::{Failure, Host, Outcome, limit, within};
+use crate::plugin::host::{Failure, Host, Outcome, within};
 use crate::plugin::scene::Start;
 
 /// What every plugin serves.
@@ -20,14 +20,14 @@ pub(super) async fn lists(host: &mut Host<'_>, version: &str) -> Outcome {
     let method = format!("/{service}/ServerReflectionInfo");
     let options = Options::default();
     let call =
-        within(limit(None), "room for a call", host.connection(None)?.open(&method, &options));
+        within(host.limit(None), "room for a call", host.connection(None)?.open(&method, &options));
     let mut call = call.await?.map_err(|error| Failure::differs("a call", error.to_string()))?;
     let question =
         ReflectionRequest { list_services: Some("*".to_owned()), ..ReflectionRequest::default() };
     for _ in 0..2 {
         // If it cannot be sent, the answer says why.
         let _ = call.send(&question.encode_to_vec()).await;
-        let answer = within(limit(None), "a list of services", call.next()).await?;
+        let answer = within(host.limit(None), "a list of services", call.next()).await?;
         let answer =
             answer.map_err(|error| Failure::differs("a list of services", error.to_string()))?;
         let Some(answer) = answer else {

@@ -1,6 +1,6 @@
 //! A host's certificate that is none.
 
-use crate::plugin::host::{Failure, Host, Outcome, limit};
+use crate::plugin::host::{Failure, Host, Outcome};
 use crate::plugin::scene::{Connect, LineWanted, Start};
 
 /// A plugin does not serve, or at least nothing in plaintext.
@@ -9,10 +9,10 @@ pub(super) async fn unreadable_host_cert(host: &mut Host<'_>) -> Outcome {
     start.env.insert("PLUGIN_CLIENT_CERT".to_owned(), "not a certificate".to_owned());
     host.start(&start).await?;
     let process = host.process()?;
-    let line = process.stdout.first_line(limit(None)).await;
+    let line = process.stdout.first_line(host.limit(None)).await;
     if line.is_none() {
         // The better way: it says why, and ends.
-        return match process.exited(limit(None)).await {
+        return match process.exited(host.limit(None)).await {
             Some(_) => Ok(()),
             None => Err(Failure::differs("a line, or the end", "neither came")),
         };

@@ -13,13 +13,11 @@ use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{pid, table};
+use super::{GONE, pid, table};
 use crate::environment;
 
 /// The variable that marks what was started in a cage.
 const MARK: &str = "PLUGWIRE_CONFORMANCE_CASE";
-/// How long killed processes may take to be gone.
-const GONE: Duration = Duration::from_secs(5);
 
 /// A folder and a mark. Dropping it ends what is left.
 #[derive(Debug)]

@@ -25,6 +25,9 @@ use tokio::time::timeout;
 
 use crate::trace::Trace;
 
+/// How long killed processes may take to be gone.
+const GONE: Duration = Duration::from_secs(5);
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit(ExitStatus);

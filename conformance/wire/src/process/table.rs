@@ -2,10 +2,14 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::process::{Child, Command};
+
+use super::GONE;
 
 /// Children that tokio waits for. Nobody else may.
 static OURS: LazyLock<Mutex<HashSet<u32>>> = LazyLock::new(Mutex::default);
@@ -26,8 +30,12 @@ pub(super) fn reaped(pid: u32) {
     ours().remove(&pid);
 }
 
+/// Whether this process adopts. One that does not has no strays: its children are its own business.
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+
 /// Makes this process the parent of whatever its descendants leave behind. Call it once, at the start.
 pub fn adopt_orphans() {
+    ADOPTS.store(true, Ordering::Relaxed);
     #[cfg(target_os = "linux")]
     if let Some(this) = super::pid(std::process::id()) {
         // Where it is refused, orphans are found by their mark alone.
@@ -37,6 +45,22 @@ pub fn adopt_orphans() {
 
 /// Ends adopted processes that carry no mark, and takes the dead ones out of the table. How many were still alive.
 pub fn end_strays() -> usize {
+    if !ADOPTS.load(Ordering::Relaxed) {
+        return 0;
+    }
+    let give_up = Instant::now() + GONE;
+    let mut ended = 0;
+    // A stray's own children are adopted when it dies.
+    loop {
+        let alive = end_adopted();
+        ended += alive;
+        if alive == 0 || Instant::now() > give_up {
+            return ended;
+        }
+    }
+}
+
+fn end_adopted() -> usize {
     let known = ours();
     let this = std::process::id();
     let strays = all().into_iter().filter(|process| process.parent == this);

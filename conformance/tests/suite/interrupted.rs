@@ -1,0 +1,50 @@
+//! Ctrl-C, and a CI that has waited long enough.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::desk::Desk;
+
+/// It notes itself and a child that leaves the group and the mark behind, and then says nothing for ten minutes.
+const HANGS: &str =
+    "env -i setsid /bin/sh -c 'echo $$ >> DESKpids; exec sleep 600' < /dev/null > /dev/null 2>&1 &
+    echo $$ >> DESKpids
+    while [ $(wc -l < DESKpids) -lt 2 ]; do :; done
+    cp DESKpids DESKdraft; mv DESKdraft DESKready; exec sleep 600";
+
+async fn interrupted(desk: &Desk, arguments: &[&str], signal: Signal) {
+    let running = desk.suite(arguments).spawn().unwrap();
+    let pid = Pid::from_raw(running.id().unwrap().try_into().unwrap()).unwrap();
+    desk.appears("ready").await;
+    kill_process(pid, signal).unwrap();
+    let done = desk.finish(running).await;
+    done.says(130, &["interrupted"]);
+    assert!(desk.noted().len() >= 2, "{:?}", desk.noted());
+}
+
+#[tokio::test]
+async fn in_a_case() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let desk = Desk::new();
+        let subject = desk.plugin(HANGS);
+        let only = ["--only", "handshake/core-version-is-1"];
+        interrupted(&desk, &[&["plugin", "--subject", &subject][..], &only].concat(), signal).await;
+    }
+}
+
+/// Before the first case, while the suite looks what the plugin can do.
+#[tokio::test]
+async fn in_the_search_for_features() {
+    let desk = Desk::new();
+    desk.plugin(HANGS);
+    let script = desk.word("plugin.sh");
+    let run = ["plugin", "--cookie", "K=V", "--", "/bin/sh", &script];
+    interrupted(&desk, &run, Signal::TERM).await;
+}
+
+#[tokio::test]
+async fn with_a_driver() {
+    let desk = Desk::new();
+    let driver = desk.driver(HANGS);
+    let run = ["host", "--only", "handshake/healthy-plugin", "--", "/bin/sh", &driver];
+    interrupted(&desk, &run, Signal::INT).await;
+}

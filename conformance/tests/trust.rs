@@ -1,0 +1,38 @@
+//! Why the suite can be trusted: every case passes with a healthy peer and rejects its mutants.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Short, each case meets the first of its mutants; long, all of them.
+#[test]
+fn soak_every_case_rejects_its_mutants() {
+    let soak = std::env::var_os("PLUGWIRE_SOAK").is_some();
+    let checked = suite(if soak { &["mutants"] } else { &["mutants", "--one"] });
+    let said = String::from_utf8_lossy(&checked.stdout);
+    // Whoever is alive, and in the long form how many were tried.
+    println!("{said}");
+    let why = format!("{said}{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(checked.status.success(), "{}: {why}", checked.status);
+
+    // N of N cases pass with a healthy peer; M of M mutants are rejected, 0 are alive
+    let line = said.lines().last().unwrap_or_default();
+    let numbers: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [passed, cases, rejected, mutants, alive] = numbers[..] else { panic!("{why}") };
+    let catalogue = catalogue();
+    assert_eq!((passed, cases), (catalogue.len(), catalogue.len()), "{line}");
+    let tried = |case: &Value| case["mutants"].as_array().map_or(0, Vec::len);
+    let wanted = catalogue.iter().map(|case| if soak { tried(case) } else { tried(case).min(1) });
+    assert_eq!((rejected, mutants, alive), (mutants, wanted.sum(), 0), "{line}");
+}
+
+/// What the program says of its cases.
+fn catalogue() -> Vec<Value> {
+    let list: Value = serde_json::from_slice(&suite(&["list", "--json"]).stdout).unwrap();
+    list["cases"].as_array().cloned().unwrap()
+}
+
+fn suite(arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_plugwire-conformance");
+    Command::new(program).args(arguments).output().unwrap()
+}
