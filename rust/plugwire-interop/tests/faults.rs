@@ -16,7 +16,7 @@ use plugwire_interop::leaks::{Holdings, eventually, is_stopped};
 use plugwire_interop::probe::Payload;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::probe;
-use plugwire_interop::{GREETER, PROBE, go, rust, soaks, without_go};
+use plugwire_interop::{GREETER, PROBE, go, not_here, rust, soaks, without_go};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
@@ -118,7 +118,7 @@ impl Stage {
             faults.retain(|fault| *fault != Fault::HungShutdown);
         }
         if !may_fill_disks() {
-            println!("no full disks: this machine forbids file systems of one's own");
+            not_here("full disks: no process may have a file system of its own");
             faults.retain(|fault| *fault != Fault::FullDisk);
         }
         Self { sandbox: Sandbox::new(), programs, faults }
