@@ -99,7 +99,7 @@ impl Life {
     }
 
     fn watch(self, mut child: Child, started: Instant, kills: Kills, born: oneshot::Sender<Born>) {
-        let Terms { stderr, leads_group, folder, .. } = self.terms;
+        let Terms { folder, leads_group, stderr } = self.terms;
         let (leader, tail) = (Pid::from_child(&child), stderr.tail.clone());
         let tree = Arc::new(Tree {
             leader,
