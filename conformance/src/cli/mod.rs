@@ -7,6 +7,7 @@ mod reports;
 mod run;
 mod show;
 
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -63,11 +64,27 @@ pub fn main() -> ExitCode {
     let outcome = match done {
         Ok(code) => return code,
         Err(trouble) => {
-            eprintln!("error: {}", trouble.text());
+            note(&format!("error: {}", trouble.text()));
             trouble.outcome()
         }
     };
     ExitCode::from(outcome.code())
+}
+
+/// Prints what was asked for. A reader that went away, as `head` does, has had enough; a full disk is an error.
+fn say(text: &str) -> Result<(), Trouble> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Trouble::engine("cannot write to standard output", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says something beside that, if anybody is there.
+fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn dispatch(command: Command) -> Result<ExitCode, Trouble> {

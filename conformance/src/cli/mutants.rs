@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use plugwire_conformance_peers as peers;
 use plugwire_conformance_report::model::{Outcome, Role};
 
-use super::Trouble;
 use super::args::{Mutants, RoleWord};
+use super::{Trouble, say};
 use crate::trust::{self, Effort};
 
 /// `mutants`
@@ -42,7 +42,7 @@ pub(super) fn check(args: &Mutants) -> Result<ExitCode, Trouble> {
     if let Some(file) = &args.markdown {
         write(file, &trust::markdown(&cells))?;
     }
-    print!("{}", trust::summary(&cells));
+    say(&trust::summary(&cells))?;
     let alive = cells.iter().any(|cell| !cell.is_good());
     Ok(ExitCode::from(if alive { Outcome::NotConformant } else { Outcome::Conformant }.code()))
 }
@@ -60,9 +60,8 @@ fn list(role: RoleWord) -> Result<ExitCode, Trouble> {
         }
         RoleWord::Host => peers::host::flaws().map_err(Trouble::Usage)?.into_iter().collect(),
     };
-    for (name, about) in all {
-        println!("{name}\n    {about}");
-    }
+    let lines = all.iter().map(|(name, about)| format!("{name}\n    {about}\n"));
+    say(&lines.collect::<String>())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,8 +9,8 @@ use plugwire_conformance_report::html::Detail;
 use plugwire_conformance_report::model::{Outcome, Run};
 use plugwire_conformance_report::{html, jsonl, junit, markdown};
 
-use super::Trouble;
 use super::args::Report;
+use super::{Trouble, note};
 
 /// A way of writing runs down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +120,6 @@ pub(super) fn bless(file: &Path, runs: &[Run]) -> Result<(), Trouble> {
     let text = entries.collect::<Vec<_>>().join("\n");
     fs::write(file, text)
         .map_err(|error| Trouble::engine(&format!("cannot write {}", file.display()), error))?;
-    eprintln!("{} entries are in {}; say why in each", failed.len(), file.display());
+    note(&format!("{} entries are in {}; say why in each", failed.len(), file.display()));
     Ok(())
 }

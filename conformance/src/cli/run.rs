@@ -16,7 +16,7 @@ use super::args::{
 };
 use super::progress::{self, Shown};
 use super::reports::{self, Files};
-use super::{Trouble, show};
+use super::{Trouble, note, say, show};
 use crate::case::{Case, Catalogue, Source, Tier};
 use crate::catalogue;
 use crate::engine::{self, CASE, Mode, Options, Plan};
@@ -271,12 +271,13 @@ where
     complete(&mut replay, &subject);
     let style = progress::style(options.color);
     let mut runs = Vec::new();
+    let mut said = Ok(());
     for round in 0..options.repeat.max(1) {
         let shuffle = options
             .shuffle
             .map(|seed| seed.unwrap_or_else(new_seed).wrapping_add(u64::from(round)));
         if let Some(seed) = shuffle {
-            eprintln!("shuffled with seed {seed}");
+            note(&format!("shuffled with seed {seed}"));
         }
         let plan = Plan {
             mode: mode.clone(),
@@ -288,7 +289,7 @@ where
         let mut shown = Shown::new(options.quiet);
         let run = interruptible(engine::run(plan, |progress| shown.tell(&progress))).await?;
         shown.clear();
-        print!("{}", terminal::report(&run, style, progress::width()));
+        said = said.and(say(&terminal::report(&run, style, progress::width())));
         let stop = options.until_fail && run.outcome() != Outcome::Conformant;
         runs.push(run);
         if stop {
@@ -301,6 +302,8 @@ where
     {
         reports::bless(file, &runs)?;
     }
+    // Only now: a terminal that is gone takes no report with it.
+    said?;
     Ok(ExitCode::from(worst(&runs).code()))
 }
 
@@ -320,7 +323,7 @@ where
     let run = interruptible(engine::run(plan, |_| {})).await?;
     let style = progress::style(options.color);
     for case in &run.cases {
-        print!("{}", terminal::case(&run, case, style, progress::width()));
+        say(&terminal::case(&run, case, style, progress::width()))?;
     }
     Ok(ExitCode::from(run.outcome().code()))
 }

@@ -1,12 +1,13 @@
 //! `list`, `explain` and `schema`.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use plugwire_conformance_report::model::Role;
 use serde_json::{Value, json};
 
-use super::Trouble;
 use super::args::{Explain, List, RoleWord};
+use super::{Trouble, say};
 use crate::case::{Case, Catalogue, Header};
 use crate::select::Known;
 use crate::subject::SubjectFile;
@@ -79,14 +80,18 @@ pub(super) fn list(args: &List) -> Result<ExitCode, Trouble> {
     if args.json {
         let cases: Vec<Value> = all.iter().map(|(role, header)| as_json(*role, header)).collect();
         let text = serde_json::to_string_pretty(&json!({ "format": 1, "cases": cases }));
-        println!("{}", text.map_err(|error| Trouble::engine("no JSON", error))?);
+        let text = text.map_err(|error| Trouble::engine("no JSON", error))?;
+        say(&format!("{text}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let mut text = String::new();
     for (role, header) in &all {
         let Header { id, tier, level, requirement, .. } = header;
-        println!("{role:<6}  {:<9}  {level:<10}  {id}\n        {requirement}", tier.word());
+        let tier = tier.word();
+        let _ = writeln!(text, "{role:<6}  {tier:<9}  {level:<10}  {id}\n        {requirement}");
     }
-    println!("{} cases", all.len());
+    let _ = writeln!(text, "{} cases", all.len());
+    say(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,26 +118,29 @@ pub(super) fn explain(args: &Explain) -> Result<ExitCode, Trouble> {
     let hosts = catalogue::host(None).map_err(Trouble::usage)?;
     let role = role_of(&args.case, Some(&plugins), Some(&hosts))?;
     let name = bare(&args.case);
-    match role {
+    let text = match role {
         Role::Plugin => plugins.find(name).map(|case| explained(role, case)),
         Role::Host => hosts.find(name).map(|case| explained(role, case)),
     };
+    say(&text.unwrap_or_default())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn explained<S>(role: Role, case: &Case<S>) {
+fn explained<S>(role: Role, case: &Case<S>) -> String {
     let header = &case.header;
-    println!("{role}:{}  ({}, {})\n", header.id, header.tier.word(), header.level);
-    println!("requires   {}", header.requirement);
-    println!("because    {}", header.why);
-    println!("clauses    {} (docs/spec.md)", header.clause.join(", "));
+    let mut text = String::new();
+    let _ = writeln!(text, "{role}:{}  ({}, {})\n", header.id, header.tier.word(), header.level);
+    let _ = writeln!(text, "requires   {}", header.requirement);
+    let _ = writeln!(text, "because    {}", header.why);
+    let _ = writeln!(text, "clauses    {} (docs/spec.md)", header.clause.join(", "));
     if !header.needs.is_empty() {
-        println!("needs      {}", header.needs.join(", "));
+        let _ = writeln!(text, "needs      {}", header.needs.join(", "));
     }
-    println!("budget     {}", header.budget);
-    println!("rejects    {}", header.mutants.join(", "));
-    println!("stands in  {}\n", case.place);
-    println!("{}", source_of(role, case));
+    let _ = writeln!(text, "budget     {}", header.budget);
+    let _ = writeln!(text, "rejects    {}", header.mutants.join(", "));
+    let _ = writeln!(text, "stands in  {}\n", case.place);
+    let _ = writeln!(text, "{}", source_of(role, case));
+    text
 }
 
 /// The case as it is written.
@@ -151,7 +159,7 @@ pub(super) fn schema(name: &str) -> Result<ExitCode, Trouble> {
     let schema = schema_of(name).ok_or_else(|| {
         Trouble::Usage(format!("no schema {name:?}; known: {}", SCHEMAS.join(", ")))
     })?;
-    println!("{schema}");
+    say(&format!("{schema}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -41,14 +41,18 @@ impl Host<'_> {
         let stdout = expected_stdout(wanted.stdout.as_deref(), wanted.every_byte, wanted.fill);
         let stderr = wanted.stderr.clone().unwrap_or_default().into_bytes();
         let limit = self.limit(wanted.within);
+        let pipe = self.process()?.stderr.clone();
         let mut seen = Seen::default();
         let all = async {
             while seen.stdout.len() < stdout.len() || seen.stderr.len() < stderr.len() {
-                if wanted.or_pipe && holds(&self.process()?.stderr.bytes(), &stderr) {
-                    seen.stderr.clone_from(&stderr);
-                    continue;
+                let by_pipe = pipe.find(limit, |text, _| holds(text, &stderr).then_some(()));
+                tokio::select! {
+                    found = by_pipe, if wanted.or_pipe && seen.stderr.is_empty() => match found {
+                        Some(()) => seen.stderr.clone_from(&stderr),
+                        None => return Err(Failure::differs("what was printed", "standard error ended")),
+                    },
+                    next = self.next_printed(&name, &mut seen) => next?,
                 }
-                self.next_printed(&name, &mut seen).await?;
             }
             Ok(())
         };

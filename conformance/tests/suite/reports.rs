@@ -84,3 +84,30 @@ async fn json_lines_say_what_the_terminal_says() {
     };
     assert_eq!((verdict(RIGHT), verdict(WRONG)), (Some("pass"), Some("fail")));
 }
+
+#[tokio::test]
+async fn output_that_goes_nowhere_is_an_error_and_takes_no_report_with_it() {
+    let desk = Desk::new();
+    let subject = plugin(&desk);
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let run = ["plugin", "--subject", &subject, "--only", RIGHT, "--report", "jsonl=run.jsonl"];
+    let running = desk.suite(run).stdout(full()).spawn().unwrap();
+    desk.finish(running).await.says(3, &["cannot write to standard output: No space left"]);
+    assert!(desk.read("run.jsonl").contains("\"pass\""));
+    let running = desk.suite(["list"]).stdout(full()).spawn().unwrap();
+    desk.finish(running).await.says(3, &["No space left"]);
+}
+
+#[tokio::test]
+async fn whoever_stops_reading_has_had_enough() {
+    let desk = Desk::new();
+    let subject = plugin(&desk);
+    let run = ["plugin", "--subject", &subject, "--only", RIGHT, "--report", "jsonl=run.jsonl"];
+    for arguments in [&["list"][..], &["explain", RIGHT], &["mutants", "--list", "host"], &run] {
+        let mut running = desk.suite(arguments).spawn().unwrap();
+        drop(running.stdout.take());
+        drop(running.stderr.take());
+        desk.finish(running).await.says(0, &[]);
+    }
+    assert!(desk.read("run.jsonl").contains("\"pass\""));
+}

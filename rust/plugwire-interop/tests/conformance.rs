@@ -263,3 +263,24 @@ fn no_subject_is_forgotten() {
     }
     assert_eq!(found, wanted);
 }
+
+/// The page of findings has each failure of the newest release, and no other.
+#[test]
+fn every_finding_is_on_its_page() {
+    let page = fs::read_to_string(go::root().join("docs/findings.md")).expect("the page");
+    let named: BTreeSet<String> = page
+        .split('`')
+        .filter(|text| text.contains(':') && text.contains('/') && !text.contains(' '))
+        .map(str::to_owned)
+        .collect();
+    let mut wanted = BTreeSet::new();
+    for role in ["plugin", "host"] {
+        let list = fs::read_to_string(known("1.8.0", role)).expect("a known list");
+        for entry in list.split("[[known]]").filter(|entry| entry.contains("expect = \"fail\"")) {
+            let pattern =
+                entry.split("pattern = \"").nth(1).and_then(|rest| rest.split('"').next());
+            wanted.insert(format!("{role}:{}", pattern.expect("a pattern")));
+        }
+    }
+    assert_eq!(named, wanted);
+}
