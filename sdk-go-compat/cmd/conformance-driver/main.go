@@ -41,7 +41,7 @@ var ops = map[string]op{
 	"collect-stdio": {run: collectStdio, limit: withinTime},
 	"collect-logs":  {run: collectLogs, limit: withinTime},
 	"wait-exit":     {run: waitExit, limit: withinTime},
-	"kill":          {run: kill, limit: always(7 * time.Second), withoutPlugin: true},
+	"kill":          {run: kill, limit: always(9 * time.Second), withoutPlugin: true},
 }
 
 func main() {

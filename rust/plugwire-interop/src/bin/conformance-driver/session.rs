@@ -21,8 +21,9 @@ use crate::task::{Op, Subject, Tls};
 
 /// How long the library's own waits take that this host does not set.
 const LIBRARY: Duration = Duration::from_secs(5);
-/// How long the library takes to end a plugin that does nothing for it: it asks for five seconds, waits for two, and kills.
-const SHUTDOWN: Duration = Duration::from_secs(7);
+/// How long the library takes to end a plugin that does nothing for it: it asks for five seconds, waits for two, sends SIGTERM,
+/// waits for one, and kills; and one for a loaded machine.
+const SHUTDOWN: Duration = Duration::from_secs(9);
 
 pub(crate) struct Session {
     subject: Subject,
