@@ -31,15 +31,31 @@ impl Holdings {
     }
 }
 
-/// The processes whose parent is this one.
+/// The processes whose parent is this one, without its guardian, which stays as long as this one.
 pub fn children() -> Vec<u32> {
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let guardians = guardians(std::process::id());
+    let mut children = children_of(std::process::id());
+    children.retain(|child| !guardians.contains(child));
+    children
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     tasks
         .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
         .flat_map(|text| {
             text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// The living guardians of a host's process.
+pub fn guardians(host: u32) -> Vec<u32> {
+    let is_guardian = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.ends_with(b"\0plugwire-guardian\0"))
+    };
+    children_of(host).into_iter().filter(is_guardian).collect()
 }
 
 /// Whether a process of this id lives (a zombie does not).

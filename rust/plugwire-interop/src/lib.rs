@@ -1,13 +1,14 @@
 //! **Promise: internal.** Proof against real Go peers.
 //!
 //! The library is what the tests share: [`go`] builds the peers of `sdk-go-compat`, [`probe`] is the probe contract in
-//! Rust, [`rust`] knows where our own programs are, [`leaks`] counts what is left, [`sandbox`] keeps tests apart, [`collected`]
-//! takes what plugins write, [`broker_probe`] is the contract for the broker and [`brokered`] a Rust host with its plugin there,
+//! Rust, [`rust`] knows where our own programs are, [`leaks`] counts what is left, [`snapshot`] compares texts, [`sandbox`] keeps tests apart, [`chance`] lets things happen at
+//! random, [`collected`] takes what plugins write, [`broker_probe`] is the contract for the broker and [`brokered`] a Rust host with its plugin there,
 //! and [`scenarios`] makes a Rust host play what the Go probe host plays. The tests that need Go are one target
 //! (`tests/go`), the others another (`tests/rust`), so that leaving Go out leaves out whole and counted tests.
 
 pub mod broker_probe;
 pub mod brokered;
+pub mod chance;
 pub mod collected;
 pub mod generated;
 pub mod go;
@@ -18,6 +19,7 @@ pub mod rust;
 pub mod sandbox;
 pub mod scenarios;
 pub mod scene;
+pub mod snapshot;
 
 use plugwire::Handshake;
 
@@ -39,4 +41,12 @@ pub fn soaks() -> bool {
 /// Whether Go is left out (`cargo xtask test --without-go`). Tests that look at both languages then look at Rust alone.
 pub fn without_go() -> bool {
     std::env::var_os("PLUGWIRE_WITHOUT_GO").is_some()
+}
+
+/// Says what a test could not show on this system, past the harness that keeps a passing test's output.
+pub fn not_here(why: &str) {
+    use std::io::Write;
+    let test = std::thread::current();
+    let name = test.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "NOT SHOWN HERE: {name}: {why}");
 }

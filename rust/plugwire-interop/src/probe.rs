@@ -191,6 +191,19 @@ impl Probe for RustProbe {
                 let thread = std::thread::spawn(|| panic!("the probe's thread was told to panic"));
                 let _ = thread.join();
             }
+            // In pieces, and written to: memory that nobody touches is none. Only for a process with a limit far below.
+            "memory" => {
+                let all: Vec<_> = (0..256).map(|_| vec![1_u8; 1 << 20]).collect();
+                return Err(Status::internal(format!("there was room for {} MiB", all.len())));
+            }
+            // On a thread that no runtime can end.
+            "block" => tokio::task::spawn_blocking(|| {
+                loop {
+                    std::thread::park()
+                }
+            })
+            .await
+            .unwrap_or(()),
             "kill" => signal(Signal::KILL)?,
             "abort" => std::process::abort(),
             "stop" => signal(Signal::STOP)?,

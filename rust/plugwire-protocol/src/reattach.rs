@@ -46,6 +46,12 @@ impl Reattach {
         });
         Value::Object(Map::from_iter([(name.to_owned(), record)])).to_string()
     }
+
+    /// A line for a shell that sets an environment variable to [`Reattach::to_json`], to be pasted before a host is
+    /// started there: `export TF_REATTACH_PROVIDERS='{"greeter":…}'`.
+    pub fn to_shell_line(&self, variable: &str, name: &str) -> String {
+        format!("export {variable}='{}'", self.to_json(name).replace('\'', r"'\''"))
+    }
 }
 
 /// Reads the records of all plugins by name.

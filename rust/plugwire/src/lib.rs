@@ -62,9 +62,12 @@
 //!
 //! # Process lifetime
 //!
-//! A plugin is the leader of a process group of its own, and the group is killed when its leader has ended, when a shutdown
-//! takes too long, and when the host's tokio runtime goes away. When the host itself is killed outright, a plugin
-//! is not told and lives on, unless it is multiplexed: that is go-plugin's own weakness, not yet mended here.
+//! A plugin ends with its host, however the host ends. It is the leader of a process group of its own, and the group is
+//! killed when its leader has ended, when a shutdown takes too long, and when the host's tokio runtime goes away. Should
+//! the host be killed outright, a guardian does it: one small shell process, started with the first plugin. On Linux
+//! the plugin also gets a parent-death signal. Each plugin has a thread in the host, which waits for it.
+//! [`host::Launch::outlives_host`] opts out. A plugin in Rust notices by itself that its host is gone, also under Go
+//! hosts. `docs/lifetime.md` has every case, and what is out of reach.
 //!
 //! # Limits
 //!

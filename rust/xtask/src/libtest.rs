@@ -1,6 +1,11 @@
 //! What `cargo test` prints.
 
+use std::collections::BTreeSet;
 use std::ops::AddAssign;
+
+/// What a test prints, with its name and the reason, that the system does not let show what it is for (`not_here` of
+/// plugwire-interop).
+const NOT_SHOWN: &str = "NOT SHOWN HERE: ";
 
 /// How many passed and failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +24,8 @@ impl AddAssign for Tally {
 /// The sum over all test programs and doc tests of one `cargo test`.
 ///
 /// A program that was killed leaves no result, and one that does not compile is never started. So when cargo says
-/// that something failed, a program without result counts as a failed test, and there is at least one.
+/// that something failed, a program without result counts as a failed test, and there is at least one. A test that had
+/// to leave something out has not passed, whatever its harness says.
 pub(crate) fn tally(output: &str, success: bool) -> Tally {
     let mut tally = Tally::default();
     let mut without_result = 0_u64;
@@ -31,6 +37,9 @@ pub(crate) fn tally(output: &str, success: bool) -> Tally {
             without_result += 1;
         }
     }
+    let left_out: BTreeSet<&str> =
+        not_shown(output).filter_map(|line| line.split(": ").nth(1)).collect();
+    tally.passed = tally.passed.saturating_sub(left_out.len() as u64);
     if !success {
         tally.failed = (tally.failed + without_result).max(1);
     }
@@ -49,6 +58,11 @@ pub(crate) fn result(line: &str) -> Option<Tally> {
         }
     }
     Some(tally)
+}
+
+/// The lines of tests that could not show something on this system. The harness may have begun the line.
+pub(crate) fn not_shown(output: &str) -> impl Iterator<Item = &str> {
+    output.lines().filter_map(|line| Some(&line[line.find(NOT_SHOWN)?..]))
 }
 
 /// The parts of the output between `failures:` and the result: what failed, and what it printed.
@@ -77,7 +91,7 @@ fn starts_program(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tally, failures, result, tally};
+    use super::{Tally, failures, not_shown, result, tally};
 
     const TWO_PROGRAMS: &str = "\
      Running unittests src/lib.rs (target/debug/deps/a-1)
@@ -124,6 +138,21 @@ test result: ok. 3 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; fini
             tally("error[E0308]: mismatched types\n", false),
             Tally { passed: 0, failed: 1 }
         );
+    }
+
+    #[test]
+    fn what_could_not_be_shown_has_not_passed() {
+        let output = "\
+running 3 tests
+NOT SHOWN HERE: a::first: no namespaces
+test a::first ... NOT SHOWN HERE: a::first: no roots
+ok
+NOT SHOWN HERE: a::second: only root can
+test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s
+";
+        assert_eq!(tally(output, true), Tally { passed: 1, failed: 0 });
+        assert_eq!(not_shown(output).last(), Some("NOT SHOWN HERE: a::second: only root can"));
+        assert_eq!(not_shown(output).count(), 3);
     }
 
     /// A program with a harness of its own prints no result; cargo's word is enough.

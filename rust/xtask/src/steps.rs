@@ -63,6 +63,9 @@ impl Steps {
         let failures = libtest::failures(&ended.output);
         let shown = if failures.is_empty() { last_lines(&ended.output) } else { failures };
         report(&ended, Some(tally), &shown);
+        for line in libtest::not_shown(&ended.output) {
+            println!("   {line}");
+        }
     }
 
     /// A step that cannot even begin.

@@ -1,7 +1,7 @@
 //! The probe as a plugin in Rust. Its options are those of the Go one where both have them.
 //!
 //! `probe-plugin [--versions 1,3] [--tcp] [--capture-stderr] [--require-mutual-tls] [--logs] [--multi-thread]
-//! [--tls-cert=F --tls-key=F --tls-ca=F]`
+//! [--tls-cert=F --tls-key=F --tls-ca=F] [--orphan-ms N] [--exit-ms N]`
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +10,9 @@ use plugwire::plugin::Plugin;
 use plugwire_interop::PROBE;
 use plugwire_interop::broker_probe::{Side, none_held};
 use plugwire_interop::own_tls::TlsFiles;
+
+/// For what its calls come to when a host has gone.
+const ENDING: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let options: Vec<String> = std::env::args().skip(1).collect();
@@ -21,10 +24,16 @@ fn main() -> ExitCode {
     };
     let runtime = runtime.enable_all().build().expect("a runtime");
 
-    let mut plugin = Plugin::new(PROBE);
-    let versions =
-        options.iter().position(|option| option == "--versions").map(|at| options[at + 1].as_str());
-    for version in versions.unwrap_or("1").split(',') {
+    let value = |name: &str| {
+        options.iter().position(|option| option == name).map(|at| options[at + 1].as_str())
+    };
+    let milliseconds =
+        |name: &str| value(name).map(|text| Duration::from_millis(text.parse().expect("a number")));
+    let mut plugin = Plugin::new(PROBE).exit_timeout(milliseconds("--exit-ms").unwrap_or(ENDING));
+    if let Some(limit) = milliseconds("--orphan-ms") {
+        plugin = plugin.orphan_timeout(limit);
+    }
+    for version in value("--versions").unwrap_or("1").split(',') {
         plugin = plugin.version(version.parse().expect("a version"), |services, broker| {
             Side::new(broker).services(services)
         });
@@ -47,7 +56,7 @@ fn main() -> ExitCode {
     runtime.block_on(async {
         let code = plugin.serve().await;
         // A multiplexing plugin ends with its host; what its calls come to then is to be written down.
-        none_held(Duration::from_secs(10)).await;
+        none_held(ENDING).await;
         code
     })
 }

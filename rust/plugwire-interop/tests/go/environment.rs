@@ -230,7 +230,7 @@ async fn a_program_by_name_and_by_relative_path() {
 }
 
 fn mode(path: &Path) -> u32 {
-    std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+    std::fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
 }
 
 /// The group may use the socket and enter its folder; by default nobody but the user. Spec: ENV-8, ENV-9, SOCK-4.
@@ -248,7 +248,7 @@ async fn sockets_are_the_users_own_or_a_groups() {
             let socket = PathBuf::from(plugin.record().address);
             let folder = socket.parent().expect("a folder");
             assert_eq!(folder.parent(), Some(sandbox.folder()), "{socket:?}");
-            assert_eq!(mode(folder), if shared { 0o770 } else { 0o700 }, "{socket:?}");
+            assert_eq!(mode(folder), if shared { 0o1770 } else { 0o700 }, "{socket:?}");
             if shared {
                 assert_eq!(mode(&socket), 0o660, "{socket:?}");
                 assert_eq!(std::fs::metadata(&socket).expect("it is there").gid(), group);

@@ -42,6 +42,23 @@ fn every_setting_of_go_plugin_has_its_row() {
     }
 }
 
+#[test]
+fn every_method_of_a_runner_has_its_row() {
+    let source = fs::read_to_string(module("go-plugin", "v1.8.0").join("runner/runner.go"));
+    let source = source.expect("Go's sources are text");
+    let name = |line: &str| {
+        let line = line.strip_prefix('\t')?;
+        let end = line.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(line.len());
+        line.starts_with(|c: char| c.is_ascii_uppercase()).then(|| line[..end].to_owned())
+    };
+    let exported: BTreeSet<String> = source.lines().filter_map(name).collect();
+    assert!(exported.len() >= 12, "only {exported:?} were found");
+    let page = fs::read_to_string(root().join("docs/from-go-plugin.md")).expect("the page");
+    let rows: BTreeSet<String> = rows(&page, "runner.Runner").into_iter().collect();
+    let missing: Vec<_> = exported.difference(&rows).collect();
+    assert!(missing.is_empty(), "no row for {missing:?}");
+}
+
 /// The names in the first column of the table under `### NAME`. The second column must say something.
 fn rows(page: &str, name: &str) -> Vec<String> {
     let heading = format!("### {name}");

@@ -61,6 +61,23 @@ fn names_in_brackets_have_targets() {
     }
 }
 
+/// A statement about safety is worth what its test is worth.
+#[test]
+fn tests_that_the_threat_model_names_exist() {
+    let mut seen = 0;
+    for span in document("docs/threat-model.md").code_spans() {
+        let Some((file, test)) = span.split_once(".rs: ") else { continue };
+        let path = root().join("rust/plugwire-interop/tests").join(format!("{file}.rs"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{span}: {error}"));
+        let declared = text.lines().any(|line| {
+            ["fn ", "async fn "].iter().any(|form| line.starts_with(&format!("{form}{test}()")))
+        });
+        assert!(declared, "there is no test `{span}`");
+        seen += 1;
+    }
+    assert!(seen > 20, "hardly any test was found");
+}
+
 #[test]
 fn clauses_are_numbered_without_gaps() {
     let mut next = spec::PREFIXES.map(|prefix| (prefix, 1));
@@ -261,7 +278,7 @@ fn our_name(span: &str) -> Option<(&str, &str)> {
         .then_some((owner, member))
 }
 
-/// Whether a file has, inside `impl Owner`, `struct Owner` or `enum Owner`, this public method, field or variant.
+/// Whether a file has, inside `impl Owner`, `struct Owner`, `enum Owner` or `trait Owner`, this public method, field or variant.
 fn declares(file: &Path, owner: &str, member: &str) -> bool {
     let text = fs::read_to_string(file).expect("a source");
     let blocks = text.split("\n}").map(|block| block.trim_start());
@@ -271,12 +288,18 @@ fn declares(file: &Path, owner: &str, member: &str) -> bool {
                 line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
             let declares = line.starts_with("impl")
                 || line.starts_with("pub struct")
-                || line.starts_with("pub enum");
+                || line.starts_with("pub enum")
+                || line.starts_with("pub trait");
             declares && !line.contains(" for ") && words.contains(&owner)
         })
     });
-    let forms = ["pub fn", "pub async fn", "pub const fn"].map(|form| format!("{form} {member}"));
-    of_owner.flat_map(str::lines).any(|line| {
+    let public = ["pub fn", "pub async fn", "pub const fn"];
+    // A trait's own are as public as it is.
+    let of_trait = ["fn", "async fn"];
+    of_owner.flat_map(|block| block.lines().map(move |line| (block, line))).any(|(block, line)| {
+        let is_trait = block.lines().any(|line| line.starts_with("pub trait"));
+        let forms = public.iter().chain(of_trait.iter().filter(|_| is_trait));
+        let forms: Vec<String> = forms.map(|form| format!("{form} {member}")).collect();
         let line = line.trim_start();
         let begins = |form: &str| {
             line.strip_prefix(form).is_some_and(|rest| rest.starts_with(['(', '<', ':', ',', ' ']))
@@ -288,10 +311,10 @@ fn declares(file: &Path, owner: &str, member: &str) -> bool {
 /// Whether a file has this public type or function.
 fn declares_item(file: &Path, name: &str) -> bool {
     let text = fs::read_to_string(file).expect("a source");
-    ["pub struct", "pub enum", "pub fn", "pub async fn"].iter().any(|kind| {
+    ["pub struct", "pub enum", "pub trait", "pub fn", "pub async fn"].iter().any(|kind| {
         text.lines()
             .filter_map(|line| line.strip_prefix(&format!("{kind} {name}")))
-            .any(|rest| rest.starts_with(['(', '<', ' ', ';']))
+            .any(|rest| rest.starts_with(['(', '<', ' ', ';', ':']))
     })
 }
 

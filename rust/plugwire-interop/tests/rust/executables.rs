@@ -70,7 +70,10 @@ async fn a_file_without_permission_to_run() {
     let file = File::new(program, 0o644);
     let (executable, text) = diagnosis(file.path()).await;
     assert_eq!(executable, Executable::NotExecutable { mode: 0o644 });
-    assert_eq!(text, "the plugin cannot be executed: it has no permission to run (mode 0644)");
+    assert_eq!(
+        text,
+        "the plugin cannot be executed: nobody has permission to run it (mode 0644; `chmod +x` gives it)"
+    );
 }
 
 #[tokio::test]

@@ -1,14 +1,19 @@
 //! What can be proved without Go.
 
+mod confined;
 mod docs;
 mod executables;
 mod lifetimes;
 mod logs;
 mod misconfigured_hosts;
+mod out_of_memory;
 mod pairing;
 mod reflection;
+mod reports;
 mod requests;
+mod runner;
 mod scripts;
 mod stdio;
 mod stolen_certificates;
 mod vectors;
+mod verified;

@@ -174,3 +174,23 @@ proptest! {
         prop_assert!(records.is_empty());
     }
 }
+
+/// A shell takes the line apart again.
+#[test]
+fn a_line_for_a_shell_brings_the_very_json() {
+    for name in ["greeter", "it's \"that\" $one `x` \\", "registry.terraform.io/a/b"] {
+        let record = Reattach {
+            protocol_version: 1,
+            pid: 4242,
+            test: true,
+            network: Network::Unix,
+            address: "/tmp/plugin's own".to_owned(),
+        };
+        let line = record.to_shell_line("TF_REATTACH_PROVIDERS", name);
+        let script = format!("{line}\nprintf %s \"$TF_REATTACH_PROVIDERS\"");
+        let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output();
+        let printed = String::from_utf8(output.expect("a shell").stdout).expect("text");
+        assert_eq!(printed, record.to_json(name));
+        assert_eq!(parse_map(&printed).expect("a record")[name], record);
+    }
+}

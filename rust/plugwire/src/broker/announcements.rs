@@ -120,7 +120,11 @@ impl Broker {
         let Announcement { network, address, .. } = announced;
         let parsed =
             Network::from_name(network).and_then(|network| Address::parse(network, address).ok());
-        parsed.filter(|address| self.0.settings.trust.allows(address)).ok_or_else(|| {
+        let reached = match &self.0.settings.translate {
+            Some(translate) => parsed.and_then(|address| translate.to_host(address).ok()),
+            None => parsed,
+        };
+        reached.filter(|address| self.0.settings.trust.allows(address)).ok_or_else(|| {
             // Our own folder for sockets goes with the plugin, perhaps before the broker's stream says so.
             if let Listen::Unix { directory, .. } = &self.0.settings.listen
                 && !directory.exists()

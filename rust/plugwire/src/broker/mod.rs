@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Services;
 use crate::transport::channel::Peer;
 use crate::transport::socket::{Listen, Listener};
-use crate::transport::{BoxIo, Channel, Http2, Tls};
+use crate::transport::{BoxIo, Channel, Http2, Tls, Translate};
 
 use announcements::Announcements;
 pub(crate) use announcements::Trust;
@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) http2: Http2,
     pub(crate) timeout: Duration,
     pub(crate) trust: Trust,
+    /// Where the other side sees other paths.
+    pub(crate) translate: Option<Arc<dyn Translate>>,
     /// Who explains why a brokered connection broke; the broker itself says "the peer is gone" without one.
     pub(crate) peer: Peer,
 }
@@ -107,9 +109,13 @@ impl Broker {
             return Ok(BrokeredListener::new(self.clone(), id, self.register(id)?, session));
         }
         let listener = Listener::bind(&self.0.settings.listen).map_err(ListenError::Socket)?;
+        let mut address = listener.address();
+        if let Some(translate) = &self.0.settings.translate {
+            address = translate.to_plugin(address).map_err(ListenError::Socket)?;
+        }
         let outbound = self.attached(id).await?;
         let session = self.session()?;
-        outbound.announce(id, &listener.address());
+        outbound.announce(id, &address);
         Ok(BrokeredListener::new(self.clone(), id, Source::Socket(listener), session))
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use plugwire_protocol::handshake::AddressError;
 use plugwire_protocol::reattach::Reattach;
 use tokio::io::AsyncWrite;
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::PluginHandle;
@@ -19,6 +20,7 @@ use super::launch::Limits;
 use super::session::Session;
 use super::sockets;
 use super::stdio::Writer;
+use super::system::Foreign;
 use crate::broker::{self, Broker};
 use crate::transport::socket::Listen;
 use crate::transport::{Address, Channel, ConnectStep, Http2, Tls};
@@ -36,6 +38,7 @@ pub struct Attach {
     stdout: Option<Writer>,
     stderr: Option<Writer>,
     dispensers: Dispensers,
+    kill: bool,
 }
 
 impl Attach {
@@ -51,6 +54,7 @@ impl Attach {
             stdout: None,
             stderr: None,
             dispensers: Dispensers::default(),
+            kill: false,
         }
     }
 
@@ -84,9 +88,26 @@ impl Attach {
         self
     }
 
+    /// How long [`PluginHandle::shutdown`] lets calls under way finish before it begins. Default 1 s.
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.limits.drain = limit;
+        self
+    }
+
     /// How long [`PluginHandle::shutdown`] waits for the answer to `Shutdown`. Default 5 s.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
         self.limits.shutdown = limit;
+        self
+    }
+
+    /// Lets [`PluginHandle::shutdown`] see the plugin's process through to its end, with SIGTERM and SIGKILL where asking
+    /// does not help. Default: it is asked, and that is all. Dropping the last handle still only disconnects.
+    /// go-plugin: its default, by the process id in the record, whoever has that id by then.
+    ///
+    /// Here the system must confirm that the process of the record is the one that listens at the record's address, so
+    /// this needs a unix socket, and Linux.
+    pub fn kill_on_shutdown(mut self) -> Self {
+        self.kill = true;
         self
     }
 
@@ -118,12 +139,16 @@ impl Attach {
         self
     }
 
-    /// Connects. Nothing is started, and nothing will be killed.
+    /// Connects. Nothing is started, and nothing will be killed unless [`Attach::kill_on_shutdown`] says so.
     ///
     /// Cancel safety: dropping the future closes the connection.
     pub async fn connect(self) -> Result<PluginHandle, AttachError> {
         let Reattach { network, address, .. } = &self.record;
         let address = Address::parse(*network, address).map_err(AttachError::Address)?;
+        let process = match self.kill && !self.record.test {
+            true => Some(Arc::new(confirmed(&address, self.record.pid).await?)),
+            false => None,
+        };
         let folder = sockets::private_folder(None, None).map_err(AttachError::Folder)?;
         let main = address.folder().map(Path::to_owned);
         let folders = main.into_iter().chain(sockets::temporary_folders(None));
@@ -134,6 +159,7 @@ impl Attach {
             http2: self.http2,
             timeout: self.limits.broker,
             trust: broker::Trust::Folders(folders.collect()),
+            translate: None,
             peer: None,
         };
         let connecting = Session::connect(&address, settings);
@@ -145,6 +171,7 @@ impl Attach {
         let owner = Owner::Other {
             pid: self.record.pid,
             test: self.record.test,
+            process,
             _folder: Arc::new(folder),
         };
         let version = self.record.protocol_version;
@@ -157,6 +184,22 @@ impl Attach {
             self.dispensers,
             self.limits,
         ))
+    }
+}
+
+/// The process with this id, if it is the one that listens.
+async fn confirmed(address: &Address, pid: u32) -> Result<Foreign, AttachError> {
+    let other = |cause| AttachError::OtherProcess { pid, cause };
+    let Address::Unix(path) = address else {
+        return Err(other(io::Error::new(io::ErrorKind::Unsupported, "it listens on TCP")));
+    };
+    // The process first: if it ends now and another gets its id, that one does not listen there.
+    let process = Foreign::open(pid).map_err(other)?;
+    let listens = UnixStream::connect(path).await.and_then(|socket| socket.peer_cred());
+    match listens.map_err(other)?.pid() {
+        Some(listens) if u32::try_from(listens) == Ok(pid) => Ok(process),
+        Some(listens) => Err(other(io::Error::other(format!("process {listens} listens there")))),
+        None => Err(other(io::Error::from(io::ErrorKind::Unsupported))),
     }
 }
 
@@ -181,6 +224,13 @@ pub enum AttachError {
         /// What the system or the TLS library says.
         cause: io::Error,
     },
+    /// The plugin is to be killed at its shutdown, and the process that the record names is not known to be the plugin.
+    OtherProcess {
+        /// The record's.
+        pid: u32,
+        /// What the system says.
+        cause: io::Error,
+    },
     /// Connecting took too long.
     Timeout {
         /// The limit.
@@ -195,6 +245,7 @@ impl AttachError {
             AttachError::Address(error) => error.code(),
             AttachError::Connect { .. } => "attach.connect",
             AttachError::Folder(_) => "attach.folder",
+            AttachError::OtherProcess { .. } => "attach.other-process",
             AttachError::Timeout { .. } => "attach.timeout",
         }
     }
@@ -211,6 +262,9 @@ impl fmt::Display for AttachError {
                 write!(f, "who listens at the plugin's address is not the plugin")
             }
             AttachError::Folder(_) => write!(f, "no folder for sockets can be made"),
+            AttachError::OtherProcess { pid, .. } => {
+                write!(f, "process {pid} may not be the plugin, so it cannot be killed with it")
+            }
             AttachError::Timeout { limit } => {
                 write!(f, "the plugin did not accept the connection within {limit:?}")
             }
@@ -222,7 +276,9 @@ impl Error for AttachError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             AttachError::Address(cause) => Some(cause),
-            AttachError::Connect { cause, .. } | AttachError::Folder(cause) => Some(cause),
+            AttachError::Connect { cause, .. }
+            | AttachError::Folder(cause)
+            | AttachError::OtherProcess { cause, .. } => Some(cause),
             AttachError::Timeout { .. } => None,
         }
     }

@@ -2,18 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use digest::DynDigest;
-use rustix::fs::OFlags;
 
 /// The digest that a plugin's file must have before it is started. go-plugin: `SecureConfig`.
 ///
-/// Any digest of the `digest` family serves: `Checksum::new::<sha2::Sha256>(bytes)`. The file is read once more by the
-/// system when it is executed, so somebody who can write it in between is not stopped by this.
+/// Any digest of the `digest` family serves: `Checksum::new::<sha2::Sha256>(bytes)`. What is executed is what was
+/// read for the digest; see [`Launch::checksum`](super::Launch::checksum).
 ///
 /// A clone serves for the next start; go-plugin's is good for one.
 #[derive(Clone)]
@@ -29,8 +25,8 @@ impl Checksum {
         Self { expected: expected.into(), make: || Box::new(D::default()) }
     }
 
-    /// Reads the whole file.
-    pub(super) fn verify(&self, path: &Path) -> Result<(), ChecksumError> {
+    /// Reads to the end.
+    pub(super) fn verify(&self, contents: &mut impl Read) -> Result<(), ChecksumError> {
         let mut digest = (self.make)();
         if self.expected.len() != digest.output_size() {
             return Err(ChecksumError::Length {
@@ -38,10 +34,9 @@ impl Checksum {
                 given: self.expected.len(),
             });
         }
-        let mut file = open(path).map_err(ChecksumError::Read)?;
         let mut buffer = vec![0; 128 * 1024];
         loop {
-            match file.read(&mut buffer) {
+            match contents.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(length) => digest.update(&buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -55,17 +50,6 @@ impl Checksum {
         } else {
             Err(ChecksumError::Mismatch { expected: hex(&self.expected), actual: hex(&actual) })
         }
-    }
-}
-
-/// Opens a file that ends: a named pipe would let the host wait, a device let it read, for ever.
-fn open(path: &Path) -> io::Result<File> {
-    let no_waiting = OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(no_waiting).open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"))
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use object::{Object, ReadCache};
 use plugwire_protocol::evidence::excerpt;
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{Access, StatVfsMountFlags};
 
 /// What a program's file is, as far as that keeps it from running.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,11 @@ pub enum Executable {
     Fitting {
         /// Its format and machine, as "ELF x86-64".
         kind: String,
+    },
+    /// Others may execute it, this user may not.
+    Forbidden {
+        /// Its permissions, as in `chmod`.
+        mode: u32,
     },
     /// It is not there.
     Missing,
@@ -63,17 +68,17 @@ impl fmt::Display for Executable {
         match self {
             Executable::Directory => write!(f, "it is a folder"),
             Executable::Fitting { kind } => write!(f, "{kind}"),
+            Executable::Forbidden { mode } => {
+                write!(f, "this user has no permission to run it (mode {mode:04o})")
+            }
             Executable::Missing => write!(f, "there is no such file"),
             Executable::MissingInterpreter { interpreter } => {
-                write!(
-                    f,
-                    "its interpreter {} is missing",
-                    excerpt(interpreter.as_os_str().as_bytes())
-                )
+                let name = excerpt(interpreter.as_os_str().as_bytes());
+                write!(f, "its interpreter {name} is missing{}", hint(interpreter))
             }
             Executable::NoExec => write!(f, "its file system is mounted noexec"),
             Executable::NotExecutable { mode } => {
-                write!(f, "it has no permission to run (mode {mode:04o})")
+                write!(f, "nobody has permission to run it (mode {mode:04o}; `chmod +x` gives it)")
             }
             Executable::OtherMachine { kind, expected } => {
                 write!(f, "it is made for another machine ({kind}; this one runs {expected})")
@@ -84,6 +89,18 @@ impl fmt::Display for Executable {
             }
             Executable::Unreadable { why } => write!(f, "it cannot be looked at: {why}"),
         }
+    }
+}
+
+/// What a missing interpreter usually means.
+fn hint(interpreter: &Path) -> &'static str {
+    let name = interpreter.file_name().unwrap_or_default().as_bytes();
+    if name.ends_with(b"\r") {
+        "; the script has the line ends of Windows"
+    } else if name.starts_with(b"ld-") || name.starts_with(b"ld.") || name.starts_with(b"ld64.") {
+        "; the program is linked for another C library"
+    } else {
+        ""
     }
 }
 
@@ -103,6 +120,9 @@ pub(super) fn examine(path: &Path) -> Executable {
     }
     if rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
         return Executable::NoExec;
+    }
+    if rustix::fs::access(path, Access::EXEC_OK).is_err() {
+        return Executable::Forbidden { mode };
     }
     if !metadata.is_file() {
         // Opening a named pipe would wait for somebody who writes into it.

@@ -19,6 +19,8 @@ pub struct Evidence {
     pub program: PathBuf,
     /// What that file is, where looking at it tells something.
     pub executable: Option<Executable>,
+    /// What the [`Runner`](super::Runner) says that started it, if one did.
+    pub diagnosis: Option<String>,
     /// What it printed to standard output up to the error, as printable text of at most 2 KiB.
     pub stdout: String,
     /// The end of its standard error, at most 8 KiB.
@@ -34,6 +36,9 @@ impl fmt::Display for Evidence {
         write!(f, "program      {}", self.program.display())?;
         if let Some(executable) = &self.executable {
             write!(f, "\nfile         {executable}")?;
+        }
+        if let Some(diagnosis) = &self.diagnosis {
+            write!(f, "\nrunner       {diagnosis}")?;
         }
         if let Some(exit) = &self.exit {
             write!(f, "\nended        {exit}")?;
@@ -117,6 +122,9 @@ pub enum StartError {
     },
     /// This host talks plaintext, and the plugin's line holds a certificate: it wants TLS.
     UnexpectedCertificate(Box<Evidence>),
+    /// The check of `Launch::verify_with` refused the file, or it could not be read for it. Nothing was started. The
+    /// source is what the check says.
+    Unverified(Box<dyn Error + Send + Sync>),
 }
 
 /// What a start was waiting for when its time was over.
@@ -125,8 +133,12 @@ pub enum StartError {
 pub enum TimeoutStep {
     /// The connection to the plugin.
     Connection,
+    /// The system, to execute the program: its file lies on something that does not answer.
+    Execution,
     /// The handshake line.
     Line,
+    /// The [`Runner`](super::Runner), to have started the plugin.
+    Runner,
 }
 
 impl StartError {
@@ -149,6 +161,7 @@ impl StartError {
             StartError::Spawn { .. } => "start.spawn",
             StartError::Timeout { .. } => "start.timeout",
             StartError::UnexpectedCertificate(_) => "start.unexpected-certificate",
+            StartError::Unverified(_) => "start.unverified",
         }
     }
 
@@ -164,9 +177,10 @@ impl StartError {
             | StartError::Spawn { evidence, .. }
             | StartError::Timeout { evidence, .. }
             | StartError::UnexpectedCertificate(evidence) => Some(evidence),
-            StartError::Checksum(_) | StartError::Configuration(_) | StartError::Machine { .. } => {
-                None
-            }
+            StartError::Checksum(_)
+            | StartError::Configuration(_)
+            | StartError::Machine { .. }
+            | StartError::Unverified(_) => None,
         }
     }
 }
@@ -174,7 +188,7 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Checksum(_) => {
+            StartError::Checksum(_) | StartError::Unverified(_) => {
                 write!(f, "the plugin was not started: its file is not trusted")
             }
             StartError::Configuration(why) => write!(f, "the plugin was not started: {why}"),
@@ -190,7 +204,10 @@ impl fmt::Display for StartError {
                 )
             }
             StartError::Exited(evidence) => match &evidence.exit {
-                Some(exit) => write!(f, "the plugin ended before its handshake line: {exit}"),
+                Some(exit) => {
+                    write!(f, "the plugin ended before its handshake line: {exit}")?;
+                    exit.last_words().map_or(Ok(()), |words| write!(f, ": {words}"))
+                }
                 None => {
                     write!(f, "the plugin closed its standard output before its handshake line")
                 }
@@ -213,11 +230,17 @@ impl fmt::Display for StartError {
                 Some(executable) => write!(f, "the plugin cannot be executed: {executable}"),
                 None => write!(f, "the plugin cannot be executed"),
             },
+            StartError::Timeout { limit, step: TimeoutStep::Execution, .. } => {
+                write!(f, "the system did not execute the program within {limit:?}")
+            }
             StartError::Timeout { limit, step: TimeoutStep::Line, .. } => {
                 write!(f, "the plugin printed no handshake line within {limit:?}")
             }
             StartError::Timeout { limit, step: TimeoutStep::Connection, .. } => {
                 write!(f, "the plugin did not accept the connection within {limit:?}")
+            }
+            StartError::Timeout { limit, step: TimeoutStep::Runner, .. } => {
+                write!(f, "the plugin's runner did not start it within {limit:?}")
             }
             StartError::UnexpectedCertificate(_) => {
                 write!(f, "the plugin expects TLS, and this host was told to talk plaintext")
@@ -234,6 +257,7 @@ impl Error for StartError {
             | StartError::Machine { cause, .. }
             | StartError::Spawn { cause, .. } => Some(cause),
             StartError::Handshake { cause, .. } => Some(cause),
+            StartError::Unverified(cause) => Some(&**cause),
             _ => None,
         }
     }
@@ -273,7 +297,7 @@ impl Error for PingError {
 pub enum ShutdownError {
     /// The process did not even end when it was killed: the kernel holds it, in a system call that cannot be interrupted.
     Unkillable {
-        /// Its id.
+        /// Its id; 0 where a runner started it, whose `kill` then did not end it.
         pid: u32,
     },
 }
@@ -281,6 +305,9 @@ pub enum ShutdownError {
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            ShutdownError::Unkillable { pid: 0 } => {
+                write!(f, "the plugin's runner did not end it")
+            }
             ShutdownError::Unkillable { pid } => {
                 write!(f, "process {pid} did not end when it was killed")
             }

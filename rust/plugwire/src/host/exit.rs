@@ -6,6 +6,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use super::OutOfMemory;
+
 /// The end of a plugin's process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,6 +16,8 @@ pub struct Exit {
     pub status: ExitStatus,
     /// How long the process lived.
     pub lived: Duration,
+    /// What the out-of-memory killer did while it lived, where it may have been that; see [`OutOfMemory`].
+    pub out_of_memory: Option<OutOfMemory>,
     /// The first crash report on its standard error, the runtime's own words: Go's, Rust's or Python's. At most 4 KiB.
     pub crash: Option<String>,
     /// The last lines of its standard error, at most 8 KiB.
@@ -32,7 +36,26 @@ impl fmt::Display for Exit {
             }
             _ => write!(f, "{}", self.status)?,
         }
-        write!(f, " after {:.1?}", self.lived)
+        write!(f, " after {:.1?}", self.lived)?;
+        self.out_of_memory.map_or(Ok(()), |memory| write!(f, "; {memory}"))
+    }
+}
+
+impl Exit {
+    /// Its last words in one line: of a crash report what tells the reason, otherwise the last line of standard error.
+    pub fn last_words(&self) -> Option<String> {
+        let last = || self.stderr.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
+        let Some(crash) = &self.crash else { return last() };
+        let mut lines = crash.lines();
+        let first = lines.next()?;
+        if first.starts_with("Traceback") {
+            // Python ends with the error. A report that was cut short does not.
+            let told = lines.rfind(|line| !line.starts_with([' ', '\t']) && !line.is_empty());
+            return told.map(str::to_owned).or_else(last);
+        }
+        // Rust tells the place first, and the reason in the next line.
+        let reason = lines.next().filter(|_| first.contains(" panicked at "));
+        Some(reason.map_or(first.to_owned(), |reason| format!("{first} {reason}")))
     }
 }
 
@@ -63,11 +86,7 @@ impl fmt::Display for PluginGone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { plugin, exit } = self;
         write!(f, "plugin `{plugin}` is gone: {exit}")?;
-        let words = match &exit.crash {
-            Some(crash) => crash.lines().next(),
-            None => exit.stderr.lines().last(),
-        };
-        words.map_or(Ok(()), |words| write!(f, ": {words}"))
+        exit.last_words().map_or(Ok(()), |words| write!(f, ": {words}"))
     }
 }
 
@@ -79,6 +98,8 @@ impl Error for PluginGone {}
 pub struct Stop {
     /// The step that it took.
     pub phase: StopPhase,
+    /// Whether the calls under way had finished by then; otherwise they were cut off.
+    pub drained: bool,
     /// How the process ended; `None` for a plugin that this host did not start.
     pub exit: Option<Exit>,
 }
@@ -91,6 +112,49 @@ pub enum StopPhase {
     AlreadyGone,
     /// It ended by itself after it was asked to.
     Asked,
+    /// It, or somebody of its process group, ended only at SIGTERM.
+    Terminated,
     /// It had to be killed, with its process group.
     Killed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(crash: &str, stderr: &str) -> Exit {
+        Exit {
+            status: ExitStatus::from_raw(9),
+            lived: Duration::from_secs(3),
+            out_of_memory: Some(OutOfMemory::InCgroup),
+            crash: (!crash.is_empty()).then(|| crash.to_owned()),
+            stderr: stderr.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_last_words_are_the_runtimes_own() {
+        let words = |crash, stderr| exit(crash, stderr).last_words();
+        let go = "panic: it broke\n\ngoroutine 1 [running]:\nmain.main()";
+        assert_eq!(words(go, "x").as_deref(), Some("panic: it broke"));
+        let rust = "thread 'main' (7) panicked at src/main.rs:2:5:\nit broke\nnote: run with `RUST_BACKTRACE=1`";
+        let told = "thread 'main' (7) panicked at src/main.rs:2:5: it broke";
+        assert_eq!(words(rust, "x").as_deref(), Some(told));
+        let python =
+            "Traceback (most recent call last):\n  File \"a.py\", line 1\nValueError: it broke";
+        assert_eq!(words(python, "x").as_deref(), Some("ValueError: it broke"));
+        let cut = "Traceback (most recent call last):\n  File \"a.py\", line 1";
+        assert_eq!(words(cut, "ValueError: it broke\n").as_deref(), Some("ValueError: it broke"));
+        assert_eq!(words("", "one\ntwo\n\n").as_deref(), Some("two"));
+        assert_eq!(words("", ""), None);
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_told() {
+        assert_eq!(
+            exit("", "").to_string(),
+            "killed by signal 9 (SIGKILL) after 3.0s; in that time the out-of-memory killer killed a \
+             process of its memory cgroup"
+        );
+    }
 }

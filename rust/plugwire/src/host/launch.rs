@@ -1,8 +1,10 @@
 //! What a user sets before a plugin is started.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,8 @@ use super::dispense::Dispensers;
 use super::environment::Inherit;
 use super::logs::{LogSink, ToTracing};
 use super::stdio::Writer;
-use super::{Checksum, PluginHandle, StartError, start};
+use super::verify::Verification;
+use super::{Checksum, Confinement, PluginHandle, Runner, StartError, start};
 use crate::transport::{Channel, Http2, Tls};
 use crate::{Broker, Handshake};
 
@@ -52,10 +55,13 @@ pub struct Launch {
     pub(super) socket_dir: Option<PathBuf>,
     pub(super) skip_noise: bool,
     pub(super) output: Output,
-    pub(super) checksum: Option<Checksum>,
+    pub(super) verification: Verification,
+    pub(super) confinement: Confinement,
+    pub(super) runner: Option<Arc<dyn Runner>>,
     pub(super) http2: Http2,
     pub(super) limits: Limits,
     pub(super) managed: bool,
+    pub(super) outlives_host: bool,
     pub(super) multiplex: MultiplexWish,
     pub(super) any_broker_address: bool,
 }
@@ -81,8 +87,10 @@ pub(super) struct Output {
 pub(super) struct Limits {
     pub(super) start: Duration,
     pub(super) ping: Duration,
+    pub(super) drain: Duration,
     pub(super) shutdown: Duration,
     pub(super) exit: Duration,
+    pub(super) terminate: Duration,
     pub(super) broker: Duration,
 }
 
@@ -91,8 +99,10 @@ impl Default for Limits {
         Self {
             start: Duration::from_secs(60),
             ping: Duration::from_secs(5),
+            drain: Duration::from_secs(1),
             shutdown: Duration::from_secs(5),
             exit: Duration::from_secs(2),
+            terminate: Duration::from_secs(1),
             broker: Duration::from_secs(5),
         }
     }
@@ -131,10 +141,13 @@ impl Launch {
             socket_dir: None,
             skip_noise: false,
             output: Output::default(),
-            checksum: None,
+            verification: Verification::default(),
+            confinement: Confinement::default(),
+            runner: None,
             http2: Http2::default(),
             limits: Limits::default(),
             managed: false,
+            outlives_host: false,
             multiplex: MultiplexWish::No,
             any_broker_address: false,
         }
@@ -222,6 +235,13 @@ impl Launch {
         self
     }
 
+    /// How long [`PluginHandle::shutdown`] lets calls under way finish before it begins. Default 1 s.
+    /// go-plugin: none, it cuts them off.
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.limits.drain = limit;
+        self
+    }
+
     /// How long [`PluginHandle::shutdown`] waits for the answer to `Shutdown`. Default 5 s. go-plugin: none, so
     /// a stopped plugin holds up its host for ever.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
@@ -229,10 +249,17 @@ impl Launch {
         self
     }
 
-    /// How long the process may live on after `Shutdown` before it is killed with its group. Default 2 s, as in
-    /// go-plugin.
+    /// How long the process may live on after `Shutdown` before it gets SIGTERM. Default 2 s, after which go-plugin
+    /// kills.
     pub fn exit_timeout(mut self, limit: Duration) -> Self {
         self.limits.exit = limit;
+        self
+    }
+
+    /// How long the process may live on after SIGTERM before it is killed with its group. Default 1 s; zero leaves SIGTERM
+    /// out. go-plugin: none.
+    pub fn terminate_timeout(mut self, limit: Duration) -> Self {
+        self.limits.terminate = limit;
         self
     }
 
@@ -316,9 +343,66 @@ impl Launch {
         self
     }
 
-    /// Refuses to start a program whose contents have another digest. go-plugin: `ClientConfig.SecureConfig`.
+    /// Refuses to start a program whose contents have another digest, and executes the very bytes that were read for it: the
+    /// file may be replaced in the meantime. go-plugin: `ClientConfig.SecureConfig`, which reads the file and then
+    /// executes whatever is there.
+    ///
+    /// A program is executed from a sealed file in memory, which counts as the host's memory while the plugin runs. A script,
+    /// a program above 512 MiB, and any where the system forbids memory files, is executed from a copy in the plugin's
+    /// private folder, which must not lie on a file system without execution. Above 4 GiB it is refused. `argv[0]` is what it would be; where a program finds *itself* (`/proc/self/exe`, `$0`) is the copy,
+    /// see [`Launch::with_neighbours`].
+    ///
+    /// Not covered is what the program loads: a script's interpreter, dynamic libraries, files of its own.
     pub fn checksum(mut self, checksum: Checksum) -> Self {
-        self.checksum = Some(checksum);
+        self.verification.checksum = Some(checksum);
+        self
+    }
+
+    /// Lets a check of one's own decide about the program's bytes: a signature, say. What it is given is what is
+    /// executed, as for [`Launch::checksum`], and can no longer be changed; with both, both have to agree. It is called on
+    /// a thread where it may take its time, which [`Launch::start_timeout`] does not limit. An error refuses the program, as
+    /// [`StartError::Unverified`]. go-plugin: none.
+    ///
+    /// ```
+    /// # use plugwire::{Handshake, host::Launch};
+    /// use std::io::Read;
+    ///
+    /// # let launch = Launch::new(Handshake::new("A", "b"), "./greeter");
+    /// let launch = launch.verify_with(|mut program| {
+    ///     let mut bytes = Vec::new();
+    ///     program.read_to_end(&mut bytes)?;
+    ///     # fn is_signed(_: &[u8]) -> bool { true }
+    ///     if is_signed(&bytes) { Ok(()) } else { Err("it is not signed".into()) }
+    /// });
+    /// ```
+    pub fn verify_with(
+        mut self,
+        check: impl Fn(&File) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync + 'static,
+    ) -> Self {
+        self.verification.check = Some(Box::new(check));
+        self
+    }
+
+    /// For a verified program that looks for files beside itself: it is executed from a copy in a private folder that also
+    /// holds a link to everything beside the original. That covers `/proc/self/exe`, `$0` and libraries at `$ORIGIN`; it does
+    /// not cover paths that lead up (`../lib`), and what it writes beside itself goes with the folder. What the links lead to is
+    /// not verified. Without [`Launch::checksum`] or [`Launch::verify_with`] this does nothing.
+    pub fn with_neighbours(mut self) -> Self {
+        self.verification.with_neighbours = true;
+        self
+    }
+
+    /// Sets limits for the plugin's process. Default: none. go-plugin: none.
+    pub fn confine(mut self, confinement: Confinement) -> Self {
+        self.confinement = confinement;
+        self
+    }
+
+    /// Lets a runner start the plugin, in place of a process of this machine: the program's name, arguments, variables and
+    /// directory are the runner's to understand. [`Launch::checksum`], [`Launch::verify_with`], [`Launch::confine`],
+    /// [`Launch::inherit_stdin`] and [`Launch::outlives_host`] are refused with it. go-plugin: `ClientConfig.RunnerFunc`.
+    pub fn runner(mut self, runner: impl Runner) -> Self {
+        self.runner = Some(Arc::new(runner));
         self
     }
 
@@ -331,6 +415,18 @@ impl Launch {
     /// Lets [`shutdown_all`](super::shutdown_all) end this plugin with all others. go-plugin: `ClientConfig.Managed`.
     pub fn managed(mut self) -> Self {
         self.managed = true;
+        self
+    }
+
+    /// Lets the plugin go on when this process ends, however it does, for a later host to attach to by its
+    /// [record](PluginHandle::record). Dropping the last handle, or the runtime, then only disconnects it;
+    /// [`PluginHandle::shutdown`] still ends it, and so does a start that fails. By default a plugin ends with its host.
+    ///
+    /// Whoever attaches needs [a TLS configuration](Launch::tls) of theirs, or a plaintext connection. Once this process is
+    /// gone nobody reads the plugin's standard error: a plugin in Go that prints to it is then ended by SIGPIPE, one in Rust
+    /// is not. go-plugin has no such setting, since there a plugin outlives a host that does not kill it.
+    pub fn outlives_host(mut self) -> Self {
+        self.outlives_host = true;
         self
     }
 

@@ -2,23 +2,23 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Gid, Uid};
-use tempfile::TempDir;
-
+use super::sweep;
 use crate::broker::Trust;
 use crate::transport::Address;
-use crate::transport::socket::group_id;
+use crate::transport::folder::PrivateFolder;
 
 /// What `sockaddr_un` takes on every Unix; Linux takes a little more.
 const LONGEST_PATH: usize = 104;
 /// `/plugwire-abcdef` and `/plugin1234567890`.
 const LONGEST_NAMES: usize = 16 + 17;
 
-/// Makes the folder, mode 0700, or 0770 for a group. It is removed with what is in it when the value is dropped.
-pub(super) fn private_folder(base: Option<&Path>, group: Option<&str>) -> io::Result<TempDir> {
+/// Makes the folder. What dead hosts left beside it goes first.
+pub(super) fn private_folder(
+    base: Option<&Path>,
+    group: Option<&str>,
+) -> io::Result<PrivateFolder> {
     let base = match base {
         Some(base) if is_short(base) => base.to_owned(),
         Some(base) => {
@@ -33,16 +33,8 @@ pub(super) fn private_folder(base: Option<&Path>, group: Option<&str>) -> io::Re
         let why = format!("the path of {} is not UTF-8, as the protocol needs it", base.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    let folder = tempfile::Builder::new().prefix("plugwire-").tempdir_in(base)?;
-    let mode = match group {
-        Some(group) => {
-            rustix::fs::chown(folder.path(), None::<Uid>, Some(Gid::from_raw(group_id(group)?)))?;
-            0o770
-        }
-        None => 0o700,
-    };
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode))?;
-    Ok(folder)
+    sweep::once(&base);
+    PrivateFolder::make(&base, group)
 }
 
 /// Where a plugin's brokered sockets may be: in its private folder and, if its main socket shows that it does not know of
@@ -54,6 +46,11 @@ pub(super) fn trust(main: &Address, private: &Path, temporary: Option<&OsStr>) -
         folders.extend(temporary_folders(temporary));
     }
     Trust::Folders(folders)
+}
+
+/// The same for a plugin that a runner has started: in the private folder, or where its main socket was found to be.
+pub(super) fn trust_runner(main: &Address, private: &Path) -> Trust {
+    Trust::Folders(main.folder().into_iter().chain([private]).map(Path::to_owned).collect())
 }
 
 /// Where a plugin puts its sockets by itself.
@@ -68,6 +65,8 @@ fn is_short(base: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

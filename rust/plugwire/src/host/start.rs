@@ -3,55 +3,59 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use plugwire_protocol::certificate;
 use plugwire_protocol::environment::HostEnvironment;
 use plugwire_protocol::handshake::{Expectation, HandshakeLine, MultiplexWish};
-use tempfile::TempDir;
-use tokio::process::{ChildStderr, ChildStdout, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::diagnosis::{self, Executable};
-use super::environment;
+use super::environment::{self, Environment};
 use super::error::{Evidence, StartError, TimeoutStep};
 use super::handle::{Owner, PluginHandle};
 use super::handshake::{self, NoLine, Printed};
 use super::launch::{Launch, Security};
-use super::logs::{self, SharedTail};
 use super::managed;
+use super::runner::{self, Output, Runner};
 use super::session::Session;
 use super::sockets;
-use super::supervise::{Group, Process, remove_socket};
+use super::spawn;
+use super::supervise::{Process, remove_socket};
+use super::verify::Image;
 use crate::broker::{self, Trust};
+use crate::transport::folder::PrivateFolder;
 use crate::transport::socket::Listen;
 use crate::transport::tls::Identity;
-use crate::transport::{Address, Tls};
+use crate::transport::{Address, ConnectStep, Tls, Translate};
 
 /// A process whose standard output has ended is about to end itself.
 const ABOUT_TO_END: Duration = Duration::from_millis(500);
 /// How long a process's last output may take to be read.
 const LAST_LINE: Duration = Duration::from_millis(100);
+/// How long a runner may look for what went wrong.
+const DIAGNOSED: Duration = Duration::from_secs(5);
 /// How long a killed process may take to be gone.
 const KILLED: Duration = Duration::from_secs(2);
 
 pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError> {
     let limit = launch.limits.start;
+    check(&launch).map_err(|why| StartError::Configuration(why.to_owned()))?;
     let versions: Vec<u32> = launch.versions.keys().copied().collect();
-    if versions.is_empty() {
-        return Err(StartError::Configuration(
-            "no app protocol version is offered (`Launch::version`)".to_owned(),
-        ));
+    let program = match &launch.runner {
+        Some(_) => launch.program.clone(),
+        None => find(&launch.program)?,
+    };
+    if let (None, Some(group)) = (&launch.socket_group, launch.confinement.group()) {
+        launch.socket_group = Some(group.to_string());
     }
-    let cookie = launch.handshake.cookie();
-    if cookie.key.is_empty() || cookie.value.is_empty() || cookie.key.contains('=') {
-        let why = "the magic cookie's key or value is empty, or its key holds `=`";
-        return Err(StartError::Configuration(why.to_owned()));
-    }
-    let program = find(&launch.program)?;
-    verify(&mut launch, &program).await?;
+    let folder =
+        sockets::private_folder(launch.socket_dir.as_deref(), launch.socket_group.as_deref())
+            .map_err(machine("making a folder for sockets"))?;
+    let verification = std::mem::take(&mut launch.verification);
+    let (image, folder) = verification.image(&program, folder).await?;
     let identity = match launch.security {
         Security::Mutual => Some(make_identity()?),
         Security::Own(_) | Security::Plaintext => None,
@@ -59,7 +63,7 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
 
     let deadline = Instant::now() + limit;
     let (mut attempt, mut stdout) =
-        Attempt::spawn(&mut launch, &program, &versions, identity.as_ref())?;
+        Attempt::begin(&mut launch, image, folder, &versions, identity.as_ref(), deadline).await?;
     let expected = Expectation { app_versions: &versions, multiplex: launch.multiplex };
     let process = attempt.process.clone();
     let reading = handshake::read(&mut stdout, &mut attempt.printed, &expected, launch.skip_noise);
@@ -82,6 +86,19 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
         Err(refusal) => return Err(refusal(attempt.fail().await)),
     };
     attempt.connect(launch, line, tls, deadline).await
+}
+
+/// What makes no sense, said before anything is started.
+fn check(launch: &Launch) -> Result<(), &'static str> {
+    if launch.versions.is_empty() {
+        return Err("no app protocol version is offered (`Launch::version`)");
+    }
+    let cookie = launch.handshake.cookie();
+    if cookie.key.is_empty() || cookie.value.is_empty() || cookie.key.contains('=') {
+        return Err("the magic cookie's key or value is empty, or its key holds `=`");
+    }
+    launch.confinement.check()?;
+    runner::check(launch)
 }
 
 /// The process has ended and what it printed was read, though its output is open: a process that it left behind holds it.
@@ -107,25 +124,16 @@ fn find(program: &Path) -> Result<PathBuf, StartError> {
     std::path::absolute(program).map_err(missing)
 }
 
-async fn verify(launch: &mut Launch, program: &Path) -> Result<(), StartError> {
-    let Some(checksum) = launch.checksum.take() else { return Ok(()) };
-    let program = program.to_owned();
-    let verified = tokio::task::spawn_blocking(move || checksum.verify(&program)).await;
-    verified
-        .map_err(|error| machine("reading the program")(io::Error::other(error)))?
-        .map_err(StartError::Checksum)
-}
-
 fn make_identity() -> Result<Identity, StartError> {
     Identity::generate().map_err(|error| machine("making a key")(io::Error::other(error)))
 }
 
-fn machine(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
+pub(super) fn machine(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |cause| StartError::Machine { doing, cause }
 }
 
 /// The output after the line is nobody's, but a full pipe would stop the plugin.
-async fn drain(mut stdout: ChildStdout) {
+async fn drain(mut stdout: Output) {
     let _ = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await;
 }
 
@@ -152,6 +160,9 @@ fn tls(
 /// A started process that is not yet a plugin. Dropping it kills the process.
 struct Attempt {
     process: Process,
+    /// Who started it, if it is no process of this machine, and what it calls by other addresses.
+    runner: Option<Arc<dyn Runner>>,
+    translate: Option<Arc<dyn Translate>>,
     program: PathBuf,
     printed: Printed,
     withheld: usize,
@@ -170,54 +181,38 @@ impl Drop for Attempt {
 }
 
 impl Attempt {
-    fn spawn(
+    async fn begin(
         launch: &mut Launch,
-        program: &Path,
+        image: Image,
+        folder: PrivateFolder,
         versions: &[u32],
         identity: Option<&Identity>,
-    ) -> Result<(Self, ChildStdout), StartError> {
-        let folder =
-            sockets::private_folder(launch.socket_dir.as_deref(), launch.socket_group.as_deref())
-                .map_err(machine("making a folder for sockets"))?;
-        let environment = environment::build(
+        deadline: Instant,
+    ) -> Result<(Self, Output), StartError> {
+        let Environment { variables, withheld } = environment::build(
             std::env::vars_os(),
             &launch.inherit,
             std::mem::take(&mut launch.variables),
             protocol_variables(launch, versions, identity, &folder),
         );
-        let mut command = Command::new(program);
-        command
-            .arg0(&launch.program)
-            .args(&launch.arguments)
-            .env_clear()
-            .envs(&environment.variables)
-            .stdin(if launch.inherit_stdin { Stdio::inherit() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // Ctrl-C in a terminal is for the host, which then ends the plugin; and the plugin's children end with it. But the
-        // terminal would stop a plugin of another group that reads from it.
-        let leads_group = !launch.inherit_stdin;
-        if leads_group {
-            command.process_group(0);
-        }
-        if let Some(directory) = &launch.directory {
-            command.current_dir(directory);
-        }
-        let mut child = command
-            .spawn()
-            .map_err(|cause| not_spawned(cause, launch, program, environment.withheld))?;
-        let stdout = child.stdout.take().expect("it is piped");
-        let stderr = child.stderr.take().expect("it is piped");
-        let group = Group::of(&child, leads_group);
-        let tail = SharedTail::default();
-        let reading = read_stderr(launch, stderr, tail.clone());
+        let (path, temporary) =
+            (folder.path().to_owned(), variables.get(OsStr::new("TMPDIR")).cloned());
+        let program = image.program().to_owned();
+        let (process, stdout, translate) = match launch.runner.clone() {
+            Some(runner) => {
+                spawn::run(launch, &*runner, variables, withheld, folder, deadline).await?
+            }
+            None => spawn::spawn(launch, image, variables, withheld, folder, deadline).await?,
+        };
         let attempt = Self {
-            folder: folder.path().to_owned(),
-            process: Process::supervise(child, group, &name(launch), folder, tail, reading),
-            program: program.to_owned(),
+            process,
+            runner: launch.runner.clone(),
+            translate,
+            program,
             printed: Printed::default(),
-            withheld: environment.withheld,
-            temporary: environment.variables.get(OsStr::new("TMPDIR")).cloned(),
+            withheld,
+            folder: path,
+            temporary,
             armed: true,
         };
         Ok((attempt, stdout))
@@ -231,8 +226,17 @@ impl Attempt {
         tls: Option<Tls>,
         deadline: Instant,
     ) -> Result<PluginHandle, StartError> {
-        let address = Address::parse(line.network, &line.address)
+        let mut address = Address::parse(line.network, &line.address)
             .map_err(|error| machine("reading the plugin's address")(io::Error::other(error)))?;
+        if let Some(translate) = &self.translate {
+            address = match translate.to_host(address.clone()) {
+                Ok(address) => address,
+                Err(cause) => {
+                    let (step, evidence) = (ConnectStep::Dial, self.fail().await);
+                    return Err(StartError::Connect { address, step, cause, evidence });
+                }
+            };
+        }
         self.remember_socket(&address);
         let settings = self.broker_settings(&launch, &line, &address, tls);
         let connecting = Session::connect(&address, settings);
@@ -275,6 +279,10 @@ impl Attempt {
     /// What a line names is a plugin's word, and may be somebody else's socket: only in the temporary folders is one
     /// removed.
     fn is_where_plugins_listen(&self, socket: &Path) -> bool {
+        if self.runner.is_some() {
+            // By this path somebody else's may be meant.
+            return false;
+        }
         let folders = sockets::temporary_folders(self.temporary.as_deref()).collect();
         Trust::Folders(folders).allows(&Address::Unix(socket.to_owned()))
     }
@@ -286,10 +294,10 @@ impl Attempt {
         address: &Address,
         tls: Option<Tls>,
     ) -> broker::Settings {
-        let trust = if launch.any_broker_address {
-            Trust::Anywhere
-        } else {
-            sockets::trust(address, &self.folder, self.temporary.as_deref())
+        let trust = match launch.any_broker_address {
+            true => Trust::Anywhere,
+            false if self.runner.is_some() => sockets::trust_runner(address, &self.folder),
+            false => sockets::trust(address, &self.folder, self.temporary.as_deref()),
         };
         broker::Settings {
             multiplexed: line.multiplex == Some(true),
@@ -301,6 +309,7 @@ impl Attempt {
             http2: launch.http2.clone(),
             timeout: launch.limits.broker,
             trust,
+            translate: self.translate.clone(),
             peer: Some(Arc::new(self.process.clone())),
         }
     }
@@ -332,6 +341,13 @@ impl Attempt {
     /// Ends the process, removes what it leaves, and collects what is known.
     async fn fail(self) -> Box<Evidence> {
         let exit = self.process.ended();
+        let (executable, diagnosis) = match &self.runner {
+            None => (Some(diagnosis::examine(&self.program)), None),
+            Some(runner) => {
+                let diagnosis = runner.diagnose(self.process.id.as_deref().unwrap_or_default());
+                (None, timeout(DIAGNOSED, diagnosis).await.ok().flatten())
+            }
+        };
         self.process.kill();
         let _ = timeout(KILLED, self.process.exited()).await;
         if let Some(socket) = self.printed.socket()
@@ -341,7 +357,8 @@ impl Attempt {
         }
         Box::new(Evidence {
             program: self.program.clone(),
-            executable: Some(diagnosis::examine(&self.program)),
+            executable,
+            diagnosis,
             stdout: self.printed.excerpt(),
             stderr: self.process.tail.read().0,
             exit,
@@ -350,25 +367,11 @@ impl Attempt {
     }
 }
 
-/// The system's error is the same for a program and for a working directory that cannot be used.
-fn not_spawned(cause: io::Error, launch: &Launch, program: &Path, withheld: usize) -> StartError {
-    if let Some(directory) = launch.directory.as_ref().filter(|directory| !directory.is_dir()) {
-        let directory = directory.display();
-        return StartError::Configuration(format!(
-            "its working directory {directory} is no folder"
-        ));
-    }
-    let executable = Some(diagnosis::examine(program));
-    let program = program.to_owned();
-    let evidence = Evidence { program, executable, withheld, ..Evidence::default() };
-    StartError::Spawn { cause, evidence: Box::new(evidence) }
-}
-
 fn protocol_variables(
     launch: &Launch,
     versions: &[u32],
     identity: Option<&Identity>,
-    folder: &TempDir,
+    folder: &PrivateFolder,
 ) -> Vec<(String, String)> {
     let certificate = identity.map(|identity| certificate::pem(identity.certificate()));
     let mut environment = HostEnvironment::new(launch.handshake.cookie(), versions);
@@ -380,26 +383,11 @@ fn protocol_variables(
     environment.variables()
 }
 
-fn name(launch: &Launch) -> String {
+pub(super) fn name(launch: &Launch) -> String {
     launch.output.name.clone().unwrap_or_else(|| {
         let file = launch.program.file_name().map(OsString::from).unwrap_or_default();
         file.to_string_lossy().into_owned()
     })
-}
-
-fn read_stderr(
-    launch: &mut Launch,
-    stderr: ChildStderr,
-    tail: SharedTail,
-) -> impl Future<Output = ()> + Send + use<> {
-    let reader = logs::Reader {
-        plugin: name(launch),
-        sink: launch.output.log.clone(),
-        raw: launch.output.raw_stderr.take(),
-        longest_line: launch.output.longest_line,
-        tail,
-    };
-    reader.run(stderr)
 }
 
 /// Go's plugins and ours print some text for people, nothing else, and exit with 1. Nothing on the wire says it, so the text

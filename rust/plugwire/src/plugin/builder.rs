@@ -40,6 +40,8 @@ pub struct Plugin {
     pub(super) capture_stderr: bool,
     pub(super) http2: Http2,
     pub(super) drain: Duration,
+    pub(super) exit: Duration,
+    pub(super) orphaned_after: Option<Duration>,
     pub(super) broker_timeout: Duration,
     pub(super) health: Health,
     pub(super) hub: Arc<Hub>,
@@ -57,6 +59,8 @@ impl Plugin {
             capture_stderr: false,
             http2: Http2::default(),
             drain: Duration::from_secs(1),
+            exit: Duration::from_secs(5),
+            orphaned_after: Some(Duration::from_secs(10)),
             broker_timeout: Duration::from_secs(5),
             health: Health::new(),
             hub: Arc::default(),
@@ -116,6 +120,29 @@ impl Plugin {
     /// answer without a limit, so a long time here holds them up. go-plugin: none, it cuts calls off.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.drain = limit;
+        self
+    }
+
+    /// How long the process may live on, beyond [`Plugin::drain_timeout`], once it is to end: for the last output, for what
+    /// `main` does after [`Plugin::serve`], and for threads that handlers left behind, which hold a runtime open. Then it
+    /// exits with status 1, wherever it hangs. Default 5 s; hosts kill it earlier. go-plugin: none.
+    pub fn exit_timeout(mut self, limit: Duration) -> Self {
+        self.exit = limit;
+        self
+    }
+
+    /// How long the plugin goes on without its host. The host is taken for gone when nobody can read this process's
+    /// standard output any more and nobody has been connected all that time. Default 10 s. go-plugin: none, a plugin
+    /// lives on.
+    pub fn orphan_timeout(mut self, limit: Duration) -> Self {
+        self.orphaned_after = Some(limit);
+        self
+    }
+
+    /// Goes on without its host, for another to attach to, which then has to end it. See [`Plugin::orphan_timeout`].
+    /// A plugin that a plugwire host starts with `Launch::outlives_host` does so in any case.
+    pub fn outlives_host(mut self) -> Self {
+        self.orphaned_after = None;
         self
     }
 

@@ -85,6 +85,13 @@ impl Capture {
     }
 }
 
+impl Capture {
+    /// What the descriptor was before.
+    pub(super) fn original(&self) -> Arc<OwnedFd> {
+        self.original.clone()
+    }
+}
+
 impl Drop for Capture {
     fn drop(&mut self) {
         self.descriptor.flush();

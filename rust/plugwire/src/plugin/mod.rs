@@ -6,6 +6,7 @@
 mod builder;
 mod capture;
 mod controller;
+mod end;
 mod error;
 mod health;
 mod log;

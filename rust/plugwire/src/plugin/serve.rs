@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::capture::{Capture, Descriptor};
 use super::controller::Controller;
+use super::end::OwnProcess;
 use super::stdio::Hub;
 use super::{Plugin, ServeError, log, reflection};
 use crate::Services;
@@ -62,15 +63,17 @@ pub(super) async fn serve(plugin: Plugin) -> Result<(), ServeError> {
         multiplex: environment.multiplex_asked.then_some(true),
     };
     let (hub, capture_stderr) = (plugin.hub.clone(), plugin.capture_stderr);
+    let (orphaned_after, exit) = (plugin.orphaned_after, plugin.drain.saturating_add(plugin.exit));
     let running = Running::prepare(plugin, version, tls, listen, environment.multiplex)?;
     announce(&line).map_err(ServeError::Line)?;
 
-    let mut captures =
-        vec![Capture::begin(Descriptor::Stdout, hub.clone()).map_err(ServeError::Stdio)?];
+    let stdout = Capture::begin(Descriptor::Stdout, hub.clone()).map_err(ServeError::Stdio)?;
+    let process = OwnProcess { stdout: stdout.original(), orphaned_after, exit };
+    let mut captures = vec![stdout];
     if capture_stderr {
         captures.push(Capture::begin(Descriptor::Stderr, hub).map_err(ServeError::Stdio)?);
     }
-    running.run(listener, captures).await;
+    running.run(listener, captures, Some(process)).await;
     Ok(())
 }
 
@@ -167,6 +170,7 @@ impl Running {
             http2: plugin.http2.clone(),
             timeout: plugin.broker_timeout,
             trust: broker::Trust::Anywhere,
+            translate: None,
             peer: None,
         });
         let services = make(Services::new(), broker.clone());
@@ -189,8 +193,14 @@ impl Running {
         })
     }
 
-    /// Serves until `Shutdown`, then ends in order: calls under way, printed output, the answer, the connections.
-    pub(super) async fn run(mut self, listener: Listener, captures: Vec<Capture>) {
+    /// Serves until `Shutdown`, then ends in order: calls under way, printed output, the answer, the connections. In a
+    /// process of its own it also ends when the host is gone.
+    pub(super) async fn run(
+        mut self,
+        listener: Listener,
+        captures: Vec<Capture>,
+        process: Option<OwnProcess>,
+    ) {
         let mut connections = JoinSet::new();
         let (main_streams, mut streams) = mpsc::channel(MOST_MAIN_STREAMS);
         let mut session: Option<Mux> = None;
@@ -213,10 +223,15 @@ impl Running {
                 Some(answer) = self.shutdowns.recv() => break Some(answer),
                 // As in Go: nobody else can ever connect to a multiplexed plugin.
                 () = ended(session.as_ref()) => break None,
+                // Begins anew with each turn of the loop, so with each connection that comes or goes.
+                () = orphaned(process.as_ref()), if session.is_none() && connections.is_empty() => break None,
             }
         };
+        if let Some(process) = process {
+            process.exit_in_any_case();
+        }
         drop(listener);
-        let _ = tokio::time::timeout(self.drain, self.server.calls.finished()).await;
+        self.server.calls.finished(self.drain).await;
         self.flush(captures).await;
         let _ = answer.map(|answer| answer.send(()));
         self.server.drain.cancel();
@@ -250,6 +265,13 @@ impl Running {
             log::warn("the host did not read all that the plugin printed");
         }
         self.hub.report_dropped();
+    }
+}
+
+async fn orphaned(process: Option<&OwnProcess>) {
+    match process {
+        Some(process) => process.orphaned().await,
+        None => std::future::pending().await,
     }
 }
 

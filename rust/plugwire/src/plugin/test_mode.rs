@@ -7,6 +7,7 @@ use tokio::task::AbortHandle;
 
 use super::serve::Running;
 use super::{Plugin, ServeError};
+use crate::transport::folder::PrivateFolder;
 use crate::transport::socket::{Listen, Listener};
 
 /// A plugin that serves in this process until it is dropped.
@@ -15,7 +16,7 @@ use crate::transport::socket::{Listen, Listener};
 pub struct TestPlugin {
     record: Reattach,
     task: AbortHandle,
-    _folder: tempfile::TempDir,
+    _folder: PrivateFolder,
 }
 
 impl TestPlugin {
@@ -39,14 +40,13 @@ impl fmt::Debug for TestPlugin {
 }
 
 pub(super) fn start(plugin: Plugin, version: u32) -> Result<TestPlugin, ServeError> {
-    let folder =
-        tempfile::Builder::new().prefix("plugwire-").tempdir().map_err(ServeError::Listen)?;
+    let folder = PrivateFolder::make(&std::env::temp_dir(), None).map_err(ServeError::Listen)?;
     let listen = Listen::Unix { directory: folder.path().to_owned(), group: None };
     let listener = Listener::bind(&listen).map_err(ServeError::Listen)?;
     let address = listener.address();
     let tls = plugin.tls.clone();
     let running = Running::prepare(plugin, version, tls, listen, false)?;
-    let task = tokio::spawn(running.run(listener, Vec::new())).abort_handle();
+    let task = tokio::spawn(running.run(listener, Vec::new(), None)).abort_handle();
     let record = Reattach {
         protocol_version: version,
         pid: std::process::id(),

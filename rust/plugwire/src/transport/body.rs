@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 use tonic::Status;
 
+use super::calls::CallToken;
 use super::channel::Peer;
 use super::status;
 
@@ -198,6 +199,7 @@ pub struct ResponseBody {
     upload: Option<AbortOnDrop>,
     deadline: Option<Pin<Box<Sleep>>>,
     peer: Peer,
+    token: Option<CallToken>,
 }
 
 enum State {
@@ -221,8 +223,9 @@ impl ResponseBody {
         upload: Option<AbortOnDrop>,
         deadline: Option<Pin<Box<Sleep>>>,
         peer: Peer,
+        token: Option<CallToken>,
     ) -> Self {
-        Self { state: State::Open(recv), upload, deadline, peer }
+        Self { state: State::Open(recv), upload, deadline, peer, token }
     }
 
     /// Nothing more will come: lets go of all that belongs to the call.
@@ -230,13 +233,14 @@ impl ResponseBody {
         self.state = State::Done;
         self.upload = None;
         self.deadline = None;
+        self.token = None;
     }
 }
 
 /// An empty body: tonic's interceptors ask for one, for calls that they refuse.
 impl Default for ResponseBody {
     fn default() -> Self {
-        Self { state: State::Done, upload: None, deadline: None, peer: None }
+        Self { state: State::Done, upload: None, deadline: None, peer: None, token: None }
     }
 }
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::body::{AbortOnDrop, Pump, ResponseBody};
+use super::calls::{CallToken, Calls};
 use super::limits::{Http2, KeepAlive};
 use super::{BoxIo, Tls, clock, status};
 
@@ -84,6 +85,7 @@ pub struct Channel {
     scheme: Scheme,
     authority: Authority,
     peer: Peer,
+    calls: Calls,
 }
 
 impl Channel {
@@ -126,6 +128,7 @@ impl Channel {
             peer: peer.map(|peer| {
                 Arc::new(AskOnce { peer, in_vain: Arc::default() }) as Arc<dyn Autopsy>
             }),
+            calls: Calls::default(),
         };
         let mut driver = Box::pin(connection);
         // An answer to a ping proves that the other side speaks HTTP/2 and, behind TLS 1.3, that it took our
@@ -136,6 +139,11 @@ impl Channel {
         }
         tokio::spawn(drive(driver, pings, http2.keep_alive, cut));
         Ok(channel)
+    }
+
+    /// The calls under way on this connection.
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
     }
 }
 
@@ -210,6 +218,7 @@ impl tower_service::Service<Request<tonic::body::Body>> for Channel {
         let deadline =
             clock::timeout(&parts.headers).map(|after| Box::pin(tokio::time::sleep(after)));
 
+        let token = self.calls.track(parts.uri.path());
         let ends_here = body.is_end_stream();
         // A clone of its own: a handle remembers a call that still waits for its turn, and refuses the next.
         let sent = self.requests.clone().send_request(Request::from_parts(parts, ()), ends_here);
@@ -220,7 +229,7 @@ impl tower_service::Service<Request<tonic::body::Body>> for Channel {
             },
             Err(error) => CallState::Failing(status::explain(error, self.peer.clone(), None)),
         };
-        CallFuture { state, deadline, peer: self.peer.clone() }
+        CallFuture { state, deadline, peer: self.peer.clone(), token }
     }
 }
 
@@ -235,6 +244,7 @@ pub struct CallFuture {
     state: CallState,
     deadline: Option<Pin<Box<Sleep>>>,
     peer: Peer,
+    token: Option<CallToken>,
 }
 
 enum CallState {
@@ -307,7 +317,8 @@ impl CallFuture {
         self.state = CallState::Done;
         let (mut parts, recv) = response.into_parts();
         status::defuse(&mut parts.headers);
-        let body = ResponseBody::new(recv, upload, self.deadline.take(), self.peer.take());
+        let (deadline, peer, token) = (self.deadline.take(), self.peer.take(), self.token.take());
+        let body = ResponseBody::new(recv, upload, deadline, peer, token);
         Response::from_parts(parts, body)
     }
 }

@@ -5,8 +5,10 @@
 //! service. What `h2` is to us stays behind these two files.
 
 pub(crate) mod body;
+mod calls;
 pub(crate) mod channel;
 mod clock;
+pub(crate) mod folder;
 pub(crate) mod limits;
 pub(crate) mod mux;
 pub(crate) mod pulse;
@@ -14,12 +16,14 @@ pub(crate) mod server;
 pub(crate) mod socket;
 mod status;
 pub(crate) mod tls;
+pub(crate) mod translate;
 
 pub use body::ResponseBody;
 pub use channel::{CallFuture, Channel, ConnectStep};
 pub use limits::Http2;
 pub use socket::Address;
 pub use tls::Tls;
+pub use translate::{Mounted, Translate};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

@@ -16,13 +16,12 @@ use http_body::Body as _;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::Status;
 use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
 use super::body::{Pump, PumpError, RequestBody};
+use super::calls::Calls;
 use super::channel::silence;
 use super::limits::Http2;
 use super::pulse::Pulse;
@@ -99,30 +98,6 @@ impl Server {
                 () = &mut silent => return tracing::debug!("no answer to a keep-alive ping"),
             }
         }
-    }
-}
-
-/// Counts calls, so that an ending server can wait for them.
-#[derive(Clone, Default)]
-pub(crate) struct Calls(TaskTracker);
-
-impl Calls {
-    /// go-plugin's own calls do not count: the host holds two of them open for as long as it lives.
-    fn track(&self, path: &str) -> Option<TaskTrackerToken> {
-        const OWN: [&str; 5] = [
-            "/plugin.GRPCBroker/",
-            "/plugin.GRPCController/",
-            "/plugin.GRPCStdio/",
-            "/grpc.health.",
-            "/grpc.reflection.",
-        ];
-        (!OWN.iter().any(|own| path.starts_with(own))).then(|| self.0.token())
-    }
-
-    /// Resolves when no call is under way.
-    pub(crate) async fn finished(&self) {
-        self.0.close();
-        self.0.wait().await;
     }
 }
 

@@ -1,0 +1,56 @@
+//! Compares what a user reads with what is checked in. `PLUGWIRE_BLESS=1` writes it anew, to be read before it is
+//! committed: would you know what to do next?
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use plugwire::host::StartError;
+
+/// A failed start, as a careful host would print it.
+pub fn start_error(error: &StartError) -> String {
+    let evidence = error.evidence().map(|evidence| format!("\n{evidence}")).unwrap_or_default();
+    format!("[{}] {}{evidence}", error.code(), with_causes(error))
+}
+
+/// An error and what is behind it, a line each.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!("\nbecause: {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+/// Fails where the text is not that of the file, once what differs from run to run is out of both. `names` are parts of
+/// the text and what stands for them.
+pub fn assert_same(file: &Path, text: &str, names: &[(&str, &str)]) {
+    let text = names.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    let text: String = text.lines().map(|line| settled(line) + "\n").collect();
+    if std::env::var_os("PLUGWIRE_BLESS").is_some() {
+        fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        fs::write(file, &text).expect("it can be written");
+    }
+    let expected = fs::read_to_string(file).unwrap_or_default();
+    assert_eq!(text, expected, "{}, see `snapshot` in plugwire-interop", file.display());
+}
+
+/// A line without times, counts and thread ids.
+fn settled(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+    let settle = |(at, word): (usize, &&str)| {
+        let before = at.checked_sub(1).map_or("", |at| words[at]);
+        let after = words.get(at + 1).copied().unwrap_or_default();
+        let end = word.find([';', ':', ',']).map_or("", |at| &word[at..]);
+        match () {
+            () if before == "after" && number(word) => format!("<time>{end}"),
+            () if after == "variables" && number(word) => "<count>".to_owned(),
+            () if after == "panicked" && word.starts_with('(') => "(<thread>)".to_owned(),
+            () => (*word).to_owned(),
+        }
+    };
+    words.iter().enumerate().map(settle).collect::<Vec<_>>().join(" ").trim_end().to_owned()
+}

@@ -1,0 +1,276 @@
+//! Lives of plugins under faults that come at random: the host never waits longer than its limits allow, knows what
+//! happened, and has nothing left at the end. Counts what this process holds, so it is alone in it. Some hundreds of
+//! lives; 10,000 with `PLUGWIRE_SOAK=1`.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use plugwire::host::{Launch, PluginGone, PluginHandle, StopPhase};
+use plugwire_interop::chance;
+use plugwire_interop::leaks::{Holdings, eventually, is_stopped};
+use plugwire_interop::probe::Payload;
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::scenarios::probe;
+use plugwire_interop::{GREETER, PROBE, go, not_here, rust, soaks, without_go};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{sleep, timeout};
+
+/// Lives at the same time.
+const AT_ONCE: usize = 4;
+/// Each step of a shutdown, for plugins that use them up.
+const STEP: Duration = Duration::from_millis(300);
+/// What a loaded machine may add to a limit.
+const LOAD: Duration = Duration::from_secs(10);
+/// A start that nothing hinders.
+const START: Duration = Duration::from_secs(30);
+const SETTLED: Duration = Duration::from_secs(30);
+
+/// What befalls a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    /// Nothing.
+    None,
+    /// SIGKILL at a random moment between its first instruction and its first calls.
+    Kill,
+    /// SIGSTOP during its calls.
+    Stop,
+    /// Nobody reads its standard output after the line.
+    ClosedStdout,
+    /// It has no standard error.
+    ClosedStderr,
+    /// No room for its socket.
+    FullDisk,
+    /// It takes a time to start that is now shorter, now longer than the limit.
+    Slow,
+    /// It does not answer `Shutdown`, nor end after it.
+    HungShutdown,
+}
+
+const FAULTS: [Fault; 8] = [
+    Fault::None,
+    Fault::Kill,
+    Fault::Stop,
+    Fault::ClosedStdout,
+    Fault::ClosedStderr,
+    Fault::FullDisk,
+    Fault::Slow,
+    Fault::HungShutdown,
+];
+
+impl Fault {
+    /// The shell that brings it upon the plugin, whose command follows.
+    fn shell(self) -> String {
+        match self {
+            Fault::None | Fault::Stop | Fault::HungShutdown => r#"exec "$0" "$@""#.to_owned(),
+            Fault::Kill => {
+                let after = chance::below(120);
+                format!(r#"(sleep 0.{after:03}; kill -KILL $$) & exec "$0" "$@""#)
+            }
+            Fault::ClosedStdout => r#""$0" "$@" | head -n 1"#.to_owned(),
+            Fault::ClosedStderr => r#"exec "$0" "$@" 2>&-"#.to_owned(),
+            Fault::FullDisk => {
+                let mount = r#"mount -t tmpfs -o nr_inodes=1 full "$PLUGIN_UNIX_SOCKET_DIR""#;
+                format!(r#"exec unshare -rm sh -c '{mount} && exec "$0" "$@"' "$0" "$@""#)
+            }
+            Fault::Slow => format!(r#"sleep 0.{:03}; exec "$0" "$@""#, chance::below(600)),
+        }
+    }
+
+    /// What a host may come to. Anything else is a failure.
+    fn allows(self, outcome: &str) -> bool {
+        match self {
+            Fault::None | Fault::ClosedStdout | Fault::ClosedStderr => {
+                outcome == "ended when asked"
+            }
+            Fault::Kill => matches!(
+                outcome,
+                // Killed before, during or after the start's own steps, in a call, or too late.
+                "start.exited" | "start.connect" | "start.http2" | "start.tls" | "gone in a call"
+            ),
+            Fault::Stop => outcome == "killed",
+            Fault::FullDisk => outcome == "start.exited",
+            Fault::Slow => matches!(outcome, "start.timeout" | "ended when asked"),
+            Fault::HungShutdown => outcome == "ended at SIGTERM",
+        }
+    }
+}
+
+/// Where lives take place.
+struct Stage {
+    sandbox: Sandbox,
+    programs: Vec<PathBuf>,
+    faults: Vec<Fault>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut programs = vec![rust::program("probe-plugin")];
+        if !without_go() {
+            programs.push(go::peer("1.8.0-newest", "probe-plugin"));
+        }
+        let mut faults = FAULTS.to_vec();
+        if without_go() {
+            faults.retain(|fault| *fault != Fault::HungShutdown);
+        }
+        if !may_fill_disks() {
+            not_here("full disks: no process may have a file system of its own");
+            faults.retain(|fault| *fault != Fault::FullDisk);
+        }
+        Self { sandbox: Sandbox::new(), programs, faults }
+    }
+
+    fn launch(&self, fault: Fault, number: usize) -> Launch {
+        let (handshake, program) = match fault {
+            Fault::HungShutdown => (GREETER, go::peer("1.8.0", "misbehave")),
+            _ => (PROBE, self.programs[number % self.programs.len()].clone()),
+        };
+        let launch = self.sandbox.launch(handshake, "/bin/sh").version(1);
+        let launch = launch.args(["-c", &fault.shell()]).arg(program);
+        let launch = match fault {
+            Fault::HungShutdown => {
+                let witness = self.sandbox.folder().join(format!("witness-{number}"));
+                launch.args(["--how", "shutdown-hangs", "--witness"]).arg(witness)
+            }
+            _ => launch,
+        };
+        let launch = match fault {
+            Fault::Slow => launch.start_timeout(STEP),
+            _ => launch.start_timeout(START),
+        };
+        let launch = match fault {
+            Fault::Stop => launch.drain_timeout(STEP).shutdown_timeout(STEP).exit_timeout(STEP),
+            Fault::HungShutdown => launch.shutdown_timeout(STEP).exit_timeout(STEP),
+            _ => launch.shutdown_timeout(START).exit_timeout(START),
+        };
+        let patient = if fault == Fault::HungShutdown { START } else { STEP };
+        let launch = launch.terminate_timeout(patient);
+        if number.is_multiple_of(3) { launch.dangerous().plaintext() } else { launch }
+    }
+
+    /// One life; what the host made of it.
+    async fn life(&self, number: usize) -> (Fault, String) {
+        let fault = self.faults[number / self.programs.len() % self.faults.len()];
+        let launch = self.launch(fault, number);
+        let limit = if fault == Fault::Slow { STEP } else { START };
+        let started = timeout(limit + LOAD, launch.start()).await;
+        let started = started.unwrap_or_else(|_| panic!("{fault:?}: the start hangs"));
+        let outcome = match started {
+            Err(error) => error.code().to_owned(),
+            Ok(plugin) => match within(fault, &plugin).await {
+                Some(outcome) => outcome,
+                None => stop(fault, &plugin).await,
+            },
+        };
+        (fault, outcome)
+    }
+}
+
+/// The plugin's calls, in which a fault may come.
+async fn within(fault: Fault, plugin: &PluginHandle) -> Option<String> {
+    let echo = async || probe(plugin).echo(Payload { data: "word".into() }).await;
+    match fault {
+        Fault::HungShutdown => {}
+        Fault::Stop => {
+            let pid = i32::try_from(plugin.id()).ok().and_then(Pid::from_raw).expect("a pid");
+            sleep(chance::moment(STEP / 10)).await;
+            kill_process(pid, Signal::STOP).expect("it lives");
+            assert!(eventually(LOAD, || is_stopped(plugin.id())).await);
+            let unheard = timeout(STEP, echo()).await;
+            assert!(unheard.is_err(), "it was stopped: {unheard:?}");
+        }
+        Fault::Kill => {
+            let until_it_dies = async {
+                loop {
+                    if let Err(status) = echo().await {
+                        return status;
+                    }
+                }
+            };
+            let status = timeout(START, until_it_dies).await.expect("a call hangs");
+            let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
+            let gone =
+                gone.unwrap_or_else(|| panic!("it does not say that it is gone: {status:?}"));
+            assert!(gone.exit.to_string().starts_with("killed by signal 9"), "{gone}");
+            return Some("gone in a call".to_owned());
+        }
+        _ => {
+            let reply = timeout(START, echo()).await.expect("a call hangs").expect("a reply");
+            assert_eq!(reply.into_inner().data, "word");
+        }
+    }
+    None
+}
+
+async fn stop(fault: Fault, plugin: &PluginHandle) -> String {
+    let since = Instant::now();
+    let stop = timeout(START * 3 + LOAD, plugin.shutdown()).await;
+    let stop = stop.unwrap_or_else(|_| panic!("{fault:?}: the shutdown hangs")).expect("it ends");
+    if matches!(fault, Fault::Stop | Fault::HungShutdown) {
+        assert!(since.elapsed() < STEP * 4 + LOAD, "{fault:?} took {:?}", since.elapsed());
+    }
+    let outcome = match stop.phase {
+        StopPhase::AlreadyGone => "gone before",
+        StopPhase::Asked => "ended when asked",
+        StopPhase::Terminated => "ended at SIGTERM",
+        StopPhase::Killed => "killed",
+        _ => "a step that this test does not know",
+    };
+    outcome.to_owned()
+}
+
+/// Whether a process may have a file system of its own, and the mount in it.
+fn may_fill_disks() -> bool {
+    let mut trial = Command::new("unshare");
+    trial.args(["-rm", "sh", "-c", "mount -t tmpfs -o nr_inodes=1 full /mnt 2>/dev/null"]);
+    trial.status().is_ok_and(|status| status.success())
+}
+
+async fn lives(stage: &Stage, count: usize) -> BTreeMap<(Fault, String), usize> {
+    let outcomes = Mutex::new(BTreeMap::new());
+    stream::iter(0..count)
+        .for_each_concurrent(AT_ONCE, async |number| {
+            let (fault, outcome) = stage.life(number).await;
+            assert!(fault.allows(&outcome), "{fault:?}: {outcome}");
+            *outcomes.lock().expect("not poisoned").entry((fault, outcome)).or_default() += 1;
+        })
+        .await;
+    outcomes.into_inner().expect("not poisoned")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn soak_lives_under_random_faults() {
+    let stage = Stage::new();
+    // The runtime has its threads then, and the allocator its arenas.
+    lives(&stage, 32).await;
+    stage.sandbox.assert_empty().await;
+    assert!(eventually(SETTLED, || Holdings::count().children == 0).await);
+    let before = Holdings::count();
+
+    let count = if soaks() { 10_000 } else { 320 };
+    let since = Instant::now();
+    let outcomes = lives(&stage, count).await;
+    let took = since.elapsed();
+    stage.sandbox.assert_empty().await;
+    let flat = eventually(SETTLED, || {
+        let now = Holdings::count();
+        now.descriptors <= before.descriptors
+            && now.threads <= before.threads
+            && now.tasks <= before.tasks
+            && now.children == 0
+    });
+    let flat = flat.await;
+    println!("{count} lives in {took:.1?}");
+    for ((fault, outcome), count) in &outcomes {
+        println!("  {count:>5} {fault:?}: {outcome}");
+    }
+    println!("  before {before:?}\n  after  {:?}", Holdings::count());
+    assert!(flat, "something is left");
+    for fault in &stage.faults {
+        assert!(outcomes.keys().any(|(befell, _)| befell == fault), "{fault:?} never came");
+    }
+}

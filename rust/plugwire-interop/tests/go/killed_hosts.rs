@@ -1,0 +1,320 @@
+//! A host that is killed takes its plugins along, whatever they are written in and whatever stands between. Spec: SHD-12.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use plugwire_interop::leaks::{eventually, guardians, is_alive, is_stopped, sockets};
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::{chance, go, not_here, rust, soaks};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
+
+/// The promise. What is left of a host takes some milliseconds to go.
+const GONE: Duration = Duration::from_secs(1);
+/// For what has no such promise.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How a plugin is started: alone, with a shell between that stays, and with children of its own.
+const ALONE: &str = r#"exec "$0" "$@""#;
+const BEHIND_A_SHELL: &str = r#""$0" "$@"; exit $?"#;
+const WITH_CHILDREN: &str = r#"sleep 1000 & sleep 1000 & exec "$0" "$@""#;
+
+fn host(sandbox: &Sandbox, options: &[&str], way: &str, plugin: &Path) -> Command {
+    let mut host = sandbox.command(rust::program("mortal-host"));
+    host.args(options).args(["--", "/bin/sh", "-c", way]).arg(plugin).stdout(Stdio::piped());
+    host
+}
+
+/// A host under way, and what it says.
+struct Host {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Host {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("it starts");
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        Self { child, output }
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id().expect("it was not waited for")
+    }
+
+    /// The rest of the first line that begins with this.
+    async fn says(&mut self, beginning: &str) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let read = timeout(LIMIT, self.output.read_line(&mut line)).await.expect("in time");
+            assert!(read.expect("readable") > 0, "the host never said `{beginning}`");
+            if let Some(rest) = line.trim_end().strip_prefix(beginning) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    /// Kills it, and returns the last that it said. A plugin or a guardian that held its output open would keep this from
+    /// returning.
+    async fn kill(mut self) -> String {
+        self.child.kill().await.expect("it dies");
+        let mut rest = String::new();
+        timeout(GONE, self.output.read_to_string(&mut rest)).await.expect("in time").expect("text");
+        rest.lines().last().unwrap_or_default().to_owned()
+    }
+}
+
+/// Nothing of a host is left after a second; how long it took.
+async fn all_gone(sandbox: &Sandbox, what: &str) -> Duration {
+    let since = Instant::now();
+    let gone = eventually(GONE, || sandbox.processes().is_empty()).await;
+    assert!(gone, "{what}: left: {:?}", sandbox.processes());
+    since.elapsed()
+}
+
+/// How long a whole life takes here.
+async fn a_life(sandbox: &Sandbox, options: &[&str], way: &str, plugin: &Path) -> Duration {
+    let begun = Instant::now();
+    let options = [options, &["--lives", "1"]].concat();
+    let output = sandbox.run(&mut host(sandbox, &options, way, plugin)).await;
+    assert!(output.status.success(), "{output:?}");
+    begun.elapsed()
+}
+
+/// Twenty random points of two lives, in each way. What a kill hit is counted by the last that the host said.
+async fn killed_anywhere(plugin: PathBuf, options: &[&str]) {
+    let points = if soaks() { 200 } else { 20 };
+    for (name, way) in
+        [("alone", ALONE), ("behind a shell", BEHIND_A_SHELL), ("with children", WITH_CHILDREN)]
+    {
+        let sandbox = Sandbox::new();
+        let life = a_life(&sandbox, options, way, &plugin).await;
+        let (mut hit, mut slowest) = (BTreeMap::<String, usize>::new(), Duration::ZERO);
+        for _ in 0..points {
+            let host = Host::start(host(&sandbox, options, way, &plugin));
+            // The point of it all: a moment that nobody chose.
+            sleep(chance::moment(life * 2)).await;
+            let last = host.kill().await;
+            let step = last.split(' ').next().unwrap_or_default();
+            *hit.entry(step.to_owned()).or_default() += 1;
+            slowest = slowest.max(all_gone(&sandbox, &format!("{name}, after `{last}`")).await);
+        }
+        a_life(&sandbox, options, way, &plugin).await;
+        assert_eq!(sockets(sandbox.folder()), Default::default(), "{name}: after the next start");
+        println!("{points} kills {name}, {options:?}: gone within {slowest:?}; hit {hit:?}");
+    }
+}
+
+#[tokio::test]
+async fn soak_go_plugins_go_with_a_killed_host() {
+    killed_anywhere(go::peer("1.8.0", "probe-plugin"), &[]).await;
+}
+
+#[tokio::test]
+async fn soak_go_plugins_go_with_a_killed_host_plain() {
+    killed_anywhere(go::peer("1.8.0", "probe-plugin"), &["--plaintext"]).await;
+}
+
+#[tokio::test]
+async fn soak_rust_plugins_go_with_a_killed_host() {
+    killed_anywhere(rust::program("probe-plugin"), &[]).await;
+}
+
+#[tokio::test]
+async fn soak_rust_plugins_go_with_a_killed_host_plain() {
+    killed_anywhere(rust::program("probe-plugin"), &["--plaintext"]).await;
+}
+
+/// Plugins of go-plugin before 1.5 put their socket where they like. The guardian knows it from their line.
+#[tokio::test]
+async fn a_socket_outside_the_private_folder_goes_too() {
+    let sandbox = Sandbox::new();
+    let plugin = go::peer("1.4.8", "probe-plugin");
+    let mut host = Host::start(host(&sandbox, &["--lives", "1", "--then", "wait"], ALONE, &plugin));
+    host.says("called").await;
+    let left = sockets(sandbox.folder());
+    let outside = left.iter().any(|path| path.to_string_lossy().contains("/plugin"));
+    assert!(outside, "this release ignores the folder: {left:?}");
+    host.kill().await;
+    all_gone(&sandbox, "1.4.8").await;
+    assert!(eventually(GONE, || sockets(sandbox.folder()).is_empty()).await);
+}
+
+/// Without its guardian, a killed host leaves files, and the plugin's children. The next start removes the files.
+#[tokio::test]
+async fn the_next_start_sweeps_where_the_guardian_was_killed_too() {
+    let sandbox = Sandbox::new();
+    for release in ["1.4.8", "1.8.0"] {
+        let plugin = go::peer(release, "probe-plugin");
+        let options = ["--lives", "1", "--then", "wait"];
+        let mut host = Host::start(host(&sandbox, &options, ALONE, &plugin));
+        host.says("called").await;
+        for guardian in guardians(host.pid()) {
+            signal(guardian, Signal::KILL);
+        }
+        host.kill().await;
+        // The parent-death signal needs no guardian.
+        all_gone(&sandbox, release).await;
+        assert!(!sockets(sandbox.folder()).is_empty(), "nobody has cleaned up yet");
+        a_life(&sandbox, &[], ALONE, &plugin).await;
+        assert_eq!(sockets(sandbox.folder()), Default::default(), "{release}");
+    }
+}
+
+/// A plugin that runs as another user, from a verified copy. The change of user comes before the parent-death signal is
+/// asked for, since it would take that away; and what was copied goes with the rest.
+#[tokio::test]
+async fn a_plugin_of_another_user_and_its_copy_go_too() {
+    if !rustix::process::geteuid().is_root() {
+        not_here("only root can start a plugin as another user");
+        return;
+    }
+    for plugin in [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")] {
+        let sandbox = Sandbox::new();
+        fs::set_permissions(sandbox.folder(), Permissions::from_mode(0o711)).expect("its mode");
+        let host = |then: &[&str]| {
+            let mut host = sandbox.command(rust::program("mortal-host"));
+            host.args(["--copied", "--user", "64123", "--lives", "1"]).args(then).arg("--");
+            host.arg(&plugin).stdout(Stdio::piped());
+            host
+        };
+        for guarded in [true, false] {
+            let mut host = Host::start(host(&["--then", "wait"]));
+            host.says("called").await;
+            let guardians = guardians(host.pid()).into_iter().filter(|_| !guarded);
+            guardians.for_each(|guardian| signal(guardian, Signal::KILL));
+            host.kill().await;
+            all_gone(&sandbox, "another user").await;
+            let no_files = || sockets(sandbox.folder()).is_empty();
+            assert_eq!(eventually(GONE, no_files).await, guarded);
+        }
+        let [left] = &Vec::from_iter(sockets(sandbox.folder()))[..] else { panic!("one folder") };
+        assert!(left.join("verified-program").join("probe-plugin").exists());
+        let next = sandbox.run(&mut host(&[])).await;
+        assert!(next.status.success(), "{next:?}");
+        assert_eq!(sockets(sandbox.folder()), Default::default());
+    }
+}
+
+/// `exit` runs no destructors either.
+#[tokio::test]
+async fn a_host_that_exits_without_a_word_takes_its_plugins_along() {
+    let sandbox = Sandbox::new();
+    let plugin = rust::program("probe-plugin");
+    let options = ["--lives", "1", "--plugins", "3", "--then", "exit"];
+    let output = sandbox.run(&mut host(&sandbox, &options, WITH_CHILDREN, &plugin)).await;
+    assert!(output.status.success(), "{output:?}");
+    all_gone(&sandbox, "exit").await;
+    assert!(eventually(GONE, || sockets(sandbox.folder()).is_empty()).await);
+}
+
+/// Whatever a terminal or a service manager sends to all of a host's processes, the guardian stays until the host ends,
+/// and not a moment longer.
+#[tokio::test]
+async fn the_guardian_outlives_every_polite_signal_and_ends_with_the_host() {
+    let sandbox = Sandbox::new();
+    let plugin = rust::program("probe-plugin");
+    let options = ["--lives", "1", "--plugins", "2", "--then", "wait"];
+    let mut host = Host::start(host(&sandbox, &options, BEHIND_A_SHELL, &plugin));
+    host.says("called").await;
+    let [guardian] = guardians(host.pid())[..] else { panic!("one for each host") };
+    for polite in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::TSTP] {
+        signal(guardian, polite);
+    }
+    assert!(is_alive(guardian));
+    host.kill().await;
+    all_gone(&sandbox, "polite signals").await;
+    assert!(eventually(GONE, || !is_alive(guardian)).await, "the guardian lives on");
+}
+
+/// A guardian that was killed has a successor at the next start or end of a plugin, which knows of all plugins.
+#[tokio::test]
+async fn a_lost_guardian_has_a_successor_that_knows_of_all() {
+    let sandbox = Sandbox::new();
+    let plugin = rust::program("probe-plugin");
+    let options = ["--lives", "1", "--plugins", "2", "--on-demand", "--then", "wait"];
+    let mut command = host(&sandbox, &options, BEHIND_A_SHELL, &plugin);
+    command.stdin(Stdio::piped());
+    let mut host = Host::start(command);
+    let mut stdin = host.child.stdin.take().expect("it is piped");
+    stdin.write_all(b"one\n").await.expect("it reads");
+    host.says("started").await;
+    let [lost] = guardians(host.pid())[..] else { panic!("one for each host") };
+    signal(lost, Signal::KILL);
+    assert!(eventually(LIMIT, || !is_alive(lost)).await);
+    stdin.write_all(b"two\n").await.expect("it reads");
+    host.says("called").await;
+    let [successor] = guardians(host.pid())[..] else { panic!("one for each host") };
+    assert_ne!(successor, lost);
+    // Each is a shell and its plugin, which only a guardian reaches.
+    let all = sandbox.processes();
+    assert_eq!(all.len(), 5, "{all:?}");
+    host.kill().await;
+    all_gone(&sandbox, "a successor").await;
+}
+
+/// Who leaves the process group by setsid is out of everybody's reach: a documented limit, and this is it.
+#[tokio::test]
+async fn a_child_in_a_session_of_its_own_stays() {
+    const RUNAWAY: &str = r#"setsid sleep 1000 & exec "$0" "$@""#;
+    let sandbox = Sandbox::new();
+    let plugin = rust::program("probe-plugin");
+    let options = ["--lives", "1", "--then", "wait"];
+    let mut host = Host::start(host(&sandbox, &options, RUNAWAY, &plugin));
+    let pid: u32 = host.says("started").await.parse().expect("a pid");
+    host.says("called").await;
+    host.kill().await;
+    assert!(eventually(GONE, || !is_alive(pid)).await, "the plugin itself");
+    assert!(eventually(GONE, || sandbox.processes().len() == 1).await, "and who ran away");
+    let [runaway] = sandbox.processes()[..] else { panic!("it was killed, so mend the documents") };
+    signal(runaway, Signal::KILL);
+}
+
+/// A plugin that is meant to be attached to again lives on, and so does its socket, past the next host's sweep.
+#[tokio::test]
+async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
+    use plugwire::host::{Attach, StopPhase};
+    use plugwire_interop::probe::Payload;
+    use plugwire_interop::scenarios::probe;
+    // One that would notice the end of its host at once.
+    const ATTENTIVE: &str = r#"exec "$0" --orphan-ms 100"#;
+    let plugins =
+        [(go::peer("1.8.0", "probe-plugin"), ALONE), (rust::program("probe-plugin"), ATTENTIVE)];
+    for (plugin, way) in plugins {
+        let sandbox = Sandbox::new();
+        let options = ["--plaintext", "--outlives-host", "--lives", "1", "--then", "wait"];
+        let mut host = Host::start(host(&sandbox, &options, way, &plugin));
+        let record = host.says("record").await;
+        host.says("called").await;
+        host.kill().await;
+        // The time itself is what is tested.
+        sleep(GONE).await;
+        a_life(&sandbox, &[], ALONE, &plugin).await;
+        let records = plugwire::protocol::reattach::parse_map(&record).expect("a record");
+        let record = records["probe"].clone();
+        let attached = Attach::new(record.clone()).kill_on_shutdown().connect().await;
+        let attached = attached.expect("it lives");
+        probe(&attached).echo(Payload { data: "word".into() }).await.expect("a reply");
+        drop(attached);
+        let again = Attach::new(record).kill_on_shutdown().start_timeout(LIMIT);
+        let again = again.shutdown_timeout(GONE).connect().await.expect("it still lives");
+        // Stopped, it cannot be asked.
+        signal(again.id(), Signal::STOP);
+        assert!(eventually(LIMIT, || is_stopped(again.id())).await);
+        let stop = again.shutdown().await.expect("it ends");
+        assert_eq!((stop.phase, stop.exit), (StopPhase::Killed, None));
+        sandbox.assert_no_processes().await;
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, signal).expect("it lives");
+}

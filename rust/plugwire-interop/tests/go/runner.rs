@@ -1,0 +1,245 @@
+//! Plugins that a runner starts, and that see other paths than their host.
+
+#[path = "../../../plugwire/examples/namespace/mod.rs"]
+mod namespace;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use namespace::Namespace;
+use plugwire::host::{Plan, Runner, Running, Started, StopPhase};
+use plugwire::transport::Mounted;
+use plugwire_interop::brokered::{Brokered, MODES, Mode};
+use plugwire_interop::leaks::eventually;
+use plugwire_interop::probe::{DieRequest, InspectRequest};
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::scenarios::{self, probe};
+use plugwire_interop::{PROBE, RELEASES, go, not_here, rust};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn plugins() -> [PathBuf; 2] {
+    [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
+}
+
+/// The ways into a namespace that this system allows.
+fn namespaces() -> Vec<Namespace> {
+    let allowed = |options: &[&str]| {
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(options).args(["--mount", "--pid", "--fork", "mount"]);
+        unshare.args(["-t", "tmpfs", "none", "/mnt"]);
+        unshare.output().is_ok_and(|output| output.status.success())
+    };
+    let mut all = Vec::new();
+    if allowed(&["--user", "--map-root-user"]) {
+        all.push(Namespace { user: true });
+    } else {
+        not_here("this system lets nobody make a user namespace");
+    }
+    if allowed(&[]) {
+        all.push(Namespace { user: false });
+    } else {
+        not_here("this system, or this user, may not make a mount namespace");
+    }
+    all
+}
+
+/// Calls on all kinds of connections, in both directions.
+async fn broker_both_ways(pair: &Brokered) {
+    for _ in 0..3 {
+        let id = pair.offer(Duration::ZERO).await;
+        assert_eq!(pair.host_dials(id).await.expect("the host reaches the plugin").served, id);
+        let id = pair.side.serve().await.expect("the host serves");
+        let reached = pair.plugin_dials(id, 3, 1000).await.expect("the plugin reaches the host");
+        assert_eq!(reached.served, id);
+    }
+    let echo = scenarios::echo(&pair.plugin, 100_000).await;
+    assert_eq!(echo["payload_intact"], true, "{echo}");
+}
+
+#[tokio::test]
+async fn a_plugin_in_a_namespace_of_its_own() {
+    for namespace in namespaces() {
+        for program in plugins() {
+            for mode in MODES {
+                let sandbox = Sandbox::new();
+                let launch = sandbox.launch(PROBE, &program).runner(namespace);
+                let pair = timeout(LIMIT, Brokered::start(launch, mode)).await.expect("in time");
+                let report = probe(&pair.plugin).inspect(InspectRequest {}).await;
+                let seen = report.expect("a report").into_inner().env;
+                assert_eq!(seen["PLUGIN_UNIX_SOCKET_DIR"], "/mnt");
+                let socket = PathBuf::from(pair.plugin.record().address);
+                assert!(socket.starts_with(sandbox.folder()), "the host's own path: {socket:?}");
+                let id = pair.plugin.runner_id().expect("a runner started it");
+                assert!(id.starts_with("namespace of "), "{id}");
+                assert_eq!(pair.plugin.id(), 0);
+                broker_both_ways(&pair).await;
+                let stop = pair.plugin.shutdown().await.expect("it ends");
+                let exit = stop.exit.expect("it was waited for");
+                assert_eq!((stop.phase, exit.status.code()), (StopPhase::Asked, Some(0)));
+                sandbox.assert_empty().await;
+            }
+        }
+    }
+}
+
+/// Those before go-plugin 1.5 do not know the variable, but the temporary folder.
+#[tokio::test]
+async fn plugins_of_all_releases_in_a_namespace() {
+    for namespace in namespaces() {
+        for release in RELEASES {
+            for mode in Mode::of(release) {
+                let sandbox = Sandbox::new();
+                let mut launch = sandbox.launch(PROBE, go::peer(release, "probe-plugin"));
+                if release == "1.4.8" {
+                    launch = launch.env("TMPDIR", "/mnt");
+                }
+                let launch = launch.runner(namespace);
+                let pair = timeout(LIMIT, Brokered::start(launch, mode)).await.expect("in time");
+                broker_both_ways(&pair).await;
+                pair.plugin.shutdown().await.expect("it ends");
+                sandbox.assert_empty().await;
+            }
+        }
+    }
+}
+
+/// The example itself, whose plugin calls back.
+#[tokio::test]
+async fn the_example() {
+    let host = rust::example("namespace-host");
+    for namespace in namespaces() {
+        for plugin in
+            [go::example("1.8.0", "bidirectional-plugin"), rust::example("counter-plugin")]
+        {
+            let sandbox = Sandbox::new();
+            let mut command = sandbox.command(&host);
+            if !namespace.user {
+                command.arg("--as-root");
+            }
+            let output = sandbox.run(command.arg(&plugin)).await;
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "42\n", "{plugin:?}: {output:?}");
+            sandbox.assert_empty().await;
+        }
+    }
+}
+
+/// A runner's plugin ends as others do: asked in vain, with the last handle, and by itself.
+#[tokio::test]
+async fn the_ends_of_a_plugin_in_a_namespace() {
+    for namespace in namespaces() {
+        for program in plugins() {
+            let sandbox = Sandbox::new();
+            let launch = || sandbox.launch(PROBE, &program).version(1).runner(namespace);
+            let plugin = launch()
+                .shutdown_timeout(Duration::from_millis(200))
+                .exit_timeout(Duration::from_millis(200))
+                .start()
+                .await
+                .expect("a start");
+            stop_all(&sandbox).await;
+            let stop = plugin.shutdown().await.expect("it is killed");
+            assert_eq!(stop.phase, StopPhase::Killed);
+            sandbox.assert_empty().await;
+
+            drop(launch().start().await.expect("a start"));
+            sandbox.assert_empty().await;
+
+            let plugin = launch().start().await.expect("a start");
+            let status = probe(&plugin).die(DieRequest { how: "exit:6".to_owned() }).await;
+            status.expect_err("it is gone");
+            let exit = timeout(LIMIT, plugin.exited()).await.expect("in time");
+            assert_eq!(exit.status.code(), Some(6));
+            drop(plugin);
+            sandbox.assert_empty().await;
+        }
+    }
+}
+
+/// From outside: the first process of a namespace is deaf to its own.
+async fn stop_all(sandbox: &Sandbox) {
+    for pid in sandbox.processes() {
+        let process = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(process, Signal::STOP).expect("it lives");
+    }
+    let is_stopped = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+    };
+    let all = || sandbox.processes().iter().all(is_stopped);
+    assert!(eventually(LIMIT, all).await && !sandbox.processes().is_empty(), "they go on");
+}
+
+/// Where there are no namespaces: another root, in which the program and its libraries lie.
+struct Chroot {
+    root: PathBuf,
+}
+
+impl Chroot {
+    fn new(root: &Path, program: &Path) -> Self {
+        let libraries = std::process::Command::new("ldd").arg(program).output().expect("ldd");
+        let libraries = String::from_utf8(libraries.stdout).expect("text");
+        let libraries = libraries.split_whitespace().filter(|word| word.starts_with('/'));
+        for library in libraries {
+            let copy = root.join(library.trim_start_matches('/'));
+            fs::create_dir_all(copy.parent().expect("a folder")).expect("a folder");
+            fs::copy(library, copy).expect("a copy");
+        }
+        fs::copy(program, root.join("plugin")).expect("a copy");
+        Self { root: root.to_owned() }
+    }
+}
+
+#[tonic::async_trait]
+impl Runner for Chroot {
+    async fn start(&self, mut plan: Plan) -> io::Result<Started> {
+        let inside = plan.socket_folder.strip_prefix(&self.root).map_err(io::Error::other)?;
+        let mounted: Mounted = plan.mounted_at(Path::new("/").join(inside));
+        let mut chroot = Command::new("chroot");
+        chroot.arg(&self.root).arg("/plugin").args(&plan.arguments).env_clear();
+        chroot.envs(&plan.variables).stdin(Stdio::null()).kill_on_drop(true);
+        let mut child = chroot.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().expect("it is piped");
+        let stderr = child.stderr.take().expect("it is piped");
+        Ok(Started::new("chroot", stdout, stderr, Inside(child)).translate(mounted))
+    }
+}
+
+struct Inside(Child);
+
+#[tonic::async_trait]
+impl Running for Inside {
+    async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.0.wait().await
+    }
+
+    async fn kill(&mut self) -> io::Result<()> {
+        self.0.start_kill()
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_with_another_root() {
+    let possible = std::process::Command::new("chroot").args(["/", "true"]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        not_here("this user may not change roots");
+        return;
+    }
+    for program in plugins() {
+        for mode in MODES {
+            let sandbox = Sandbox::new();
+            let launch = sandbox.launch(PROBE, "plugin").env("TMPDIR", "/");
+            let launch = launch.runner(Chroot::new(sandbox.folder(), &program));
+            let pair = timeout(LIMIT, Brokered::start(launch, mode)).await.expect("in time");
+            broker_both_ways(&pair).await;
+            pair.plugin.shutdown().await.expect("it ends");
+            sandbox.assert_empty().await;
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! A plugin that the kernel's out-of-memory killer ends, in a memory cgroup of its own. Where the machine forbids to make
+//! one, the test says so.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::{not_here, rust};
+
+const LIMIT: &str = "67108864";
+
+/// A memory cgroup for one host and its plugin, of either version.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new() -> Option<Self> {
+        let name = format!("plugwire-test-{}", std::process::id());
+        // A machine with the second may have a plain folder at the place of the first.
+        let versions = [
+            ("/sys/fs/cgroup", "memory.max", "cgroup.controllers"),
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.limit_in_bytes"),
+        ];
+        let here = versions.into_iter().find(|(root, _, sign)| Path::new(root).join(sign).exists());
+        let (root, limit, _) = here?;
+        let cgroup = Path::new(root).join(name);
+        fs::create_dir(&cgroup).ok()?;
+        let cgroup = Self(cgroup);
+        fs::write(cgroup.0.join(limit), LIMIT).ok()?;
+        // Where there is swap it must not be used instead; where there is none, neither is the file.
+        let _ = fs::write(cgroup.0.join("memory.swap.max"), "0");
+        Some(cgroup)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn who_dies_for_want_of_memory_says_so() {
+    let Some(cgroup) = Cgroup::new() else {
+        return not_here("no memory cgroup can be made");
+    };
+    let sandbox = Sandbox::new();
+    let enter = r#"echo $$ > "$0/cgroup.procs" && exec "$@""#;
+    let mut host = sandbox.command("/bin/sh");
+    host.args(["-c", enter]).arg(&cgroup.0).arg(rust::program("mortal-host"));
+    host.args(["--die", "memory", "--"]).arg(rust::program("probe-plugin"));
+    let output = sandbox.run(&mut host).await;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let died = said.lines().find(|line| line.starts_with("died ")).unwrap_or_else(|| {
+        panic!("{output:?}");
+    });
+    assert!(died.contains("killed by signal 9 (SIGKILL)"), "{died}");
+    let memory = "in that time the out-of-memory killer killed a process of its memory cgroup";
+    assert!(died.contains(memory), "{died}");
+    println!("{died}");
+    sandbox.assert_no_processes().await;
+}

@@ -1,0 +1,168 @@
+//! What a user reads when a plugin does not start, or is gone. The texts are in `reports/`; [`snapshot`] says how they are
+//! renewed.
+
+use std::error::Error;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use plugwire::Handshake;
+use plugwire::host::{Checksum, Launch, PluginGone};
+use plugwire_interop::probe::DieRequest;
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::scenarios::probe;
+use plugwire_interop::{PROBE, rust, snapshot};
+
+/// A place for plugins that go wrong in one way.
+struct Stage {
+    sandbox: Sandbox,
+    programs: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self { sandbox: Sandbox::new(), programs: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn file(&self, contents: impl AsRef<[u8]>, mode: u32) -> PathBuf {
+        let path = self.programs.path().join("plugin");
+        fs::write(&path, contents).expect("write");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
+        path
+    }
+
+    fn launch(&self, program: impl Into<PathBuf>) -> Launch {
+        self.sandbox.launch(PROBE, program).version(1)
+    }
+
+    fn script(&self, script: &str) -> Launch {
+        self.launch("/bin/sh").args(["-c", script]).name("plugin")
+    }
+
+    fn assert_same(&self, name: &str, text: &str) {
+        let program = rust::program("probe-plugin");
+        let build = program.parent().expect("a folder").display().to_string();
+        let (sockets, programs) = (self.sandbox.folder(), self.programs.path());
+        let (sockets, programs) = (sockets.display().to_string(), programs.display().to_string());
+        let names = [(&*build, "<build>"), (&*sockets, "<sockets>"), (&*programs, "<programs>")];
+        let reports = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rust/reports");
+        snapshot::assert_same(&reports.join(name).with_extension("txt"), text, &names);
+    }
+
+    async fn start_fails(&self, name: &str, launch: Launch) {
+        let error = launch.start().await.expect_err("it does not start");
+        self.assert_same(name, &snapshot::start_error(&error));
+        self.sandbox.assert_empty().await;
+    }
+}
+
+#[tokio::test]
+async fn files_that_do_not_run() {
+    let stage = Stage::new();
+    stage.start_fails("file-missing", stage.launch(stage.programs.path().join("plugin"))).await;
+    stage.start_fails("file-folder", stage.launch(stage.programs.path())).await;
+    stage.start_fails("file-not-executable", stage.launch(stage.file("", 0o644))).await;
+    stage.start_fails("file-unknown", stage.launch(stage.file("hello", 0o755))).await;
+    let script = "#!/usr/bin/no-such-python\n";
+    stage.start_fails("file-no-interpreter", stage.launch(stage.file(script, 0o755))).await;
+    let windows = "#!/bin/sh\r\nexit\r\n";
+    stage.start_fails("file-line-ends-of-windows", stage.launch(stage.file(windows, 0o755))).await;
+}
+
+#[tokio::test]
+async fn files_that_are_not_trusted() {
+    let stage = Stage::new();
+    let launch = || stage.launch(stage.file("#!/bin/sh\nexit\n", 0o755));
+    let other = Checksum::new::<sha2::Sha256>([0x5a; 32]);
+    stage.start_fails("file-other-checksum", launch().checksum(other)).await;
+    let refused = launch().verify_with(|_| Err("it is signed by nobody we know".into()));
+    stage.start_fails("file-refused", refused).await;
+}
+
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[tokio::test]
+async fn programs_for_other_machines() {
+    let stage = Stage::new();
+    let own = fs::read(rust::program("probe-plugin")).expect("read");
+    let mut foreign = own.clone();
+    foreign[18..20].copy_from_slice(&183_u16.to_le_bytes());
+    stage.start_fails("file-other-machine", stage.launch(stage.file(&foreign, 0o755))).await;
+    let (loader, other) = (b"/lib64/ld-linux-x86-64.so.2", b"/lib64/ld-musl-x86_64.so.99");
+    let at = own.windows(loader.len()).position(|part| part == loader).expect("a loader");
+    let mut elsewhere = own;
+    elsewhere[at..at + other.len()].copy_from_slice(other);
+    stage.start_fails("file-no-loader", stage.launch(stage.file(&elsewhere, 0o755))).await;
+}
+
+#[tokio::test]
+async fn plugins_that_end_before_their_line() {
+    let stage = Stage::new();
+    stage.start_fails("exit-silent", stage.script("exit 3")).await;
+    stage.start_fails("exit-with-words", stage.script("echo 'no configuration' >&2; exit 3")).await;
+    stage.start_fails("exit-by-signal", stage.script("kill -KILL $$")).await;
+    let rust = stage.launch(rust::program("probe-plugin")).args(["--versions", "one"]);
+    stage.start_fails("exit-rust-panic", rust.env("RUST_BACKTRACE", "0")).await;
+    let go = r#"printf 'panic: no database\n\ngoroutine 1 [running]:\nmain.main()\n' >&2; exit 2"#;
+    stage.start_fails("exit-go-panic", stage.script(go)).await;
+    let python = r#"printf 'Traceback (most recent call last):\n  File "plugin.py", line 3, in <module>\n    import grpc\nModuleNotFoundError: No module named '"'grpc'"'\n' >&2; exit 1"#;
+    stage.start_fails("exit-python-error", stage.script(python)).await;
+    let other = Handshake::new("SOME_OTHER_HOST", "its value");
+    let cookie = stage.sandbox.launch(other, rust::program("probe-plugin")).version(1);
+    stage.start_fails("exit-cookie", cookie).await;
+}
+
+#[tokio::test]
+async fn lines_that_are_not_accepted() {
+    let stage = Stage::new();
+    let line = |line: &str| stage.script(&format!("echo '{line}'; exec sleep 60"));
+    stage.start_fails("line-noise", line("Loading plugins...")).await;
+    stage.start_fails("line-app-version", line("1|7|unix|/tmp/plugin1|grpc|").version(2)).await;
+    stage.start_fails("line-core-version", line("2|1|unix|/tmp/plugin1|grpc|")).await;
+    stage.start_fails("line-netrpc", line("1|1|unix|/tmp/plugin1|netrpc")).await;
+    stage.start_fails("line-no-certificate", line("1|1|unix|/tmp/plugin1|grpc|")).await;
+    let long = format!("1|1|unix|/tmp/{}/plugin1|grpc|", "long/".repeat(22));
+    stage.start_fails("line-long-path", line(&long)).await;
+    let nobody = line("1|1|unix|/tmp/plugwire-nobody-listens|grpc|").dangerous().plaintext();
+    stage.start_fails("line-nobody-listens", nobody).await;
+    let silent = stage.script("echo working >&2; exec sleep 60");
+    stage.start_fails("line-none-in-time", silent.start_timeout(Duration::from_secs(1))).await;
+}
+
+#[tokio::test]
+async fn hosts_that_ask_for_the_impossible() {
+    let stage = Stage::new();
+    let plugin = rust::program("probe-plugin");
+    let long = format!("/tmp/{}", "long/".repeat(20));
+    stage.start_fails("host-long-path", stage.launch(&plugin).socket_dir(long)).await;
+    let nowhere = stage.launch(&plugin).current_dir("/nowhere");
+    stage.start_fails("host-no-directory", nowhere).await;
+    let none = stage.sandbox.launch(PROBE, &plugin);
+    stage.start_fails("host-no-version", none).await;
+}
+
+#[tokio::test]
+async fn plugins_that_are_gone() {
+    let stage = Stage::new();
+    for how in ["exit:7", "kill", "abort"] {
+        let launch = stage.launch(rust::program("probe-plugin"));
+        let plugin = launch.start().await.expect("a start");
+        let died = probe(&plugin).die(DieRequest { how: how.to_owned() }).await;
+        let status = died.expect_err("it is gone");
+        let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
+        let gone = gone.unwrap_or_else(|| panic!("{status:?}"));
+        // Whether there is a core dump is up to the machine.
+        let text = snapshot::with_causes(gone).replace(", core dumped", "");
+        stage.assert_same(&format!("gone-{}", how.replace(':', "-")), &text);
+    }
+    let words = r#""$0" & trap 'echo "the disk is full" >&2; kill -KILL $!; exit 4' TERM; wait"#;
+    let launch = stage.script(words).arg(rust::program("probe-plugin"));
+    let plugin = launch.start().await.expect("a start");
+    let pid = i32::try_from(plugin.id()).ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
+        .expect("it lives");
+    plugin.exited().await;
+    let status = probe(&plugin).die(DieRequest::default()).await.expect_err("it is gone");
+    let gone = status.source().expect("a source");
+    stage.assert_same("gone-with-words", &snapshot::with_causes(gone));
+}

@@ -1,0 +1,168 @@
+//! What can go wrong with a runner.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use plugwire::host::{
+    Confinement, Launch, Plan, Runner, Running, ShutdownError, StartError, Started, TimeoutStep,
+};
+use plugwire::transport::{Address, Translate};
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::{PROBE, rust};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+/// Starts a process, and does one thing as it is told.
+#[derive(Clone, Copy)]
+enum Odd {
+    Fails,
+    Hangs,
+    NoLine,
+    NoTranslation,
+    Unkillable,
+}
+
+/// With `false`, nobody ends it but by dropping it.
+struct Local(Child, bool);
+
+#[tonic::async_trait]
+impl Running for Local {
+    async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.0.wait().await
+    }
+
+    async fn kill(&mut self) -> io::Result<()> {
+        match self.1 {
+            true => self.0.start_kill(),
+            false => std::future::pending().await,
+        }
+    }
+}
+
+struct Nowhere;
+
+impl Translate for Nowhere {
+    fn to_host(&self, _: Address) -> io::Result<Address> {
+        Err(io::Error::other("not from here"))
+    }
+
+    fn to_plugin(&self, host: Address) -> io::Result<Address> {
+        Ok(host)
+    }
+}
+
+#[tonic::async_trait]
+impl Runner for Odd {
+    async fn start(&self, plan: Plan) -> io::Result<Started> {
+        if let Odd::Fails = self {
+            return Err(io::Error::other("no such image"));
+        }
+        let mut command = match self {
+            Odd::NoLine => Command::new("/bin/sh"),
+            _ => Command::new(&plan.program),
+        };
+        if let Odd::NoLine = self {
+            command.args(["-c", "echo out of order >&2; exit 3"]);
+        }
+        command.env_clear().envs(&plan.variables).stdin(Stdio::null()).kill_on_drop(true);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        if let Odd::Hangs = self {
+            child.wait().await?;
+        }
+        let stdout = child.stdout.take().expect("it is piped");
+        let stderr = child.stderr.take().expect("it is piped");
+        let started = Started::new(
+            "the odd one",
+            stdout,
+            stderr,
+            Local(child, !matches!(self, Odd::Unkillable)),
+        );
+        match self {
+            Odd::NoTranslation => Ok(started.translate(Nowhere)),
+            _ => Ok(started),
+        }
+    }
+
+    async fn diagnose(&self, id: &str) -> Option<String> {
+        Some(format!("{id} was looked at"))
+    }
+}
+
+fn launch(sandbox: &Sandbox, odd: Odd) -> Launch {
+    sandbox.launch(PROBE, rust::program("probe-plugin")).version(1).runner(odd)
+}
+
+#[tokio::test]
+async fn a_runner_that_fails() {
+    let sandbox = Sandbox::new();
+    let error = launch(&sandbox, Odd::Fails).start().await.expect_err("it fails");
+    let StartError::Spawn { cause, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(cause.to_string(), "no such image");
+    assert_eq!(error.to_string(), "the plugin cannot be executed");
+    sandbox.assert_empty().await;
+}
+
+#[tokio::test]
+async fn a_runner_that_takes_too_long() {
+    let sandbox = Sandbox::new();
+    let launch = launch(&sandbox, Odd::Hangs).start_timeout(Duration::from_millis(300));
+    let error = launch.start().await.expect_err("it hangs");
+    let timeout = matches!(error, StartError::Timeout { step: TimeoutStep::Runner, .. });
+    assert!(timeout, "{error:?}");
+    sandbox.assert_empty().await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_ends_is_diagnosed_by_its_runner() {
+    let sandbox = Sandbox::new();
+    let error = launch(&sandbox, Odd::NoLine).start().await.expect_err("no line");
+    let StartError::Exited(evidence) = &error else { panic!("{error:?}") };
+    assert_eq!(evidence.exit.as_ref().and_then(|exit| exit.status.code()), Some(3));
+    assert_eq!(evidence.stderr, "out of order");
+    assert_eq!(evidence.executable, None, "what lies under that name here says nothing");
+    let text = evidence.to_string();
+    assert!(text.contains("\nrunner       the odd one was looked at\n"), "{text}");
+    sandbox.assert_empty().await;
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_translated() {
+    let sandbox = Sandbox::new();
+    let error = launch(&sandbox, Odd::NoTranslation).start().await.expect_err("refused");
+    let StartError::Connect { cause, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(cause.to_string(), "not from here");
+    sandbox.assert_empty().await;
+}
+
+/// Nor does its plugin answer.
+#[tokio::test]
+async fn a_runner_that_does_not_kill() {
+    let sandbox = Sandbox::new();
+    let limit = Duration::from_millis(200);
+    let launch = launch(&sandbox, Odd::Unkillable).shutdown_timeout(limit).exit_timeout(limit);
+    let plugin = launch.start().await.expect("a start");
+    for pid in sandbox.processes() {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, Signal::STOP).expect("it lives");
+    }
+    let stop = tokio::time::timeout(Duration::from_secs(60), plugin.shutdown()).await;
+    let error = stop.expect("it returns").expect_err("it lives on");
+    assert_eq!(error, ShutdownError::Unkillable { pid: 0 });
+    sandbox.kill_all();
+    sandbox.assert_empty().await;
+}
+
+#[tokio::test]
+async fn what_a_runner_cannot_be_asked_for_is_refused() {
+    let sandbox = Sandbox::new();
+    for launch in [
+        launch(&sandbox, Odd::NoLine).verify_with(|_| Ok(())),
+        launch(&sandbox, Odd::NoLine).confine(Confinement::new().core_dumps(0)),
+        launch(&sandbox, Odd::NoLine).inherit_stdin(),
+    ] {
+        let error = launch.start().await.expect_err("refused");
+        assert_eq!(error.code(), "start.configuration", "{error:?}");
+    }
+    sandbox.assert_empty().await;
+}

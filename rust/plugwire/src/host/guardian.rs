@@ -1,0 +1,314 @@
+//! The guardian: a small process that ends this host's plugins when the host cannot.
+//!
+//! A host that is killed runs no code, and the parent-death signal reaches only the plugin itself, not what a shell put
+//! between or what the plugin started. So one process for each host reads a pipe that nobody but the host writes to. When
+//! the pipe ends, the host is gone: the guardian kills the groups that it knows, removes their folders, and exits.
+//!
+//! It is a shell script, on purpose. A process forked from the host without an exec would keep a copy of the host's
+//! memory, keys included; the host's own program cannot be executed again without running its `main`; and a program of
+//! its own would have to be installed beside every host. A shell is on every machine but the barest containers, needs
+//! a megabyte, and kills and removes by itself. Without one there is a warning, and what is left is the parent-death signal
+//! and the sweep of the next start.
+//!
+//! **Process ids.** The guardian must never kill a group whose id has become somebody else's. An id is free for others
+//! only when its process has been waited for, and `supervise` tells the guardian of the end before it waits. If the host
+//! is killed in between, the id is freed by init, and the guardian acts at that same moment; the system gives ids out in
+//! a circle, so it would have to start tens of thousands of processes first. While anybody is left in a group, its id is
+//! not given out at all.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Pid, getpid, getppid};
+
+use super::system;
+
+const SCRIPT: &str = include_str!("guardian.sh");
+/// How a guardian is called in lists of processes.
+const NAME: &str = "plugwire-guardian";
+/// Less than what every system writes to a pipe at once or not at all.
+const LONGEST_LINE: usize = 512;
+
+/// One plugin under guard.
+pub(super) struct Ward {
+    key: u64,
+}
+
+/// What is known of a ward, for the next guardian if this one is killed.
+struct Known {
+    target: Option<i32>,
+    folder: PathBuf,
+    socket: Option<PathBuf>,
+}
+
+struct State {
+    guardian: Option<Guardian>,
+    wards: BTreeMap<u64, Known>,
+    next: u64,
+    warned: bool,
+}
+
+static STATE: Mutex<State> =
+    Mutex::new(State { guardian: None, wards: BTreeMap::new(), next: 0, warned: false });
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ward {
+    /// For a plugin that is about to be started, with the folder of its sockets.
+    pub(super) fn new(folder: &Path) -> Self {
+        let mut state = state();
+        let key = state.next;
+        state.next += 1;
+        let known = Known { target: None, folder: folder.to_owned(), socket: None };
+        state.wards.insert(key, known);
+        state.ensure();
+        Self { key }
+    }
+
+    /// Lets the plugin's own process tell the guardian, before it becomes the plugin: there is then no moment in which
+    /// it runs and nobody knows of it.
+    pub(super) fn announce(&self, command: &mut Command, leads_group: bool) {
+        let state = state();
+        let Some(guardian) = &state.guardian else { return };
+        let (key, pipe, host) = (self.key, guardian.pipe.clone(), getpid());
+        let folder = state.wards[&key].folder.clone();
+        let announce = move || {
+            // In another namespace it does not know the id by which it can be killed.
+            if getppid() != Some(host) {
+                return Ok(());
+            }
+            let pid = getpid().as_raw_nonzero().get();
+            let target = if leads_group { -pid } else { pid };
+            let mut buffer = [0; LONGEST_LINE];
+            if let Some(line) = start_line(&mut buffer, key, target, &folder) {
+                // Whatever fails here, the host tells it once more.
+                let _ = rustix::io::write(&pipe, line);
+            }
+            Ok(())
+        };
+        // SAFETY: it formats numbers into a buffer on the stack and makes three system calls; no memory, no locks.
+        unsafe { command.pre_exec(announce) };
+    }
+
+    /// The plugin runs. The guardian has heard of it already, unless it was replaced in the meantime.
+    pub(super) fn born(&self, leader: Pid, leads_group: bool) {
+        let pid = leader.as_raw_nonzero().get();
+        let mut state = state();
+        if let Some(known) = state.wards.get_mut(&self.key) {
+            known.target = Some(if leads_group { -pid } else { pid });
+        }
+        state.tell_all_of(self.key);
+    }
+
+    /// The plugin listens outside its folder.
+    pub(super) fn listens_at(&self, socket: &Path) {
+        let mut state = state();
+        if let Some(known) = state.wards.get_mut(&self.key) {
+            known.socket = Some(socket.to_owned());
+        }
+        state.tell_all_of(self.key);
+    }
+
+    /// The plugin is gone and so is its folder, and its id may soon be somebody else's.
+    pub(super) fn forget(&self) {
+        let mut state = state();
+        if state.wards.remove(&self.key).is_some() {
+            state.tell(format!("end {}\n", self.key).as_bytes());
+        }
+    }
+}
+
+/// A path with a line break in it cannot be told. To kill -1, 0 or 1 would be to kill everybody, or the host.
+fn start_line<'a>(
+    buffer: &'a mut [u8; LONGEST_LINE],
+    key: u64,
+    target: i32,
+    folder: &Path,
+) -> Option<&'a [u8]> {
+    if target.unsigned_abs() < 2 {
+        return None;
+    }
+    let folder = folder.as_os_str().as_encoded_bytes();
+    let folder = if folder.contains(&b'\n') { b"" } else { folder };
+    let mut rest = &mut buffer[..];
+    write!(rest, "start {key} {target} ").ok()?;
+    rest.write_all(folder).ok()?;
+    rest.write_all(b"\n").ok()?;
+    let length = LONGEST_LINE - rest.len();
+    Some(&buffer[..length])
+}
+
+impl State {
+    /// Sees to it that a guardian lives, and knows of everybody.
+    fn ensure(&mut self) {
+        if self.guardian.as_mut().is_some_and(Guardian::lives) {
+            return;
+        }
+        match Guardian::start() {
+            Ok(guardian) => self.guardian = Some(guardian),
+            Err(error) => {
+                self.guardian = None;
+                if !std::mem::replace(&mut self.warned, true) {
+                    tracing::warn!(
+                        %error,
+                        "no guardian: should this process be killed, what its plugins have started may live on"
+                    );
+                }
+                return;
+            }
+        }
+        let keys: Vec<u64> = self.wards.keys().copied().collect();
+        for key in keys {
+            self.write_all_of(key);
+        }
+    }
+
+    fn tell_all_of(&mut self, key: u64) {
+        self.ensure();
+        if !self.write_all_of(key) {
+            self.replace();
+        }
+    }
+
+    fn tell(&mut self, line: &[u8]) {
+        self.ensure();
+        if !self.write(line) {
+            self.replace();
+        }
+    }
+
+    /// For a guardian that does not read: somebody stopped it.
+    fn replace(&mut self) {
+        self.guardian = None;
+        self.ensure();
+    }
+
+    fn write_all_of(&self, key: u64) -> bool {
+        let Some(Known { target: Some(target), folder, socket }) = self.wards.get(&key) else {
+            return true;
+        };
+        let mut buffer = [0; LONGEST_LINE];
+        let start = start_line(&mut buffer, key, *target, folder);
+        let socket = socket.as_ref().and_then(|path| path.to_str()).filter(|p| !p.contains('\n'));
+        start.is_none_or(|line| self.write(line))
+            && socket.is_none_or(|path| self.write(format!("socket {key} {path}\n").as_bytes()))
+    }
+
+    fn write(&self, line: &[u8]) -> bool {
+        let Some(guardian) = &self.guardian else { return true };
+        rustix::io::write(&guardian.pipe, line).is_ok_and(|written| written == line.len())
+    }
+}
+
+struct Guardian {
+    shell: Child,
+    pipe: Arc<OwnedFd>,
+    /// With a reader in this process, writing to a guardian that was killed raises no SIGPIPE.
+    _reader: OwnedFd,
+}
+
+impl Guardian {
+    fn start() -> io::Result<Self> {
+        let (reader, pipe) = io::pipe()?;
+        let (reader, pipe) = (OwnedFd::from(reader), OwnedFd::from(pipe));
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", SCRIPT, NAME])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+            // What it holds open or stands in, nobody else could close or unmount while the host lives.
+            .current_dir("/")
+            .stdin(Stdio::from(reader.try_clone()?))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C, and whoever ends the host's whole group, must not end the guardian with it.
+            .process_group(0);
+        let keep_only_these = || {
+            // Without it (Linux before 5.11), it holds open what the host leaves open for every program.
+            let _ = system::keep_only_standard_descriptors();
+            Ok(())
+        };
+        // SAFETY: one system call.
+        unsafe { command.pre_exec(keep_only_these) };
+        Ok(Self { shell: command.spawn()?, pipe: Arc::new(pipe), _reader: reader })
+    }
+
+    fn lives(&mut self) -> bool {
+        matches!(self.shell.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_and_never_about_everybody() {
+        let line = |target, folder: &str| {
+            let mut buffer = [0; LONGEST_LINE];
+            let line = start_line(&mut buffer, 7, target, Path::new(folder));
+            line.map(|line| String::from_utf8(line.to_vec()).expect("text"))
+        };
+        assert_eq!(line(-42, "/tmp/a b").as_deref(), Some("start 7 -42 /tmp/a b\n"));
+        assert_eq!(line(42, "/tmp/a\nend 1").as_deref(), Some("start 7 42 \n"));
+        assert_eq!(line(-42, &"x".repeat(LONGEST_LINE)), None);
+        for everybody in [-1, 0, 1] {
+            assert_eq!(line(everybody, "/tmp/a"), None);
+        }
+    }
+
+    /// What the script does with what it is told, and with what it is told no more.
+    #[test]
+    fn the_script_kills_and_removes_exactly_what_it_knows() {
+        let base = tempfile::tempdir().expect("a folder");
+        let folder = |name| {
+            let path = base.path().join(name);
+            std::fs::create_dir(&path).expect("a folder");
+            path
+        };
+        let sleeper = || Command::new("sleep").arg("1000").process_group(0).spawn().expect("sleep");
+        let (mut known, mut forgotten) = (sleeper(), sleeper());
+        let (kept, gone) = (folder("kept"), folder("it's $gone"));
+        let elsewhere = base.path().join("a socket");
+        drop(std::os::unix::net::UnixListener::bind(&elsewhere).expect("a socket"));
+        let file = base.path().join("a file");
+        std::fs::write(&file, "").expect("a file");
+        let told = format!(
+            "start 1 -{} {}\nstart 2 -{} {}\nstart 2 -{} {}\nsocket 2 {}\nsocket 1 {}\nend 1\n",
+            forgotten.id(),
+            kept.display(),
+            known.id(),
+            gone.display(),
+            known.id(),
+            gone.display(),
+            elsewhere.display(),
+            file.display(),
+        );
+        let mut shell = Command::new("/bin/sh");
+        let mut shell = shell.args(["-c", SCRIPT]).stdin(Stdio::piped()).spawn().expect("a shell");
+        shell.stdin.take().expect("piped").write_all(told.as_bytes()).expect("it reads");
+        shell.wait().expect("it ends");
+        let status = known.wait().expect("ours");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        assert!(!gone.exists() && !elsewhere.exists());
+        assert!(forgotten.try_wait().expect("ours").is_none(), "it was forgotten");
+        assert!(kept.exists() && file.exists());
+        forgotten.kill().expect("it lives");
+        forgotten.wait().expect("ours");
+    }
+}

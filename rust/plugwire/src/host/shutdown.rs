@@ -1,0 +1,112 @@
+//! The end of a plugin that its host wishes for, step by step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time::timeout;
+
+use super::error::ShutdownError;
+use super::exit::{Stop, StopPhase};
+use super::handle::Owner;
+use super::launch::Limits;
+use super::session::Session;
+use super::supervise::Process;
+use super::system::Foreign;
+
+/// How long a process may take to be gone after SIGKILL.
+const KILLED: Duration = Duration::from_secs(5);
+
+/// Goes through the steps, each with its limit. Spec: SHD-2 to SHD-4.
+pub(super) async fn shut_down(
+    session: Arc<Session>,
+    owner: Owner,
+    limits: Limits,
+) -> Result<Stop, ShutdownError> {
+    let over = |phase, exit| Ok(Stop { phase, drained: true, exit });
+    match &owner {
+        Owner::Us(process) if process.ended().is_some() => {
+            session.cut();
+            return over(StopPhase::AlreadyGone, process.ended());
+        }
+        Owner::Other { test: true, .. } => {
+            session.cut();
+            return over(StopPhase::AlreadyGone, None);
+        }
+        _ => {}
+    }
+    let drained = session.channel.calls().finished(limits.drain).await;
+    session.shut_down(limits.shutdown).await;
+    let (phase, exit) = match owner {
+        Owner::Us(process) => {
+            let phase = end(&process, limits).await?;
+            (phase, process.ended())
+        }
+        Owner::Other { process: Some(process), .. } => (end(&*process, limits).await?, None),
+        Owner::Other { process: None, .. } => (StopPhase::Asked, None),
+    };
+    Ok(Stop { phase, drained, exit })
+}
+
+/// Somebody who was asked to end, and can be made to.
+trait Mortal {
+    fn pid(&self) -> u32;
+    /// False where there is no way but to kill.
+    fn terminate(&self) -> bool;
+    fn kill(&self);
+    fn gone(&self) -> impl Future<Output = ()>;
+}
+
+/// Waits for the end, and helps.
+async fn end(process: &impl Mortal, limits: Limits) -> Result<StopPhase, ShutdownError> {
+    let ends_within = async |limit| timeout(limit, process.gone()).await.is_ok();
+    if ends_within(limits.exit).await {
+        return Ok(StopPhase::Asked);
+    }
+    let asked_again = !limits.terminate.is_zero() && process.terminate();
+    if asked_again && ends_within(limits.terminate).await {
+        return Ok(StopPhase::Terminated);
+    }
+    process.kill();
+    if ends_within(KILLED).await {
+        return Ok(StopPhase::Killed);
+    }
+    Err(ShutdownError::Unkillable { pid: process.pid() })
+}
+
+impl Mortal for Process {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn terminate(&self) -> bool {
+        self.terminate()
+    }
+
+    fn kill(&self) {
+        self.kill();
+    }
+
+    async fn gone(&self) {
+        self.exited().await;
+    }
+}
+
+impl Mortal for Foreign {
+    fn pid(&self) -> u32 {
+        self.pid()
+    }
+
+    fn terminate(&self) -> bool {
+        self.signal(Signal::TERM);
+        true
+    }
+
+    fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    async fn gone(&self) {
+        self.gone().await;
+    }
+}

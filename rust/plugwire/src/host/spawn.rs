@@ -1,0 +1,147 @@
+//! How a plugin comes to be: as a process of this machine, or by a runner.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use tokio::time::{Instant, timeout_at};
+
+use super::diagnosis;
+use super::error::{Evidence, StartError, TimeoutStep};
+use super::launch::Launch;
+use super::logs::{self, SharedTail};
+use super::runner::{Output, Plan, Runner};
+use super::start;
+use super::supervise::{Attended, Process, Program, Terms};
+use super::verify::Image;
+use crate::transport::Translate;
+use crate::transport::folder::PrivateFolder;
+use crate::transport::socket::group_id;
+
+pub(super) type Begun = (Process, Output, Option<Arc<dyn Translate>>);
+
+/// As a process of this machine.
+pub(super) async fn spawn(
+    launch: &mut Launch,
+    image: Image,
+    variables: BTreeMap<OsString, OsString>,
+    withheld: usize,
+    folder: PrivateFolder,
+    deadline: Instant,
+) -> Result<Begun, StartError> {
+    // Ctrl-C in a terminal is for the host, which then ends the plugin; and the plugin's children end with it. But the
+    // terminal would stop a plugin of another group that reads from it.
+    let leads_group = !launch.inherit_stdin;
+    let sockets = launch.socket_group.as_deref().map(group_id).transpose();
+    let sockets = sockets.map_err(start::machine("looking up the socket group"))?;
+    let named = image.program().to_owned();
+    let arg0 = launch.program.clone().into_os_string();
+    let program =
+        Program { image, arg0, command: command(launch, variables, leads_group, sockets) };
+    let terms = Terms { folder, leads_group, stderr: stderr_reader(launch) };
+    let starting = Process::start(program, terms, launch.outlives_host);
+    match timeout_at(deadline, starting).await {
+        Ok(Ok((process, stdout))) => Ok((process, Box::pin(stdout), None)),
+        Ok(Err(cause)) => Err(not_spawned(cause, launch, &named, withheld)),
+        Err(_) => {
+            let (limit, step) = (launch.limits.start, TimeoutStep::Execution);
+            let evidence = Evidence { program: named, withheld, ..Evidence::default() };
+            Err(StartError::Timeout { limit, step, evidence: Box::new(evidence) })
+        }
+    }
+}
+
+/// Makes the command that executes a path. `sockets` is the group that goes with the sockets.
+fn command(
+    launch: &Launch,
+    variables: BTreeMap<OsString, OsString>,
+    leads_group: bool,
+    sockets: Option<u32>,
+) -> Box<dyn Fn(&Path) -> Command + Send> {
+    let (arguments, directory) = (launch.arguments.clone(), launch.directory.clone());
+    let (confinement, inherit_stdin) = (launch.confinement.clone(), launch.inherit_stdin);
+    Box::new(move |path| {
+        let mut command = Command::new(path);
+        command
+            .args(&arguments)
+            .env_clear()
+            .envs(&variables)
+            .stdin(if inherit_stdin { Stdio::inherit() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if leads_group {
+            command.process_group(0);
+        }
+        if let Some(directory) = &directory {
+            command.current_dir(directory);
+        }
+        confinement.apply(&mut command, sockets);
+        command
+    })
+}
+
+/// As the user's runner does it.
+pub(super) async fn run(
+    launch: &mut Launch,
+    runner: &dyn Runner,
+    variables: BTreeMap<OsString, OsString>,
+    withheld: usize,
+    folder: PrivateFolder,
+    deadline: Instant,
+) -> Result<Begun, StartError> {
+    let plan = Plan {
+        program: launch.program.clone(),
+        arguments: launch.arguments.clone(),
+        variables,
+        directory: launch.directory.clone(),
+        socket_folder: folder.path().to_owned(),
+    };
+    let evidence =
+        || Box::new(Evidence { program: plan.program.clone(), withheld, ..Evidence::default() });
+    let started = match timeout_at(deadline, runner.start(plan.clone())).await {
+        Ok(Ok(started)) => started,
+        Ok(Err(cause)) => return Err(StartError::Spawn { cause, evidence: evidence() }),
+        Err(_) => {
+            let (limit, step) = (launch.limits.start, TimeoutStep::Runner);
+            return Err(StartError::Timeout { limit, step, evidence: evidence() });
+        }
+    };
+    let attended = Attended { id: started.id, running: started.running, stderr: started.stderr };
+    let process = Process::attend(attended, stderr_reader(launch), folder);
+    Ok((process, started.stdout, started.translate))
+}
+
+/// The system's error is the same for a program and for a working directory that cannot be used.
+fn not_spawned(cause: io::Error, launch: &Launch, program: &Path, withheld: usize) -> StartError {
+    if let Some(directory) = launch.directory.as_ref().filter(|directory| !directory.is_dir()) {
+        let directory = directory.display();
+        return StartError::Configuration(format!(
+            "its working directory {directory} is no folder"
+        ));
+    }
+    let refused = cause.raw_os_error() == Some(Errno::PERM.raw_os_error());
+    if refused && !launch.confinement.is_empty() {
+        let why =
+            "the system refuses a limit or the user (`Launch::confine`): this host may not set it";
+        return StartError::Configuration(why.to_owned());
+    }
+    let executable = Some(diagnosis::examine(program));
+    let program = program.to_owned();
+    let evidence = Evidence { program, executable, withheld, ..Evidence::default() };
+    StartError::Spawn { cause, evidence: Box::new(evidence) }
+}
+
+fn stderr_reader(launch: &mut Launch) -> logs::Reader {
+    logs::Reader {
+        plugin: start::name(launch),
+        sink: launch.output.log.clone(),
+        raw: launch.output.raw_stderr.take(),
+        longest_line: launch.output.longest_line,
+        tail: SharedTail::default(),
+    }
+}

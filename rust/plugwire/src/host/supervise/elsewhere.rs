@@ -1,0 +1,57 @@
+//! The life of a plugin that a runner has started.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Process, traces};
+use crate::host::exit::Exit;
+use crate::host::runner::{Output, Running};
+use crate::transport::folder::PrivateFolder;
+
+/// How long a runner may take to end a plugin.
+const RUNNER_KILLS: Duration = Duration::from_secs(5);
+
+/// What is attended to, of what a runner has started.
+pub(in crate::host) struct Attended {
+    pub(in crate::host) id: String,
+    pub(in crate::host) running: Box<dyn Running>,
+    pub(in crate::host) stderr: Output,
+}
+
+/// Waits for the end, or brings it about; dropping the future does so, too.
+pub(super) async fn attend(
+    process: Process,
+    mut running: Box<dyn Running>,
+    kill: CancellationToken,
+    folder: PrivateFolder,
+    exit: watch::Sender<Option<Exit>>,
+) {
+    let started = Instant::now();
+    let status = tokio::select! {
+        status = running.wait() => status,
+        () = kill.cancelled() => {
+            match tokio::time::timeout(RUNNER_KILLS, running.kill()).await {
+                Ok(Ok(())) => {}
+                failed => {
+                    tracing::error!(?failed, plugin = %process.name, "a plugin's runner cannot end it");
+                }
+            }
+            running.wait().await
+        }
+    };
+    let lived = started.elapsed();
+    drop(running);
+    process.readers.finished().await;
+    traces::remove_folder(folder);
+    let (stderr, crash) = process.tail.read();
+    match status {
+        Ok(status) => {
+            exit.send_replace(Some(Exit { status, lived, out_of_memory: None, crash, stderr }));
+        }
+        Err(error) => {
+            tracing::error!(%error, plugin = %process.name, "a plugin's end cannot be waited for");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The life of a plugin that is a process of this machine, from its first moment until it is reaped.
+//!
+//! Each has a thread of its own, which makes the process, waits for it, and reaps it. A parent-death signal comes when the
+//! *thread* ends that made a process, so this one has to live as long as its plugin; and what must happen at the end of a
+//! plugin happens also where no runtime is left to do it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ChildStdout as ChildPipe, Command};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use rustix::io::FdFlags;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, waitid};
+use tokio::process::ChildStdout;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use super::lock;
+use super::readers::Readers;
+use super::traces::{self, Traces};
+use crate::host::exit::Exit;
+use crate::host::memory::Kills;
+use crate::host::verify::Image;
+use crate::host::{exec, logs, system};
+use crate::transport::folder::PrivateFolder;
+
+/// How long a runtime that ends is held up until the plugin has gone.
+const GONE_WITH_THE_RUNTIME: Duration = Duration::from_secs(2);
+
+/// What is to be executed.
+pub(in crate::host) struct Program {
+    pub(in crate::host) image: Image,
+    /// What it is told to be called.
+    pub(in crate::host) arg0: OsString,
+    /// The command that executes this path, with pipes for its output and a cleared environment.
+    pub(in crate::host) command: Box<dyn Fn(&Path) -> Command + Send>,
+}
+
+/// How a plugin's process is to live.
+pub(in crate::host) struct Terms {
+    /// Where its sockets are. Removed when all is over.
+    pub(in crate::host) folder: PrivateFolder,
+    /// Whether it leads a process group.
+    pub(in crate::host) leads_group: bool,
+    /// Reads its standard error.
+    pub(in crate::host) stderr: logs::Reader,
+}
+
+/// One plugin's life, on its own thread.
+pub(super) struct Life {
+    pub(super) terms: Terms,
+    pub(super) exit: watch::Sender<Option<Exit>>,
+    pub(super) traces: Arc<Traces>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) read: mpsc::Receiver<()>,
+    pub(super) runtime: Handle,
+}
+
+impl Life {
+    pub(super) fn live(self, program: Program, born: oneshot::Sender<Born>) {
+        let (started, kills) = (Instant::now(), Kills::count());
+        let folder = self.terms.folder.path();
+        let child = program.image.start(folder, |path| self.spawn(&program, path));
+        // A copy in memory is the process's own now.
+        drop(program);
+        match child {
+            Ok(child) => self.watch(child, started, kills, born),
+            Err(error) => {
+                // Who hears of it may count on nothing being left.
+                traces::remove_folder(self.terms.folder);
+                self.traces.forget();
+                let _ = born.send(Err(error));
+            }
+        }
+    }
+
+    /// The order counts: the command itself may change the user, and that undoes a parent-death signal.
+    fn spawn(&self, program: &Program, path: &Path) -> io::Result<Child> {
+        // It holds copies of what the plugin gets, so it must not live on: the pipes have to end with the plugin.
+        let mut command = (program.command)(path);
+        let mut own_stdout = None;
+        match &self.traces.ward {
+            Some(ward) => {
+                die_with_this_thread(&mut command);
+                ward.announce(&mut command, self.terms.leads_group);
+            }
+            None => own_stdout = Some(give_for_life(&mut command, &self.terms.folder)?),
+        }
+        exec::directly(&mut command, &program.arg0)?;
+        let mut child = command.spawn()?;
+        child.stdout = child.stdout.or(own_stdout);
+        Ok(child)
+    }
+
+    fn watch(self, mut child: Child, started: Instant, kills: Kills, born: oneshot::Sender<Born>) {
+        let Terms { folder, leads_group, stderr } = self.terms;
+        let (leader, tail) = (Pid::from_child(&child), stderr.tail.clone());
+        let tree = Arc::new(Tree {
+            leader,
+            leads_group,
+            reaped: Mutex::new(false),
+            killed: AtomicBool::new(false),
+        });
+        if let Some(ward) = &self.traces.ward {
+            ward.born(leader, leads_group);
+        }
+        match self.readers.read(&mut child, stderr, &self.runtime) {
+            Ok(stdout) => drop(born.send(Ok(Newborn(Some((tree.clone(), stdout)))))),
+            Err(error) => {
+                tree.signal(Signal::KILL);
+                let _ = born.send(Err(error));
+            }
+        }
+        let ended = wait_without_reaping(leader);
+        let killed_before = tree.killed.load(Relaxed);
+        let lived = started.elapsed();
+        if ended.is_ok() && leads_group {
+            // Whoever it left in its group goes now.
+            tree.signal(Signal::KILL);
+        }
+        self.readers.finish(&self.read);
+        self.traces.remove_socket();
+        traces::remove_folder(folder);
+        self.traces.forget();
+        match tree.reap(child) {
+            Ok(status) => {
+                let (stderr, crash) = tail.read();
+                let by_somebody_else =
+                    status.signal() == Some(Signal::KILL.as_raw()) && !killed_before;
+                let out_of_memory = by_somebody_else.then(|| kills.until_now()).flatten();
+                let exit = Exit { status, lived, out_of_memory, crash, stderr };
+                self.exit.send_replace(Some(exit));
+            }
+            Err(error) => {
+                tracing::error!(%error, pid = tree.pid(), "a plugin's end cannot be waited for");
+            }
+        }
+    }
+}
+
+/// A process and, where it leads one, its group: whom signals go to, as long as the id is theirs.
+pub(super) struct Tree {
+    leader: Pid,
+    leads_group: bool,
+    reaped: Mutex<bool>,
+    /// Whether we killed it.
+    killed: AtomicBool,
+}
+
+impl Tree {
+    pub(super) fn pid(&self) -> u32 {
+        self.leader.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub(super) fn is_reaped(&self) -> bool {
+        *lock(&self.reaped)
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let reaped = lock(&self.reaped);
+        if *reaped {
+            return;
+        }
+        if signal == Signal::KILL {
+            self.killed.store(true, Relaxed);
+        }
+        // Fails only where everybody has gone.
+        let _ = match self.leads_group {
+            true => rustix::process::kill_process_group(self.leader, signal),
+            false => rustix::process::kill_process(self.leader, signal),
+        };
+    }
+
+    /// From here on the id may be somebody else's.
+    fn reap(&self, mut child: Child) -> io::Result<std::process::ExitStatus> {
+        let mut reaped = lock(&self.reaped);
+        let status = child.wait();
+        *reaped = true;
+        status
+    }
+}
+
+/// A process that its thread hands over to whoever wants it. Dropping it kills the process: on the way nobody may be left.
+pub(super) struct Newborn(Option<(Arc<Tree>, ChildStdout)>);
+
+impl Newborn {
+    pub(super) fn wanted(mut self) -> (Arc<Tree>, ChildStdout) {
+        self.0.take().expect("it is wanted once")
+    }
+}
+
+impl Drop for Newborn {
+    fn drop(&mut self) {
+        if let Some((tree, _)) = &self.0 {
+            tree.signal(Signal::KILL);
+        }
+    }
+}
+
+pub(super) type Born = io::Result<Newborn>;
+
+/// Kills a process, unless it has ended, and waits until nothing is left of it.
+pub(super) struct KillOnDrop {
+    pub(super) tree: Arc<Tree>,
+    pub(super) readers: Arc<Readers>,
+    /// Ends with the process's thread.
+    pub(super) over: mpsc::Receiver<()>,
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if self.tree.is_reaped() {
+            return;
+        }
+        // The tasks that read end with the runtime, too, perhaps after this one.
+        self.readers.give_up();
+        self.tree.signal(Signal::KILL);
+        // `main` may return next, and then nobody cleans up in this process any more.
+        let _ = self.over.recv_timeout(GONE_WITH_THE_RUNTIME);
+    }
+}
+
+/// Until a process is reaped, its id and its group's are nobody else's.
+fn wait_without_reaping(leader: Pid) -> rustix::io::Result<()> {
+    loop {
+        match waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Err(rustix::io::Errno::INTR) => {}
+            waited => return waited.map(drop),
+        }
+    }
+}
+
+/// The plugin itself ends with its host without anybody's help, where the system can do that.
+fn die_with_this_thread(command: &mut Command) {
+    let parent = getpid();
+    // SAFETY: two system calls; no memory, no locks.
+    unsafe { command.pre_exec(move || system::die_with(parent)) };
+}
+
+/// A plugin that outlives its host owns its folder itself, by a copy of the lock. And it holds the other end of its own
+/// standard output: a plugin that looks there for its host still finds a reader.
+fn give_for_life(command: &mut Command, folder: &PrivateFolder) -> io::Result<ChildPipe> {
+    let (reader, writer) = io::pipe()?;
+    command.stdout(writer);
+    let reader = OwnedFd::from(reader);
+    let given = [OwnedFd::from(folder.owner().try_clone()?), reader.try_clone()?];
+    let give = move || {
+        for descriptor in &given {
+            rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: two system calls; no memory, no locks.
+    unsafe { command.pre_exec(give) };
+    Ok(ChildPipe::from(reader))
+}

@@ -1,0 +1,188 @@
+//! Stays with one plugin's process until it is gone, and leaves nothing of it.
+
+mod elsewhere;
+mod life;
+mod readers;
+mod traces;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use rustix::process::Signal;
+use tokio::process::ChildStdout;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{Exit, PluginGone};
+use super::logs::{self, SharedTail};
+use crate::transport::channel::Autopsy;
+use crate::transport::folder::PrivateFolder;
+use life::{KillOnDrop, Life, Tree};
+use readers::Readers;
+use traces::Traces;
+
+pub(super) use elsewhere::Attended;
+pub(super) use life::{Program, Terms};
+pub(super) use traces::remove_socket;
+
+/// How long a broken call waits to learn whether the process ended.
+const AUTOPSY: Duration = Duration::from_secs(1);
+
+/// A plugin's process, while it runs and after.
+#[derive(Clone)]
+pub(super) struct Process {
+    /// 0 where a runner has started it, which then has an id of its own for it.
+    pub(super) pid: u32,
+    pub(super) id: Option<Arc<str>>,
+    pub(super) tail: SharedTail,
+    /// Whether it goes on when this process ends.
+    pub(super) outlives_host: bool,
+    name: Arc<str>,
+    body: Body,
+    exit: watch::Receiver<Option<Exit>>,
+    traces: Arc<Traces>,
+    readers: Arc<Readers>,
+}
+
+impl Process {
+    /// Starts the program, and takes charge of it. The caller sets the deadline.
+    ///
+    /// Cancel safety: dropping the future kills what was started.
+    pub(super) async fn start(
+        program: Program,
+        terms: Terms,
+        outlives_host: bool,
+    ) -> io::Result<(Self, ChildStdout)> {
+        let (sender, exit) = watch::channel(None);
+        let (readers, read) = Readers::new();
+        let (name, tail) = (Arc::from(terms.stderr.plugin.as_str()), terms.stderr.tail.clone());
+        let traces = Arc::new(Traces::of(&terms.folder, !outlives_host));
+        let life = Life {
+            terms,
+            exit: sender,
+            traces: traces.clone(),
+            readers: readers.clone(),
+            read,
+            runtime: Handle::current(),
+        };
+        let (born, birth) = oneshot::channel();
+        let (over, end) = mpsc::channel::<()>();
+        thread::Builder::new().name("plugwire-plugin".to_owned()).spawn(move || {
+            life.live(program, born);
+            drop(over);
+        })?;
+        let (tree, stdout) = birth.await.map_err(io::Error::other)??.wanted();
+        let (pid, body) = (tree.pid(), Body::Tree(tree.clone()));
+        let process =
+            Self { pid, id: None, tail, outlives_host, name, body, exit, traces, readers };
+        if !outlives_host {
+            process.end_with_the_runtime(tree, end);
+        }
+        Ok((process, stdout))
+    }
+
+    /// Takes charge of what a runner has started. `folder` is removed when all is over; `stderr` reads what it writes to its
+    /// standard error.
+    pub(super) fn attend(started: Attended, stderr: logs::Reader, folder: PrivateFolder) -> Self {
+        let (sender, exit) = watch::channel(None);
+        let (readers, _) = Readers::new();
+        let (name, tail) = (Arc::from(stderr.plugin.as_str()), stderr.tail.clone());
+        readers.spawn(stderr.run(started.stderr), &Handle::current());
+        let kill = CancellationToken::new();
+        let process = Self {
+            pid: 0,
+            id: Some(started.id.into()),
+            tail,
+            outlives_host: false,
+            name,
+            body: Body::Elsewhere(kill.clone()),
+            exit,
+            traces: Arc::new(Traces::of(&folder, false)),
+            readers,
+        };
+        tokio::spawn(elsewhere::attend(process.clone(), started.running, kill, folder, sender));
+        process
+    }
+
+    /// Adds a task that reads one of the process's pipes.
+    pub(super) fn spawn_reader(&self, reader: impl Future<Output = ()> + Send + 'static) {
+        self.readers.spawn(reader, &Handle::current());
+    }
+
+    /// Remembers a socket outside the private folder: Go plugins leave theirs behind when they are killed, and those
+    /// before go-plugin 1.5 do not know the folder.
+    pub(super) fn remember_socket(&self, path: &Path) {
+        self.traces.remember(path);
+    }
+
+    /// Kills the process and its group. Harmless when it has ended.
+    pub(super) fn kill(&self) {
+        match &self.body {
+            Body::Tree(tree) => tree.signal(Signal::KILL),
+            Body::Elsewhere(kill) => kill.cancel(),
+        }
+    }
+
+    /// Asks the process and its group to end, by SIGTERM. False where there is no such signal: a runner knows only kill.
+    pub(super) fn terminate(&self) -> bool {
+        match &self.body {
+            Body::Tree(tree) => tree.signal(Signal::TERM),
+            Body::Elsewhere(_) => return false,
+        }
+        true
+    }
+
+    /// How it ended, if it did.
+    pub(super) fn ended(&self) -> Option<Exit> {
+        self.exit.borrow().clone()
+    }
+
+    /// Waits for the end. Cancel safe.
+    pub(super) async fn exited(&self) -> Exit {
+        let mut exit = self.exit.clone();
+        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
+        match ended {
+            Some(exit) => exit,
+            // Somebody else in this process waited for it: nobody here will ever know.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Leaves a task in the runtime that kills the process when the runtime ends before it.
+    fn end_with_the_runtime(&self, tree: Arc<Tree>, over: mpsc::Receiver<()>) {
+        let killer = KillOnDrop { tree, readers: self.readers.clone(), over };
+        let mut exit = self.exit.clone();
+        tokio::spawn(async move {
+            let _ = exit.wait_for(Option::is_some).await;
+            drop(killer);
+        });
+    }
+}
+
+/// Whom a kill reaches.
+#[derive(Clone)]
+enum Body {
+    Tree(Arc<Tree>),
+    /// What a runner has started.
+    Elsewhere(CancellationToken),
+}
+
+impl Autopsy for Process {
+    fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn std::error::Error + Send + Sync>>> {
+        let process = self.clone();
+        Box::pin(async move {
+            let exit = tokio::time::timeout(AUTOPSY, process.exited()).await.ok()?;
+            let gone = PluginGone { plugin: process.name.to_string(), exit };
+            Some(Arc::new(gone) as Arc<dyn std::error::Error + Send + Sync>)
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,147 @@
+//! Removes what dead hosts left.
+//!
+//! A host that is killed has its guardian to do that; this is for what both leave when the whole machine, or a whole
+//! container, stops at once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::supervise::remove_socket;
+use crate::transport::folder::{self, PREFIX};
+
+/// The link in a private folder that names a socket outside of it.
+const NOTE: &str = "elsewhere";
+/// The folder in a private one with the verified copy of a program.
+pub(super) const COPY: &str = "verified-program";
+
+/// Notes a plugin's socket outside its private folder, for the sweep of a later host.
+pub(super) fn note(folder: &Path, socket: &Path) {
+    if let Err(error) = std::os::unix::fs::symlink(socket, folder.join(NOTE)) {
+        tracing::debug!(%error, "a plugin's socket could not be noted");
+    }
+}
+
+/// Sweeps this folder, the first time in this process.
+pub(super) fn once(base: &Path) {
+    static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let first = SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(base.to_owned());
+    if first {
+        sweep(base);
+    }
+}
+
+fn sweep(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    let us = rustix::process::geteuid().as_raw();
+    let left = entries.flatten().filter(|entry| {
+        entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())
+            && entry.metadata().is_ok_and(|file| file.is_dir() && file.uid() == us)
+    });
+    for entry in left {
+        if let Err(error) = remove(&entry.path(), us) {
+            tracing::debug!(%error, path = %entry.path().display(), "not swept");
+        }
+    }
+}
+
+/// Removes a folder whose owner is dead. Only sockets, the note and a verified copy are removed from it: a folder with
+/// anything else in it stays, since somebody else may like the name, too. The note counts only if it is of this user: a
+/// plugin of another may put one there.
+fn remove(path: &Path, us: u32) -> io::Result<()> {
+    // The lock is held until the folder is gone, so no new owner can be deceived.
+    let Some(_lock) = folder::lock(path)? else { return Ok(()) };
+    let note = path.join(NOTE);
+    if let Ok(socket) = fs::read_link(&note) {
+        if fs::symlink_metadata(&note)?.uid() == us && is_dead(&socket) {
+            remove_socket(&socket);
+        }
+        fs::remove_file(note)?;
+    }
+    match fs::remove_dir_all(path.join(COPY)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    for entry in fs::read_dir(path)?.flatten() {
+        if entry.file_type()?.is_socket() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir(path)?;
+    tracing::debug!(path = %path.display(), "a dead host's folder was removed");
+    Ok(())
+}
+
+/// Whether nobody listens at a socket: by now its name may be another plugin's.
+fn is_dead(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::transport::folder::PrivateFolder;
+
+    /// A folder as a host leaves it that was killed with its guardian.
+    fn abandoned(base: &Path) -> PathBuf {
+        let path = base.join("plugwire-gone");
+        fs::create_dir(&path).expect("a folder");
+        drop(UnixListener::bind(path.join("plugin1")).expect("a socket"));
+        path
+    }
+
+    #[test]
+    fn what_a_dead_host_left_goes_and_what_a_living_one_has_stays() {
+        let base = tempfile::tempdir().expect("a folder");
+        let living = PrivateFolder::make(base.path(), None).expect("a folder");
+        fs::write(living.path().join("plugin1"), "").expect("a file");
+        let dead = abandoned(base.path());
+        fs::create_dir(dead.join(COPY)).expect("a folder");
+        fs::write(dead.join(COPY).join("greeter"), "").expect("a file");
+        sweep(base.path());
+        assert!(!dead.exists());
+        assert!(living.path().join("plugin1").exists());
+    }
+
+    #[test]
+    fn a_noted_socket_goes_unless_somebody_listens_there() {
+        let base = tempfile::tempdir().expect("a folder");
+        let (dead, living) = (base.path().join("plugin1"), base.path().join("plugin2"));
+        drop(UnixListener::bind(&dead).expect("a socket"));
+        let _listener = UnixListener::bind(&living).expect("a socket");
+        for socket in [&dead, &living] {
+            note(&abandoned(base.path()), socket);
+            sweep(base.path());
+        }
+        assert!(!dead.exists());
+        assert!(living.exists());
+        assert!(!base.path().join("plugwire-gone").exists());
+    }
+
+    #[test]
+    fn a_note_of_another_user_removes_nothing() {
+        let base = tempfile::tempdir().expect("a folder");
+        let socket = base.path().join("plugin1");
+        drop(UnixListener::bind(&socket).expect("a socket"));
+        let folder = abandoned(base.path());
+        note(&folder, &socket);
+        remove(&folder, rustix::process::geteuid().as_raw() + 1).expect("it goes");
+        assert!(socket.exists());
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn somebody_elses_folder_of_such_a_name_stays() {
+        let base = tempfile::tempdir().expect("a folder");
+        let notes = abandoned(base.path()).join("notes.txt");
+        fs::write(&notes, "precious").expect("a file");
+        sweep(base.path());
+        assert!(notes.exists());
+    }
+}

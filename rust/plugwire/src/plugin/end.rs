@@ -1,0 +1,60 @@
+//! When a plugin ends though nobody asks it to, and though something hangs.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::time::{Instant, sleep};
+
+use super::log;
+
+/// How often a plugin without a connection looks for its host. One with a connection never does.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a plugin knows of its own process.
+pub(super) struct OwnProcess {
+    /// The standard output that the host gave.
+    pub(super) stdout: Arc<OwnedFd>,
+    pub(super) orphaned_after: Option<Duration>,
+    /// How long the process may live on when it is to end.
+    pub(super) exit: Duration,
+}
+
+impl OwnProcess {
+    /// Completes when nobody has been connected for long enough and nobody can read what this process prints: the host is
+    /// gone, whoever stood between. To be dropped when somebody connects. Spec: SHD-11.
+    pub(super) async fn orphaned(&self) {
+        let Some(after) = self.orphaned_after else { return std::future::pending().await };
+        let alone_since = Instant::now();
+        loop {
+            sleep(LOOK.min(after)).await;
+            if alone_since.elapsed() >= after && has_no_reader(&self.stdout) {
+                log::warn("the host is gone: the plugin ends");
+                return;
+            }
+        }
+    }
+
+    /// Ends the process when its time is over, should it still run. A handler that hangs on a thread would keep it alive for
+    /// ever: a runtime that is dropped waits for such threads.
+    pub(super) fn exit_in_any_case(self) {
+        let exit = move || {
+            thread::sleep(self.exit);
+            log::warn("something hangs in the plugin: it ends all the same");
+            std::process::exit(1);
+        };
+        let watch = thread::Builder::new().name("plugwire-exit".to_owned()).spawn(exit);
+        if let Err(error) = watch {
+            log::warn(&format!("nobody sees to the plugin's end: {error}"));
+        }
+    }
+}
+
+/// A file, a terminal and a pipe whose reader lives have one for ever.
+fn has_no_reader(stdout: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(stdout, PollFlags::empty())];
+    let looked = poll(&mut fds, Some(&Timespec::default()));
+    looked.is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+}
