@@ -75,10 +75,8 @@ fn read<S: DeserializeOwned>(
         return Catalogue::read(role, &files);
     };
     let texts = files_in(folder)?;
-    let files: Vec<(&str, Source<'_>)> = texts
-        .iter()
-        .map(|(area, name, text)| (area.as_str(), Source { name, text }))
-        .collect();
+    let files: Vec<(&str, Source<'_>)> =
+        texts.iter().map(|(area, name, text)| (area.as_str(), Source { name, text })).collect();
     Catalogue::read(role, &files)
 }
 

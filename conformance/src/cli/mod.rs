@@ -3,6 +3,7 @@
 mod args;
 mod mutants;
 mod progress;
+mod replay;
 mod reports;
 mod run;
 mod show;

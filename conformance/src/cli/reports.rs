@@ -46,7 +46,13 @@ impl Files {
                 false => Ok((kind, PathBuf::from(file))),
             }
         });
-        parsed.collect::<Result<_, _>>().map(Self)
+        let files: Vec<(Kind, PathBuf)> = parsed.collect::<Result<_, _>>()?;
+        // Before minutes are spent on a run whose report has nowhere to go.
+        if let Some((_, file)) = files.iter().find(|(_, file)| !folder_of(file).is_dir()) {
+            let folder = folder_of(file).display();
+            return Err(Trouble::Usage(format!("{}: there is no folder {folder}", file.display())));
+        }
+        Ok(Self(files))
     }
 
     /// Writes them. A report that cannot be written is an error of the run: somebody counts on it.
@@ -60,11 +66,28 @@ impl Files {
     }
 }
 
-/// Beside the file first: a full disk must not leave half a report in the place of an older, whole one.
 fn write(kind: Kind, file: &Path, runs: &[Run], all: bool) -> io::Result<()> {
+    // A pipe or a terminal takes what comes; a link means the file that it leads to.
+    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    if fs::metadata(file).is_ok_and(|there| !there.is_file()) {
+        return write_to(&File::options().write(true).open(file)?, kind, runs, all);
+    }
+    // Beside the file first: a full disk must not leave half a report in the place of an older, whole one.
+    let draft = tempfile::NamedTempFile::new_in(folder_of(file))?;
+    write_to(draft.as_file(), kind, runs, all)?;
+    // As any file that a program writes, not as a secret.
+    use std::os::unix::fs::PermissionsExt as _;
+    draft.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    draft.persist(file).map(drop).map_err(|error| error.error)
+}
+
+fn folder_of(file: &Path) -> &Path {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let draft = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    let mut out = BufWriter::new(draft.as_file());
+    folder.unwrap_or(Path::new("."))
+}
+
+fn write_to(file: &File, kind: Kind, runs: &[Run], all: bool) -> io::Result<()> {
+    let mut out = BufWriter::new(file);
     let detail = if all { Detail::All } else { Detail::NotPassed };
     match kind {
         Kind::Html => out.write_all(html::page(runs, detail).as_bytes())?,
@@ -72,12 +95,7 @@ fn write(kind: Kind, file: &Path, runs: &[Run], all: bool) -> io::Result<()> {
         Kind::Junit => out.write_all(junit::document(runs).as_bytes())?,
         Kind::Markdown => out.write_all(markdown::matrix(runs).as_bytes())?,
     }
-    out.flush()?;
-    drop(out);
-    // As any file that a program writes, not as a secret.
-    use std::os::unix::fs::PermissionsExt as _;
-    draft.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-    draft.persist(file).map(drop).map_err(|error| error.error)
+    out.flush()
 }
 
 /// `report`: several runs beside each other.

@@ -15,11 +15,12 @@ use super::args::{
     AnySubject, Host, HostSubject, One, Plugin, PluginSubject, RunOptions, TierWord,
 };
 use super::progress::{self, Shown};
+use super::replay;
 use super::reports::{self, Files};
 use super::{Trouble, note, say, show};
 use crate::case::{Case, Catalogue, Source, Tier};
 use crate::catalogue;
-use crate::engine::{self, CASE, Mode, Options, Plan};
+use crate::engine::{self, Mode, Options, Plan};
 use crate::host::HostMode;
 use crate::plugin::{self, PluginMode};
 use crate::select::{Known, Selection};
@@ -36,7 +37,7 @@ pub(super) fn plugin(args: &Plugin) -> Result<ExitCode, Trouble> {
             &catalogue,
             subject,
             &args.run,
-            replay_of(Role::Plugin, &args.subject.any),
+            replay::of_plugin(&args.subject, &args.run),
         )
         .await
     })
@@ -51,7 +52,7 @@ pub(super) fn host(args: &Host) -> Result<ExitCode, Trouble> {
         &catalogue,
         subject,
         &args.run,
-        replay_of(Role::Host, &args.subject.any),
+        replay::of_host(&args.subject, &args.run),
     ))
 }
 
@@ -239,24 +240,12 @@ async fn with_detected(mut subject: Subject, any: &AnySubject) -> Subject {
     subject
 }
 
-/// How the command line of one case begins: as this one, which a person pastes.
-fn replay_of(role: Role, any: &AnySubject) -> Vec<String> {
-    let mut words = vec!["plugwire-conformance".to_owned(), "run".to_owned()];
-    words.push(format!("{role}:{CASE}"));
-    words.push("--keep".to_owned());
-    // Without the cases' choice and the reports: those are the run's, not the subject's.
-    if let Some(file) = &any.subject {
-        words.extend(["--subject".to_owned(), file.display().to_string()]);
-    }
-    words
-}
-
 async fn judge<M: Mode + Clone>(
     mode: M,
     catalogue: &Catalogue<M::Scene>,
     subject: Subject,
     options: &RunOptions,
-    mut replay: Vec<String>,
+    replay: Vec<String>,
 ) -> Result<ExitCode, Trouble>
 where
     M::Scene: Clone,
@@ -268,7 +257,6 @@ where
         return Err(Trouble::Nothing);
     }
     let cases: Vec<Case<M::Scene>> = cases.into_iter().cloned().collect();
-    complete(&mut replay, &subject);
     let style = progress::style(options.color);
     let mut runs = Vec::new();
     let mut said = Ok(());
@@ -348,22 +336,6 @@ fn engine_options(options: &RunOptions, shuffle: Option<u64>, replay: Vec<String
         keep: options.keep,
         replay,
     }
-}
-
-/// Adds what tells the subject.
-fn complete(replay: &mut Vec<String>, subject: &Subject) {
-    if replay.iter().any(|word| word == "--subject") {
-        return;
-    }
-    if subject.role == Role::Plugin {
-        replay.push("--cookie".to_owned());
-        replay.push(format!("{}={}", subject.cookie.key, subject.cookie.value));
-        for version in &subject.app_versions {
-            replay.extend(["--app-version".to_owned(), version.to_string()]);
-        }
-    }
-    replay.push("--".to_owned());
-    replay.extend(subject.command.iter().cloned());
 }
 
 fn known_list<S>(options: &RunOptions, cases: &[Case<S>]) -> Result<Known, Trouble> {

@@ -1,6 +1,6 @@
 //! Plugin mode: the subject is a plugin, and the suite plays its host, step by step.
 //!
-//! A case is data: [`scene`] has its words, [`host`] does what they say. The few that need code are in [`code`].
+//! A case is data: [`scene`] has its words, `host` does what they say. The few that need code are in `code`.
 
 mod broker;
 mod brokering;

@@ -5,7 +5,7 @@
 //! itself. It follows `docs/spec.md`. What it sees goes into a [`trace::Trace`].
 //!
 //! The way up from the bytes: [`socket`], [`tls`], [`yamux`], then gRPC's two ends, [`caller`] and [`answerer`], with the
-//! [`messages`] that they carry. Beside them the texts: [`line`], [`environment`], [`identity`]. [`process`] starts
+//! [`messages`] that they carry. Beside them the texts: [`mod@line`], [`environment`], [`identity`]. [`process`] starts
 //! programs and leaves none behind.
 
 pub mod answerer;

@@ -215,7 +215,13 @@ fn soak_shuffled_runs_on_a_loaded_machine_agree() {
         let runs: Vec<_> = (0..rounds)
             .map(|round| {
                 let seed = (round + 1).to_string();
+                let list =
+                    if name.ends_with("go") { Some(known("1.8.0", subject.role)) } else { None };
                 let mut options = vec!["--shuffle", seed.as_str()];
+                // What is known to end either way has one verdict then.
+                if let Some(list) = &list {
+                    options.extend(["--known", list]);
+                }
                 if !soaks() {
                     options.extend(["--only", "handshake/*"]);
                 }
@@ -229,19 +235,20 @@ fn soak_shuffled_runs_on_a_loaded_machine_agree() {
     drop(load);
 }
 
-/// A process that does nothing but keep a core busy, until it is dropped.
+/// A process that does nothing but keep a core busy, for as long as this test holds its standard input.
 struct Load(Child);
 
 impl Load {
     fn start() -> Self {
-        let sh = Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
-        Self(sh.expect("a shell"))
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec 3<&0; (read _ <&3; kill $$) & while :; do :; done"]);
+        Self(shell.stdin(Stdio::piped()).spawn().expect("a shell"))
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
 }

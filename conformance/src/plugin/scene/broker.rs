@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::connect::Certificate;
 use crate::case::Span;
 
-/// See [`Step::Broker`].
+/// See `Step::Broker`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Broker {
@@ -14,7 +14,7 @@ pub struct Broker {
     pub on: Option<String>,
 }
 
-/// See [`Step::Offer`].
+/// See `Step::Offer`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Offer {
@@ -28,7 +28,7 @@ pub struct Offer {
     pub on: Option<String>,
 }
 
-/// See [`Step::Announced`].
+/// See `Step::Announced`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Announced {
@@ -38,7 +38,7 @@ pub struct Announced {
     pub folder: String,
 }
 
-/// See [`Step::Serve`].
+/// See `Step::Serve`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Serve {
@@ -46,7 +46,7 @@ pub struct Serve {
     pub id: u32,
 }
 
-/// See [`Step::Dial`].
+/// See `Step::Dial`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Dial {
@@ -72,7 +72,7 @@ pub struct Dial {
     pub within: Option<Span>,
 }
 
-/// See [`Step::DialBack`].
+/// See `Step::DialBack`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DialBack {
@@ -111,7 +111,7 @@ pub enum HostAccepts {
     Nothing,
 }
 
-/// See [`Step::Knock`].
+/// See `Step::Knock`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Knock {

@@ -53,7 +53,7 @@ pub struct Call {
     pub within: Option<Span>,
 }
 
-/// See [`Step::Concurrently`].
+/// See `Step::Concurrently`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Concurrently {
@@ -90,7 +90,7 @@ pub struct Open {
     pub timeout: Option<Span>,
 }
 
-/// See [`Step::Receive`].
+/// See `Step::Receive`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Receive {
@@ -104,7 +104,7 @@ pub struct Receive {
     pub within: Option<Span>,
 }
 
-/// See [`Step::Silent`].
+/// See `Step::Silent`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Silent {
@@ -114,7 +114,7 @@ pub struct Silent {
     pub throughout: Span,
 }
 
-/// See [`Step::Shutdown`].
+/// See `Step::Shutdown`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Shutdown {
@@ -122,7 +122,7 @@ pub struct Shutdown {
     pub on: Option<String>,
 }
 
-/// See [`Step::Print`].
+/// See `Step::Print`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Print {
@@ -138,7 +138,7 @@ pub struct Print {
     pub within: Option<Span>,
 }
 
-/// See [`Step::Printed`].
+/// See `Step::Printed`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Printed {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::case::Span;
 
-/// See [`Step::Alive`].
+/// See `Step::Alive`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Alive {
@@ -67,7 +67,7 @@ pub enum TlsVersions {
     Only13,
 }
 
-/// See [`Step::Disconnect`].
+/// See `Step::Disconnect`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Disconnect {
@@ -77,7 +77,7 @@ pub struct Disconnect {
     pub alone_for: Option<Span>,
 }
 
-/// See [`Step::Raw`].
+/// See `Step::Raw`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Raw {

@@ -110,7 +110,7 @@ pub enum CertificateWanted {
     New,
 }
 
-/// See [`Step::Exit`].
+/// See `Step::Exit`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Exit {
