@@ -7,6 +7,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -45,10 +46,9 @@ var ops = map[string]op{
 }
 
 func main() {
-	task, err := readTask(os.Stdin)
-	if err == nil {
-		err = play(task)
-	}
+	name := flag.String("flaw", "", "a mistake to make: a name of flaws.go")
+	flag.Parse()
+	err := run(*name)
 	var missing *unimplemented
 	switch {
 	case errors.As(err, &missing):
@@ -60,9 +60,21 @@ func main() {
 	}
 }
 
+func run(name string) error {
+	flaw, err := flawOf(name)
+	if err != nil {
+		return err
+	}
+	task, err := readTask(os.Stdin)
+	if err != nil {
+		return err
+	}
+	return play(task, flaw)
+}
+
 // play does the steps in their order. Its error is about the task; what goes wrong with the plugin is in the answers.
-func play(task *task) error {
-	s, err := newSession(task)
+func play(task *task, flaw flaw) error {
+	s, err := newSession(task, flaw)
 	if err != nil {
 		return err
 	}

@@ -20,10 +20,12 @@ type session struct {
 	client         *goplugin.Client
 	log            *record.Log
 	stdout, stderr *record.Buffer
-	dispensed      atomic.Pointer[plugins.Dispensed]
+	// neverKills is a flaw.
+	neverKills bool
+	dispensed  atomic.Pointer[plugins.Dispensed]
 }
 
-func newSession(task *task) (*session, error) {
+func newSession(task *task, flaw flaw) (*session, error) {
 	s := &session{log: record.NewLog(), stdout: record.NewBuffer(), stderr: record.NewBuffer()}
 	config, err := configOf(&task.Plugin)
 	if err != nil {
@@ -31,7 +33,9 @@ func newSession(task *task) (*session, error) {
 	}
 	config.Logger = s.log.Logger("host")
 	config.SyncStdout, config.SyncStderr = s.stdout, s.stderr
-	s.config, s.client = config, goplugin.NewClient(config)
+	s.config = config
+	flaw(s)
+	s.client = goplugin.NewClient(s.config)
 	return s, nil
 }
 
@@ -152,6 +156,8 @@ func waitExit(s *session, step *step) (answer, error) {
 
 // kill ends the plugin. Without one go-plugin has nothing to do.
 func kill(s *session, _ *step) (answer, error) {
-	s.client.Kill()
+	if !s.neverKills {
+		s.client.Kill()
+	}
 	return nil, nil
 }

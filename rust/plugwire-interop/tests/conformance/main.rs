@@ -2,6 +2,8 @@
 //!
 //! Each run leaves its JSON lines in `target/conformance`, from which `cargo xtask conformance` makes one page.
 
+mod broken;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,10 +38,11 @@ impl Judged {
     }
 }
 
-/// A subject of `conformance/subjects` with the program that was built for this test.
+/// A subject: usually one of `conformance/subjects`, with the program that was built for this test.
 struct Subject {
     role: &'static str,
-    file: String,
+    /// What the suite is told of it: options.
+    description: Vec<String>,
     command: Vec<PathBuf>,
 }
 
@@ -53,14 +56,15 @@ impl Subject {
         command.extend(arguments.iter().map(PathBuf::from));
         // The newest grpc-go changes nothing in what a release of go-plugin is said to do.
         let described = release.trim_end_matches("-newest");
-        Self { role, file: format!("go-plugin-{described}.{role}.toml"), command }
+        let description = described_by(&format!("go-plugin-{described}.{role}.toml"));
+        Self { role, description, command }
     }
 
     fn ours(name: &str, role: &'static str, arguments: &[&str]) -> Self {
         let program = if role == "plugin" { "probe-plugin" } else { "conformance-driver" };
         let mut command = vec![rust::program(program)];
         command.extend(arguments.iter().map(PathBuf::from));
-        Self { role, file: format!("{name}.{role}.toml"), command }
+        Self { role, description: described_by(&format!("{name}.{role}.toml")), command }
     }
 
     /// Judges it, and leaves the run under this name.
@@ -71,8 +75,7 @@ impl Subject {
         let mut suite = Command::new(rust::suite());
         suite
             .arg(self.role)
-            .arg("--subject")
-            .arg(go::root().join("conformance/subjects").join(&self.file))
+            .args(&self.description)
             .args(["--color", "never", "--quiet", "--timeout-scale", "3"])
             // Most of a case is waiting.
             .args(["--jobs", "5"])
@@ -89,6 +92,12 @@ impl Subject {
         let verdicts = cases.map(|case| (word(&case["id"]), word(&case["verdict"]))).collect();
         Judged { output, verdicts }
     }
+}
+
+/// A description that is checked in.
+fn described_by(file: &str) -> Vec<String> {
+    let path = go::root().join("conformance/subjects").join(file);
+    vec!["--subject".to_owned(), path.display().to_string()]
 }
 
 fn known(release: &str, role: &str) -> String {
