@@ -76,13 +76,7 @@ pub async fn check(role: Role, program: &Path, effort: &Effort) -> Result<Vec<Ce
         }
         Role::Host => {
             let catalogue = catalogue::host(None).map_err(|error| error.to_string())?;
-            check_with(
-                HostMode { timeout_scale: effort.timeout_scale },
-                &catalogue,
-                program,
-                effort,
-            )
-            .await
+            check_with(HostMode::new(effort.timeout_scale), &catalogue, program, effort).await
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn host(args: &Host) -> Result<ExitCode, Trouble> {
     let catalogue = catalogue::host(args.run.cases.as_deref()).map_err(Trouble::usage)?;
     let subject = host_subject(&args.subject)?;
     runtime()?.block_on(judge(
-        HostMode { timeout_scale: args.run.timeout_scale },
+        HostMode::new(args.run.timeout_scale),
         &catalogue,
         subject,
         &args.run,
@@ -92,7 +92,7 @@ pub(super) fn one(args: &One) -> Result<ExitCode, Trouble> {
             let subject = HostSubject { any: args.any.clone(), command: args.command.clone() };
             let subject = host_subject(&subject)?;
             runtime()?.block_on(alone(
-                HostMode { timeout_scale: options.timeout_scale },
+                HostMode::new(options.timeout_scale),
                 &hosts?,
                 subject,
                 &options,

@@ -33,6 +33,8 @@ pub(super) enum Break {
 const MOST: u64 = 4 << 20;
 /// How long a driver may take to end, once it has closed its output.
 const END: Duration = Duration::from_secs(3);
+/// The exit status of a driver that cannot do what it should.
+const UNIMPLEMENTED: i32 = 89;
 
 impl Driver {
     /// Starts it, and hands it its task.
@@ -96,15 +98,24 @@ impl Driver {
     }
 
     /// Waits for its end, once it has answered everything. The error is what it did instead.
-    pub(super) async fn finish(&mut self) -> Result<(), String> {
-        if !self.running.stdout.ends(END).await {
+    pub(super) async fn finish(&mut self, scale: u32) -> Result<(), String> {
+        self.ends_with(0, scale).await
+    }
+
+    /// Waits for its end, once it has said that it cannot do something.
+    pub(super) async fn declined(&self, scale: u32) -> Result<(), String> {
+        self.ends_with(UNIMPLEMENTED, scale).await
+    }
+
+    async fn ends_with(&self, code: i32, scale: u32) -> Result<(), String> {
+        if !self.running.stdout.ends(END * scale).await {
             return Err("it goes on after its last answer".to_owned());
         }
         if self.running.stdout.total() > self.read as u64 {
             return Err("it printed more than its answers".to_owned());
         }
-        match self.running.exited(END).await {
-            Some(exit) if exit.code() == Some(0) => Ok(()),
+        match self.running.exited(END * scale).await {
+            Some(exit) if exit.code() == Some(code) => Ok(()),
             Some(exit) => Err(format!("it ended with {exit}")),
             None => Err("it closed its output and lives on".to_owned()),
         }

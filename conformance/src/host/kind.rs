@@ -74,6 +74,11 @@ impl Kind {
         self == seen || (self.0 == "status" && seen.0.starts_with("status."))
     }
 
+    /// Whether it is what a call meets where there is no connection.
+    pub fn is_no_connection(&self) -> bool {
+        matches!(self.0.as_str(), "status.UNAVAILABLE" | "gone")
+    }
+
     /// Whether it says no more than that something is wrong.
     pub fn is_vague(&self) -> bool {
         matches!(self.0.as_str(), "other" | "start.other")

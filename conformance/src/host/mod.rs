@@ -11,6 +11,8 @@ mod task;
 
 pub mod scene;
 
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plugwire_conformance_report::model::Verdict;
@@ -25,7 +27,7 @@ use crate::subject::Subject;
 use answer::Answer;
 use driver::{Break, Driver};
 use scene::{Fate, Scene, Sighting};
-use stage::Stage;
+use stage::{Program, Stage};
 use steps::Check;
 use task::Attached;
 
@@ -33,10 +35,17 @@ use task::Attached;
 const MOMENT: Duration = Duration::from_secs(2);
 
 /// Plays the cases about hosts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct HostMode {
-    /// Makes what a step may take longer, as the engine does with the budgets. 1 on a fast machine.
-    pub timeout_scale: u32,
+    timeout_scale: u32,
+    program: Arc<Program>,
+}
+
+impl HostMode {
+    /// `timeout_scale` makes what a step may take longer, as the engine does with the budgets. 1 on a fast machine.
+    pub fn new(timeout_scale: u32) -> Self {
+        Self { timeout_scale: timeout_scale.max(1), program: Arc::default() }
+    }
 }
 
 impl Mode for HostMode {
@@ -49,17 +58,14 @@ impl Mode for HostMode {
         cage: &Cage,
         trace: &Trace,
     ) -> Judgement {
-        let stage =
-            match Stage::set(cage.folder(), &case.scene.script, case.scene.plugin.multiplex, trace)
-            {
-                Ok(stage) => stage,
-                Err(error) => {
-                    return Judgement::error(format!(
-                        "the scripted plugin cannot be set up: {error}"
-                    ));
-                }
-            };
-        let scale = self.timeout_scale.max(1);
+        let setting = (&case.scene.script, case.scene.plugin.multiplex);
+        let stage = match Stage::set(&self.program, cage.folder(), setting.0, setting.1, trace) {
+            Ok(stage) => stage,
+            Err(error) => {
+                return Judgement::error(format!("the scripted plugin cannot be set up: {error}"));
+            }
+        };
+        let scale = self.timeout_scale;
         let mut play = Play { case, subject, cage, trace, stage: &stage, scale, notes: Vec::new() };
         let judgement = play.all().await.err().unwrap_or_else(Judgement::pass);
         let is_pass = judgement.verdict == Verdict::Pass;
@@ -88,9 +94,7 @@ impl Play<'_> {
         let attached = match &scene.plugin.reattach {
             None => None,
             Some(reattach) => {
-                let attached =
-                    Attached::start(reattach, self.subject, self.stage, self.cage, self.trace)
-                        .await;
+                let attached = Attached::start(reattach, self).await;
                 Some(attached.map_err(Judgement::error)?)
             }
         };
@@ -109,7 +113,7 @@ impl Play<'_> {
         for number in 1..=scene.steps.len() {
             self.step(number, &mut driver).await?;
         }
-        driver.finish().await.map_err(|did| {
+        driver.finish(self.scale).await.map_err(|did| {
             Judgement::crash("", "the driver ends with status 0 after its last answer", did)
         })?;
         self.sightings().await?;
@@ -122,7 +126,11 @@ impl Play<'_> {
         let mut answers = Vec::new();
         for operation in step.operations(self.scale).map_err(Judgement::error)? {
             let op = operation["op"].as_str().unwrap_or_default();
-            let answer = driver.answer(op).await.map_err(|broken| self.broken(number, broken))?;
+            let answer = match driver.answer(op).await {
+                Ok(answer) => answer,
+                Err(Break::Unimplemented(what)) => return Err(self.declined(what, driver).await),
+                Err(broken) => return Err(self.broken(number, broken)),
+            };
             answers.push(answer.named_by(&self.subject.errors));
         }
         match step.check(&answers, self.scale) {
@@ -154,12 +162,21 @@ impl Play<'_> {
         accepted.map(|accepted| accepted.reason.clone())
     }
 
+    /// What a driver cannot do it says by its exit status, too.
+    async fn declined(&self, what: String, driver: &Driver) -> Judgement {
+        match driver.declined(self.scale).await {
+            Ok(()) => Judgement::unimplemented(what),
+            Err(did) => Judgement::fail("", "exit status 89 after \"unimplemented\"", did),
+        }
+    }
+
     fn broken(&self, number: usize, broken: Break) -> Judgement {
         let step = self.step_name(number);
         let expected = "an answer of the driver";
         match broken {
-            Break::Unimplemented(what) => Judgement::unimplemented(what),
-            Break::Nonsense(what) => Judgement::fail(step, expected, what),
+            Break::Unimplemented(what) | Break::Nonsense(what) => {
+                Judgement::fail(step, expected, what)
+            }
             Break::Ended(None) => {
                 Judgement::fail(step, expected, "it closed its output, and lives on")
             }
@@ -182,9 +199,9 @@ impl Play<'_> {
                 sighting.check(witnessed).err().map(|why| (sighting.to_string(), why))
             })
         };
-        let give_up = Instant::now() + MOMENT;
+        let give_up = Instant::now() + MOMENT * self.scale;
         let witnessed = loop {
-            let witnessed = self.stage.witnessed();
+            let witnessed = self.stage.witnessed().map_err(unreadable)?;
             let nothing_missing = missing(&scene.witness, &witnessed).is_none()
                 && missing(&scene.sees, &witnessed).is_none();
             if nothing_missing || Instant::now() > give_up {
@@ -217,8 +234,10 @@ impl Play<'_> {
     async fn aftermath(&self) -> Result<(), Judgement> {
         let after = &self.case.scene.after;
         let sockets =
-            || self.cage.sockets().iter().map(|path| path.display().to_string()).collect();
-        let named = |pids: Vec<u32>| pids.iter().map(|pid| format!("process {pid}")).collect();
+            || Ok(self.cage.sockets().iter().map(|path| path.display().to_string()).collect());
+        let named = |pids: io::Result<Vec<u32>>| {
+            pids.map(|pids| pids.iter().map(|pid| format!("process {pid}")).collect())
+        };
         self.fate("the plugin", Some(after.plugin), || named(self.stage.living())).await?;
         self.fate("what the plugin started", after.children, || {
             named(self.stage.living_children())
@@ -231,15 +250,15 @@ impl Play<'_> {
         &self,
         what: &str,
         fate: Option<Fate>,
-        left: impl Fn() -> Vec<String>,
+        left: impl Fn() -> io::Result<Vec<String>>,
     ) -> Result<(), Judgement> {
         let Some(fate) = fate else { return Ok(()) };
-        let give_up = Instant::now() + MOMENT;
-        let mut there = left();
+        let give_up = Instant::now() + MOMENT * self.scale;
+        let mut there = left().map_err(unreadable)?;
         while fate == Fate::Gone && !there.is_empty() && Instant::now() < give_up {
             // The table of processes tells nobody of its changes.
             tokio::time::sleep(Duration::from_millis(5)).await;
-            there = left();
+            there = left().map_err(unreadable)?;
         }
         match (fate, there.is_empty()) {
             (Fate::Gone, true) | (Fate::Alive, false) => Ok(()),
@@ -251,4 +270,9 @@ impl Play<'_> {
             (Fate::Alive, true) => Err(Judgement::fail("", format!("{what}: alive"), "gone")),
         }
     }
+}
+
+/// A case without the plugin's notes proves nothing.
+fn unreadable(error: io::Error) -> Judgement {
+    Judgement::error(format!("what the plugin noted cannot be read: {error}"))
 }

@@ -1,16 +1,48 @@
 //! The folder of a case: the scripted plugin, its script, and what it noted of its life.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use plugwire_conformance_peers::script::Script;
 use plugwire_conformance_wire::process::alive;
 use plugwire_conformance_wire::trace::Trace;
+use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::scene::Sighting;
+
+/// As much as is read of what the plugin noted. No case comes near it; a subject can write into the file, too.
+const MOST: u64 = 4 << 20;
+
+/// The suite's program, for all cases: not the one that runs, since a driver could write to it or take its rights away.
+#[derive(Debug, Default)]
+pub(super) struct Program(OnceLock<TempDir>);
+
+impl Program {
+    /// Puts it into a case's folder: by a hard link where that is possible, so that it is copied once.
+    fn put(&self, plugin: &Path) -> io::Result<()> {
+        let copy = self.folder()?.join("plugin");
+        fs::hard_link(&copy, plugin).or_else(|_| fs::copy(&copy, plugin).map(drop))
+    }
+
+    fn folder(&self) -> io::Result<&Path> {
+        if self.0.get().is_none() {
+            let folder = tempfile::Builder::new().prefix("pwc").tempdir()?;
+            let copy = folder.path().join("plugin");
+            if fs::copy(std::env::current_exe()?, &copy).is_err() {
+                // The file was replaced while the suite runs, by a build for one. Linux still has the one that runs.
+                fs::copy("/proc/self/exe", &copy)?;
+            }
+            // Another case may have been faster; then this copy goes again.
+            let _ = self.0.set(folder);
+        }
+        self.0.get().map(TempDir::path).ok_or_else(|| io::Error::other("no copy of the program"))
+    }
+}
 
 /// The scripted plugin of one case.
 #[derive(Debug)]
@@ -22,20 +54,17 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Puts this program into the folder, by a hard link where that is possible, and the script beside it. A program that finds a
-    /// script beside itself plays it: hosts may hand on neither arguments nor environment.
+    /// Puts the program into the folder, and the script beside it. A program that finds a script beside itself plays it: hosts
+    /// may hand on neither arguments nor environment.
     pub(super) fn set(
+        program: &Program,
         folder: &Path,
         script: &Script,
         multiplex: bool,
         trace: &Trace,
     ) -> io::Result<Self> {
-        let own = std::env::current_exe()?;
         let plugin = folder.join("plugin");
-        if fs::hard_link(&own, &plugin).is_err() && fs::copy(&own, &plugin).is_err() {
-            // The file was replaced while the suite runs, by a build for one. Linux still has the one that runs.
-            fs::copy("/proc/self/exe", &plugin)?;
-        }
+        program.put(&plugin)?;
         let mut script = script.clone();
         // What a host leaves behind must show. Go's plugins, too, live on without a host, unless they multiplex (SHD-9).
         script.shutdown.outlives_host |= !multiplex;
@@ -44,27 +73,47 @@ impl Stage {
     }
 
     /// What the plugin noted so far. The last line may still be under way, and is left out then.
-    pub(super) fn witnessed(&self) -> Vec<Value> {
-        let text = fs::read(&self.witness).unwrap_or_default();
+    /// The error is a file that is not as the plugin writes it.
+    pub(super) fn witnessed(&self) -> io::Result<Vec<Value>> {
+        let text = read(&self.witness)?;
         let whole =
             text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-        whole.filter_map(|line| serde_json::from_slice(line).ok()).collect()
+        Ok(whole.filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
     /// The processes of plugins that were started and live.
-    pub(super) fn living(&self) -> Vec<u32> {
+    pub(super) fn living(&self) -> io::Result<Vec<u32>> {
         self.living_of("started")
     }
 
     /// The processes that these plugins started and that live.
-    pub(super) fn living_children(&self) -> Vec<u32> {
+    pub(super) fn living_children(&self) -> io::Result<Vec<u32>> {
         self.living_of("grandchild")
     }
 
-    fn living_of(&self, event: &str) -> Vec<u32> {
-        let noted = self.witnessed().into_iter().filter(|noted| noted["event"] == event);
+    fn living_of(&self, event: &str) -> io::Result<Vec<u32>> {
+        let noted = self.witnessed()?.into_iter().filter(|noted| noted["event"] == event);
         let pids = noted.filter_map(|noted| u32::try_from(noted["pid"].as_u64()?).ok());
-        pids.filter(|pid| alive(*pid)).collect()
+        Ok(pids.filter(|pid| alive(*pid)).collect())
+    }
+}
+
+/// Reads what lies in the subject's reach: it may have put anything there, a pipe without an end for one.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut text = Vec::new();
+    file.take(MOST + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > MOST {
+        true => Err(io::Error::other("it is longer than 4 MiB")),
+        false => Ok(text),
     }
 }
 
@@ -72,9 +121,9 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         // The plugin counts from its own beginning, which is when it made the file.
-        let began = fs::metadata(&self.witness).and_then(|file| file.created());
+        let began = fs::symlink_metadata(&self.witness).and_then(|file| file.created());
         let age = began.ok().and_then(|began| SystemTime::now().duration_since(began).ok());
-        for event in self.witnessed() {
+        for event in self.witnessed().unwrap_or_default() {
             let after = Duration::from_micros(event["at_us"].as_u64().unwrap_or_default());
             let ago = age.unwrap_or_default().saturating_sub(after);
             self.trace.event_before(ago, "witness", told(&event));
@@ -155,5 +204,29 @@ mod tests {
         let other = check(json!({"event": "exit", "with": {"status": 1}})).expect_err("another");
         assert_eq!(other, "0 of 1 do: exit status=0");
         assert!(check(json!({"event": "call", "times": 1})).is_err());
+    }
+
+    #[test]
+    fn what_a_subject_puts_in_the_place_of_notes_is_not_read() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("witness.jsonl");
+        assert_eq!(read(&path).unwrap(), b"");
+        fs::write(&path, vec![b'x'; MOST as usize]).unwrap();
+        assert_eq!(read(&path).unwrap().len() as u64, MOST);
+        fs::write(&path, vec![b'x'; MOST as usize + 1]).unwrap();
+        assert!(read(&path).is_err());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(read(&path).is_err());
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert!(read(&path).is_err());
     }
 }

@@ -49,7 +49,7 @@ impl Step {
                 "op": "call",
                 "method": path(&call.method),
                 "request": encoded(&call.method, &call.request)?,
-                "timeout_ms": millis(call.timeout, CALL),
+                "timeout_ms": u64::from(scale) * millis(call.timeout, CALL),
                 "metadata": call.metadata,
                 "cancel_after_ms": call.cancel_after.map(|span| span.as_millis() as u64),
             }),
@@ -57,7 +57,7 @@ impl Step {
                 "op": "stream",
                 "method": path(&stream.method),
                 "request": encoded(&stream.method, &stream.request)?,
-                "timeout_ms": millis(stream.timeout, CALL),
+                "timeout_ms": u64::from(scale) * millis(stream.timeout, CALL),
             }),
             Self::BrokerAccept(accept) => json!({"op": "broker-accept", "id": accept.id}),
             Self::BrokerDial(dial) => json!({
@@ -65,7 +65,7 @@ impl Step {
                 "id": dial.id,
                 "method": path(&dial.method),
                 "request": encoded(&dial.method, &dial.request)?,
-                "timeout_ms": millis(dial.timeout, DIAL),
+                "timeout_ms": u64::from(scale) * millis(dial.timeout, DIAL),
             }),
             Self::CollectStdio(collect) => json!({
                 "op": "collect-stdio",
@@ -215,7 +215,13 @@ impl Refused {
             Some(ping) if ping.fault.is_none() => {
                 wrong(expected, "it was started, and a ping succeeded")
             }
-            Some(_) => Check::Good,
+            // A host that connects late says of a connection that cannot be made what gRPC says of it.
+            Some(ping)
+                if ping.fault.as_ref().is_some_and(|fault| fault.kind.is_no_connection()) =>
+            {
+                Check::Good
+            }
+            Some(ping) => failed_as(&self.kinds, ping),
         }
     }
 }
@@ -404,10 +410,19 @@ mod tests {
         assert_eq!((late.operations(1).unwrap().len(), early.operations(1).unwrap().len()), (2, 1));
         let started = json!({"op": "start", "ok": true});
         let pinged = json!({"op": "ping", "ok": true});
-        assert_eq!(
-            late.check(&answers(&[started.clone(), failed("ping", "other")]), 1),
-            Check::Good
-        );
+        let then = |kind| late.check(&answers(&[started.clone(), failed("ping", kind)]), 1);
+        assert_eq!((then("start.connect"), then("gone")), (Check::Good, Check::Good));
+        assert!(matches!(then("other"), Check::Loose(_)));
+        assert!(is_wrong(&then("hung")) && is_wrong(&then("ping.not-serving")));
+        let status = |code: &str| {
+            let error = json!({"kind": "status", "code": code, "message": ""});
+            late.check(
+                &answers(&[started.clone(), json!({"op": "ping", "ok": false, "error": error})]),
+                1,
+            )
+        };
+        assert_eq!(status("UNAVAILABLE"), Check::Good);
+        assert!(is_wrong(&status("UNIMPLEMENTED")));
         assert!(is_wrong(&late.check(&answers(&[started.clone(), pinged]), 1)));
         assert!(is_wrong(&early.check(&answers(&[started]), 1)));
         let refused = [failed("start", "start.network"), failed("ping", "not-started")];

@@ -5,9 +5,9 @@ use std::time::Duration;
 use plugwire_conformance_wire::environment;
 use plugwire_conformance_wire::line::Line;
 use plugwire_conformance_wire::process::{Cage, Running};
-use plugwire_conformance_wire::trace::Trace;
 use serde_json::{Value, json};
 
+use super::Play;
 use super::scene::{Reattach, Scene, Tls};
 use super::stage::Stage;
 use crate::case::Case;
@@ -15,6 +15,8 @@ use crate::subject::Subject;
 
 /// The version of the driver contract.
 const CONTRACT: u32 = 1;
+/// How long a plugin to attach to may take to print its line.
+const LINE: Duration = Duration::from_secs(10);
 
 /// The whole task of a case.
 pub(super) fn task(
@@ -65,20 +67,15 @@ pub(super) struct Attached {
 
 impl Attached {
     /// Starts it as somebody else would have.
-    pub(super) async fn start(
-        reattach: &Reattach,
-        subject: &Subject,
-        stage: &Stage,
-        cage: &Cage,
-        trace: &Trace,
-    ) -> Result<Self, String> {
+    pub(super) async fn start(reattach: &Reattach, play: &Play<'_>) -> Result<Self, String> {
+        let Play { subject, stage, cage, trace, scale, .. } = play;
         let mut command = cage.command(&stage.plugin);
         command
             .env(&subject.cookie.key, &subject.cookie.value)
             .env(environment::PROTOCOL_VERSIONS, "1");
         let running =
             Running::start(command, "plugin", trace).map_err(|error| error.to_string())?;
-        let line = running.stdout.first_line(Duration::from_secs(10)).await;
+        let line = running.stdout.first_line(LINE * *scale).await;
         let line = line.ok_or("the plugin to attach to printed no line")?;
         let line =
             Line::parse(&line).map_err(|error| format!("the plugin to attach to: {error}"))?;

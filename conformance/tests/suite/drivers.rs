@@ -52,6 +52,10 @@ async fn unimplemented_counts_only_where_it_is_said() {
     // To allow it proves nothing.
     let done = drive(&desk, said, &["--allow-unimplemented"]).await;
     done.says(4, &["1 unimplemented", "nothing is proved"]);
+    // Contract: it ends with 89, too.
+    let only_said = r#"echo '{"op":"start","unimplemented":"everything"}'"#;
+    let done = drive(&desk, only_said, &["--allow-unimplemented"]).await;
+    done.says(1, &["exit status 89 after", "exit status 0"]);
     drive(&desk, "exit 89", &[]).await.says(1, &["exit status 89", "1 crash"]);
 }
 
@@ -79,4 +83,36 @@ async fn one_that_does_not_start_is_an_error_of_the_run() {
     desk.run(missing).await.says(3, &["No such file or directory", "no verdict"]);
     let missing = ["host", "--only", HEALTHY, "--", "./nowhere"];
     desk.run(missing).await.says(2, &["there is no ./nowhere"]);
+}
+
+/// A driver that answers everything, after it has done something with the plugin's folder.
+const LIAR: &str = r#"read task
+    plugin=${task#*'"command":["'}; plugin=${plugin%%'"'*}; folder=${plugin%/*}
+    MEANWHILE
+    for op in start ping call kill; do
+        echo '{"op":"'$op'","ok":true,"version":1,"reply":"CgVoZWxsbw=="}'
+    done"#;
+
+#[tokio::test]
+async fn notes_that_are_no_file_are_not_read() {
+    for (put, said) in [
+        ("mkfifo $folder/witness.jsonl", "it is no file"),
+        ("ln -s /dev/zero $folder/witness.jsonl", "cannot be read"),
+        ("head -c 5000000 /dev/zero > $folder/witness.jsonl", "longer than 4 MiB"),
+    ] {
+        let desk = Desk::new();
+        drive(&desk, &LIAR.replace("MEANWHILE", put), &[]).await.says(3, &[said]);
+    }
+}
+
+#[tokio::test]
+async fn what_a_driver_does_to_the_plugin_the_suite_does_not_suffer() {
+    let desk = Desk::new();
+    let suite = std::fs::metadata(crate::desk::program()).unwrap().permissions();
+    let done = drive(&desk, &LIAR.replace("MEANWHILE", "chmod 644 $plugin"), &[]).await;
+    let now = std::fs::metadata(crate::desk::program()).unwrap().permissions();
+    std::fs::set_permissions(crate::desk::program(), suite.clone()).unwrap();
+    assert_eq!(now, suite);
+    // Nothing was started, and the driver said it was.
+    assert_ne!(done.code, Some(0), "{done}");
 }
