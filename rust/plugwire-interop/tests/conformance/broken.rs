@@ -85,7 +85,6 @@ fn passes_all(subject: &Subject, rows: &[(&str, &str)]) {
 }
 
 /// Some at a time: most of a case is waiting.
-#[track_caller]
 fn each_is_caught(subject: fn(&str) -> Subject, rows: &[(&str, &str)]) {
     for rows in rows.chunks(5) {
         thread::scope(|scope| {
