@@ -237,6 +237,11 @@ async fn cleaned(mut judgement: Judgement, cage: Cage, keep: bool, trace: &Trace
     if keep {
         let note = format!("the case's folder is {}", cage.keep().display());
         judgement.notes.push(note);
+        return judgement;
+    }
+    let folder = cage.folder().display().to_string();
+    if let Err(error) = cage.remove() {
+        judgement.notes.push(format!("the case's folder {folder} is left: {error}"));
     }
     judgement
 }

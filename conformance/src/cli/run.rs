@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use plugwire_conformance_report::model::{Outcome, Role, Run};
 use plugwire_conformance_report::terminal;
-use plugwire_conformance_wire::process::adopt_orphans;
+use plugwire_conformance_wire::process::{adopt_orphans, end_strays};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::args::{
     AnySubject, Host, HostSubject, One, Plugin, PluginSubject, RunOptions, TierWord,
@@ -127,10 +130,14 @@ impl RunOptions {
 
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Trouble> {
     adopt_orphans();
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Trouble::engine("no runtime", error))
+        .map_err(|error| Trouble::engine("no runtime", error))?;
+    let inside = runtime.enter();
+    listen().map_err(|error| Trouble::engine("no signal handler", error))?;
+    drop(inside);
+    Ok(runtime)
 }
 
 /// The subject of the flags, or of the file that they name.
@@ -363,14 +370,45 @@ fn worst(runs: &[Run]) -> Outcome {
     order.into_iter().find(|bad| outcomes.contains(bad)).unwrap_or(Outcome::Conformant)
 }
 
-/// Ends early at Ctrl-C and SIGTERM: dropping a run ends what it started.
-pub(super) async fn interruptible<T>(run: impl Future<Output = T>) -> Result<T, Trouble> {
-    let handler = |kind| signal(kind).map_err(|error| Trouble::engine("no signal handler", error));
-    let (mut interrupt, mut terminate) =
-        (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
-    tokio::select! {
-        done = run => Ok(done),
-        _ = interrupt.recv() => Err(Trouble::Interrupted),
-        _ = terminate.recv() => Err(Trouble::Interrupted),
+/// Whether somebody wants the program to end.
+static INTERRUPTED: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
+/// Whether something runs that can be ended in order.
+static RUNS: AtomicBool = AtomicBool::new(false);
+
+/// Listens for Ctrl-C and its like, for as long as the program lives: once there is a handler, a signal that nobody waits for
+/// would be lost.
+fn listen() -> std::io::Result<()> {
+    let kinds = [
+        SignalKind::hangup(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::terminate(),
+    ];
+    for kind in kinds {
+        let mut signals = signal(kind)?;
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                INTERRUPTED.send_replace(true);
+                if !RUNS.load(Ordering::SeqCst) {
+                    // Between runs, or while reports are written: no case is there to be ended.
+                    end_strays();
+                    std::process::exit(Outcome::Interrupted.code().into());
+                }
+            }
+        });
     }
+    Ok(())
+}
+
+/// Ends early when a signal asks for it: dropping a run ends what it started.
+pub(super) async fn interruptible<T>(run: impl Future<Output = T>) -> Result<T, Trouble> {
+    let mut interrupted = INTERRUPTED.subscribe();
+    RUNS.store(true, Ordering::SeqCst);
+    let done = tokio::select! {
+        biased;
+        _ = interrupted.wait_for(|interrupted| *interrupted) => Err(Trouble::Interrupted),
+        done = run => Ok(done),
+    };
+    RUNS.store(done.is_err(), Ordering::SeqCst);
+    done
 }

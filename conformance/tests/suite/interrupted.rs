@@ -23,7 +23,7 @@ async fn interrupted(desk: &Desk, arguments: &[&str], signal: Signal) {
 
 #[tokio::test]
 async fn in_a_case() {
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
         let desk = Desk::new();
         let subject = desk.plugin(HANGS);
         let only = ["--only", "handshake/core-version-is-1"];
@@ -47,4 +47,24 @@ async fn with_a_driver() {
     let driver = desk.driver(HANGS);
     let run = ["host", "--only", "handshake/healthy-plugin", "--", "/bin/sh", &driver];
     interrupted(&desk, &run, Signal::INT).await;
+}
+
+/// A report that nobody reads is waited for, but not when somebody has had enough.
+#[tokio::test]
+async fn while_a_report_is_written() {
+    let desk = Desk::new();
+    let driver = desk.driver("echo nonsense");
+    let pipe = desk.word("pipe");
+    assert!(tokio::process::Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
+    let report = format!("jsonl={pipe}");
+    let only = ["host", "--only", "handshake/healthy-plugin", "--report", &report];
+    let mut running =
+        desk.suite([&only[..], &["--", "/bin/sh", &driver]].concat()).spawn().unwrap();
+    // What is said of the run is said before it is written.
+    let mut stdout = running.stdout.take().unwrap();
+    let mut byte = [0];
+    tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut byte).await.unwrap();
+    let pid = Pid::from_raw(running.id().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    desk.finish(running).await.says(130, &[]);
 }

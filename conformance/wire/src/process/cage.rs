@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +36,11 @@ impl Cage {
         // A socket's path has 107 bytes; the rest of ours takes some 40.
         let parent =
             if temporary.as_os_str().len() <= 50 { temporary } else { PathBuf::from("/tmp") };
-        let folder = tempfile::Builder::new().prefix("pwc").tempdir_in(parent)?;
+        // Nobody else's business.
+        let folder = tempfile::Builder::new()
+            .prefix("pwc")
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir_in(parent)?;
         fs::create_dir(folder.path().join("t"))?;
         let path = folder.path().to_owned();
         Ok(Self { folder: Some(folder), path, mark: format!("{}-{number}", std::process::id()) })
@@ -124,6 +128,22 @@ impl Cage {
         living.is_empty()
     }
 
+    /// Removes the folder, once nobody lives in here.
+    pub fn remove(mut self) -> io::Result<()> {
+        self.remove_folder()
+    }
+
+    fn remove_folder(&mut self) -> io::Result<()> {
+        let Some(mut folder) = self.folder.take() else { return Ok(()) };
+        folder.disable_cleanup(true);
+        if fs::remove_dir_all(folder.path()).is_ok() {
+            return Ok(());
+        }
+        // A subject may have made folders that cannot be listed.
+        open_up(folder.path());
+        fs::remove_dir_all(folder.path())
+    }
+
     /// Lets the folder stay, and says where it is.
     pub fn keep(mut self) -> PathBuf {
         match self.folder.take() {
@@ -139,11 +159,19 @@ impl Drop for Cage {
         while !self.kill_once() && Instant::now() < give_up {
             std::thread::sleep(Duration::from_millis(1));
         }
-        // A subject may have made a folder that cannot be listed.
-        if let Some(folder) = self.folder.take() {
-            use std::os::unix::fs::PermissionsExt as _;
-            let _ = fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700));
-            let _ = folder.close();
+        let _ = self.remove_folder();
+    }
+}
+
+/// Makes a folder and those in it such that they can be listed and emptied. Links are not followed.
+fn open_up(folder: &Path) {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o700));
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            }
         }
     }
 }
@@ -174,6 +202,24 @@ mod tests {
         assert!(!living.into_iter().any(alive));
         let folder = cage.folder().to_owned();
         drop(cage);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn folders_that_cannot_be_listed_are_removed() {
+        let cage = Cage::new().unwrap();
+        let folder = cage.folder().to_owned();
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        let inner = cage.temporary().join("a");
+        fs::create_dir_all(inner.join("b/c")).unwrap();
+        std::os::unix::fs::symlink("/", inner.join("root")).unwrap();
+        for name in ["b", ""] {
+            fs::set_permissions(inner.join(name), fs::Permissions::from_mode(0)).unwrap();
+        }
+        // Root may do everything; so that root sees it, too, only the modes are looked at.
+        open_up(&folder);
+        assert_eq!(fs::metadata(inner.join("b")).unwrap().permissions().mode() & 0o777, 0o700);
+        cage.remove().unwrap();
         assert!(!folder.exists());
     }
 
