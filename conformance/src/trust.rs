@@ -1,6 +1,6 @@
 //! Why the suite can be trusted: every case passes with a healthy peer and rejects each of its mutants.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::iter;
 use std::path::Path;
@@ -45,14 +45,21 @@ pub struct Cell {
     pub verdict: Verdict,
     /// Why.
     pub why: String,
+    /// What is wrong with the mutant is that it ends.
+    pub dies: bool,
 }
 
 impl Cell {
-    /// The healthy peer passes; a mutant is rejected, and not by an error of the suite.
+    /// The healthy peer passes; a mutant is rejected for what it does.
+    ///
+    /// A plugin that crashes by chance, or a case that runs out of its budget, says nothing of what is wrong with it.
+    /// A host's driver ends with its host, and is no measure of either.
     pub fn is_good(&self) -> bool {
-        match self.mutant {
-            None => self.verdict == Verdict::Pass,
-            Some(_) => self.verdict.is_failure(),
+        match (&self.mutant, self.role, self.verdict) {
+            (None, _, verdict) => verdict == Verdict::Pass,
+            (Some(_), Role::Plugin, Verdict::Crash) => self.dies,
+            (Some(_), Role::Plugin, Verdict::Timeout) => false,
+            (Some(_), _, verdict) => verdict.is_failure(),
         }
     }
 }
@@ -92,13 +99,15 @@ where
 {
     let selection = Selection { only: effort.only.clone(), ..Selection::default() };
     let cases = selection.of(&catalogue.cases)?;
-    all_exist(&cases, &mutants(catalogue.role)?)?;
+    let mutants = mutants(catalogue.role)?;
+    all_exist(&cases, &mutants)?;
     // Most of a case is waiting, so there are more runs at a time than cores.
     let workers = effort.workers.unwrap_or(4 * Options::default().workers);
     let places = Arc::new(Semaphore::new(workers.max(1)));
     let mut running = JoinSet::new();
     for ((peer, tcp), concerned) in by_peer(cases, effort) {
         let peer = peer.cloned();
+        let dies = peer.as_ref().is_some_and(|name| mutants.get(name) == Some(&true));
         let plan = Plan {
             mode: mode.clone(),
             subject: scripted(catalogue.role, program, peer.as_deref(), tcp),
@@ -115,7 +124,7 @@ where
         running.spawn(async move {
             let _place = places.acquire().await;
             let run = engine::run(plan, |_| {}).await;
-            run.cases.into_iter().map(|case| cell(case, peer.clone())).collect::<Vec<_>>()
+            run.cases.into_iter().map(|case| cell(case, peer.clone(), dies)).collect::<Vec<_>>()
         });
     }
     let mut cells = Vec::new();
@@ -126,26 +135,29 @@ where
     Ok(cells)
 }
 
-fn cell(case: CaseResult, mutant: Option<String>) -> Cell {
+fn cell(case: CaseResult, mutant: Option<String>, dies: bool) -> Cell {
     let why = match (case.finding, case.notes.into_iter().next()) {
         (Some(finding), _) => format!("expected {}, got {}", finding.expected, finding.actual),
         (None, note) => note.unwrap_or_default(),
     };
-    Cell { role: case.role, case: case.id, mutant, verdict: case.verdict, why }
+    Cell { role: case.role, case: case.id, mutant, verdict: case.verdict, why, dies }
 }
 
-/// The names of a role's mutants.
-fn mutants(role: Role) -> Result<BTreeSet<String>, String> {
+/// The names of a role's mutants, and whether what is wrong with each is that it ends.
+fn mutants(role: Role) -> Result<BTreeMap<String, bool>, String> {
     match role {
-        Role::Plugin => Ok(peers::plugin::mutants()?.into_keys().collect()),
-        Role::Host => Ok(peers::host::flaws()?.into_keys().collect()),
+        Role::Plugin => {
+            let all = peers::plugin::mutants()?.into_iter();
+            Ok(all.map(|(name, mutant)| (name, mutant.dies)).collect())
+        }
+        Role::Host => Ok(peers::host::flaws()?.into_keys().map(|name| (name, false)).collect()),
     }
 }
 
 /// A mutant that does not exist is rejected by every case, which proves nothing.
-fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeSet<String>) -> Result<(), String> {
+fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeMap<String, bool>) -> Result<(), String> {
     for case in cases {
-        if let Some(name) = case.header.mutants.iter().find(|name| !mutants.contains(*name)) {
+        if let Some(name) = case.header.mutants.iter().find(|name| !mutants.contains_key(*name)) {
             return Err(format!("{}: {}: no mutant is called {name}", case.place, case.header.id));
         }
     }
@@ -244,7 +256,26 @@ pub fn markdown(cells: &[Cell]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn neither_a_crash_by_chance_nor_a_budget_is_a_rejection() {
+        let good = |role, verdict, dies| {
+            let (case, mutant) = (String::new(), Some("m".to_owned()));
+            Cell { role, case, mutant, verdict, why: String::new(), dies }.is_good()
+        };
+        assert!(
+            good(Role::Plugin, Verdict::Fail, false) && good(Role::Plugin, Verdict::Fail, true)
+        );
+        assert!(good(Role::Plugin, Verdict::Crash, true));
+        assert!(!good(Role::Plugin, Verdict::Crash, false));
+        assert!(!good(Role::Plugin, Verdict::Timeout, true));
+        assert!(
+            !good(Role::Plugin, Verdict::Pass, true) && !good(Role::Host, Verdict::Error, true)
+        );
+    }
 
     #[test]
     fn every_mutant_exists_and_is_somebodys() {
@@ -259,8 +290,12 @@ mod tests {
         all_exist(cases, &existing).unwrap();
         let named: BTreeSet<_> =
             cases.iter().flat_map(|case| &case.header.mutants).cloned().collect();
-        assert_eq!(existing, named, "a mutant that no case rejects");
-        let one = existing.iter().next().cloned().into_iter().collect();
+        assert_eq!(
+            existing.keys().cloned().collect::<BTreeSet<_>>(),
+            named,
+            "a mutant that no case rejects"
+        );
+        let one = existing.into_iter().take(1).collect();
         assert!(all_exist(cases, &one).is_err());
     }
 }

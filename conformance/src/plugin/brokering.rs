@@ -176,7 +176,7 @@ impl Host<'_> {
             "count": CHAT.0,
             "size": CHAT.1,
         });
-        let limit = back.timeout.map_or(DIAL_BACK, |span| *span);
+        let limit = self.scaled(back.timeout.map_or(DIAL_BACK, |span| *span));
         let began = tokio::time::Instant::now();
         let report = self.ask("BrokerProbe/DialBack", &request, None, limit).await;
         let took = began.elapsed();

@@ -144,7 +144,12 @@ impl<'a> Host<'a> {
 
     /// A step's limit.
     pub(super) fn limit(&self, within: Option<Span>) -> Duration {
-        within.map_or(PATIENCE, |span| *span) * self.timeout_scale
+        self.scaled(within.map_or(PATIENCE, |span| *span))
+    }
+
+    /// A wait for the plugin, on this machine.
+    pub(super) fn scaled(&self, time: Duration) -> Duration {
+        time * self.timeout_scale
     }
 
     /// Whether the plugin died although nobody asked it to.

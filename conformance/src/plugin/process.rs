@@ -151,10 +151,11 @@ impl Host<'_> {
             let seen = line.version().map_or(line.fields[1].clone(), |version| version.to_string());
             same("the app version", &self.filled(version), &seen)?;
         }
-        if let Some(version) = &wanted.version_is_not
-            && line.version().is_none_or(|seen| seen.to_string() == *version)
+        let own = &self.subject.app_versions;
+        if wanted.own_version
+            && !line.version().is_some_and(|seen| own.iter().any(|own| i64::from(*own) == seen))
         {
-            let expected = format!("an app version other than {version}");
+            let expected = format!("an app version of its own, of {own:?}");
             return Err(Failure::differs(expected, line.fields[1].clone()));
         }
         if let Some(networks) = &wanted.network
@@ -246,13 +247,14 @@ impl Host<'_> {
     /// Whether the process took all with it: its pipes end, and nobody is left.
     async fn alone(&self) -> Outcome {
         let process = self.process()?;
+        let aftermath = self.scaled(AFTERMATH);
         for (name, pipe) in [("output", &process.stdout), ("error", &process.stderr)] {
-            if !pipe.ends(AFTERMATH).await {
+            if !pipe.ends(aftermath).await {
                 let expected = format!("standard {name} ends with the process");
                 return Err(Failure::differs(expected, "somebody holds it open"));
             }
         }
-        let left = self.cage.left(AFTERMATH).await;
+        let left = self.cage.left(aftermath).await;
         match left.is_empty() {
             true => Ok(()),
             false => Err(Failure::differs("no process is left", format!("{left:?} live"))),

@@ -176,7 +176,9 @@ impl Call {
             }
         };
         let mut trailers = status.trailers();
-        trailers.extend(self.trailers);
+        if !plugin.script.calls.loses_trailers {
+            trailers.extend(self.trailers);
+        }
         if plugin.script.calls.loses_error_texts {
             trailers = Status { message: String::new(), ..status.clone() }.trailers();
         }

@@ -146,6 +146,7 @@ fn version(script: &Script) -> Result<u32, Refusal> {
         VersionChoice::Last => common.next_back(),
         VersionChoice::OwnHighest => Some(highest),
         VersionChoice::OwnLowest => Some(lowest),
+        VersionChoice::Foreign => Some(highest.saturating_add(1)),
     };
     match chosen {
         Some(version) => Ok(version),

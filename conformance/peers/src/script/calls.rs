@@ -48,6 +48,8 @@ pub struct Calls {
     pub ignores_deadline: bool,
     /// Sends the code of an error, and neither its text nor its metadata.
     pub loses_error_texts: bool,
+    /// Loses the metadata that goes with a status, the details of an error included.
+    pub loses_trailers: bool,
     /// Sends its answers without trailers: the stream just ends.
     pub no_trailers: bool,
 }
@@ -73,6 +75,7 @@ impl Default for Calls {
             ignores_cancel: false,
             ignores_deadline: false,
             loses_error_texts: false,
+            loses_trailers: false,
             no_trailers: false,
         }
     }

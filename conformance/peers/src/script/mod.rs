@@ -168,6 +168,8 @@ pub enum VersionChoice {
     First,
     /// The last in the host's list that it has, as if the list were sorted.
     Last,
+    /// One above its highest: none of its own, whatever the host offers.
+    Foreign,
     /// Its own highest, whatever the host says.
     OwnHighest,
     /// Its own lowest, whatever the host says.

@@ -22,7 +22,8 @@ pub(super) async fn two_way(host: &mut Host<'_>, multiplex: Option<&str>) -> Out
     let id = broker.next_id();
     broker.serve(id).await.map_err(|error| Failure::engine("accepting as host", error))?;
     let request = json!({ "id": id, "depth": DEPTH, "data": BASE64_STANDARD.encode("x") });
-    let reply = host.ask("BrokerProbe/Nest", &request, None, Duration::from_secs(8)).await?;
+    let limit = host.scaled(Duration::from_secs(8));
+    let reply = host.ask("BrokerProbe/Nest", &request, None, limit).await?;
     let wanted = json!(BASE64_STANDARD.encode([b'x', 1, 2, 3, 4]));
     match reply["data"] == wanted {
         true => Ok(()),

@@ -22,7 +22,7 @@ pub(super) async fn large_answer(host: &mut Host<'_>) -> Outcome {
     let request = Bytes::from(DownloadRequest { count: 1, size: LARGE }.encode_to_vec());
     let (method, options) = (full("Probe/Download"), Options::default());
     let call = host.connection(None)?.unary(&method, request, &options);
-    let reply = within(Duration::from_secs(50), "64 MiB", call).await?;
+    let reply = within(host.scaled(Duration::from_secs(50)), "64 MiB", call).await?;
     let reply = reply.map_err(|error| Failure::differs("64 MiB", error.to_string()))?;
     if reply.status.name() == "UNIMPLEMENTED" {
         return Err(Failure::Unimplemented(method));
@@ -105,6 +105,7 @@ pub(super) async fn panic(host: &mut Host<'_>) -> Outcome {
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('{')).collect();
         (lines.len() > 1 && lines.iter().any(|line| line.contains("panic"))).then_some(())
     };
+    host.may_end = true;
     let stderr = &host.process()?.stderr;
     let found = stderr.find(host.limit(None), |text, _| said(text)).await;
     dying.abort();

@@ -20,13 +20,20 @@ const SILENCE: Duration = Duration::from_millis(400);
 pub(super) async fn plugin_knocks(host: &mut Host<'_>) -> Outcome {
     let (broker, session) = begin(host).await?;
     let letting_in = async {
-        broker.hears(|info| is_knock(info, ID)).await;
+        let knock = broker.hears(|info| is_knock(info, ID));
+        tokio::select! {
+            // In this order: a stream that comes with the knock is what is looked for next.
+            biased;
+            knock = within(host.limit(None), "a knock", knock) => knock.map(|_| ())?,
+            _ = session.accept() => {
+                return Err(Failure::differs("a knock before a stream", "a stream without one"));
+            }
+        }
         no_stream(&session).await?;
-        broker.let_in(ID).await.map_err(|error| Failure::differs("a stream", error))
+        let let_in = within(host.limit(None), "a stream", broker.let_in(ID)).await?;
+        let_in.map_err(|error| Failure::differs("a stream", error))
     };
-    let (let_in, report) = tokio::join!(letting_in, dial_back(host));
-    let_in?;
-    let report = report?;
+    let ((), report) = tokio::try_join!(letting_in, dial_back(host))?;
     match report["code"] == 0 && report["served_id"] == ID {
         true => Ok(()),
         false => Err(Failure::differs("the plugin's call is answered", report.to_string())),
@@ -87,5 +94,6 @@ async fn no_stream(session: &Session) -> Outcome {
 
 async fn dial_back(host: &Host<'_>) -> Outcome<Value> {
     let request = json!({ "id": ID, "data": BASE64_STANDARD.encode("x"), "count": 0, "size": 0 });
-    host.ask("BrokerProbe/DialBack", &request, None, Duration::from_secs(10)).await
+    let limit = host.scaled(Duration::from_secs(10));
+    host.ask("BrokerProbe/DialBack", &request, None, limit).await
 }

@@ -80,8 +80,8 @@ pub struct LineWanted {
     pub core: Option<String>,
     /// Field 2, as a number.
     pub version: Option<String>,
-    /// Which field 2 must not be.
-    pub version_is_not: Option<String>,
+    /// Field 2 is one of the subject's own app versions.
+    pub own_version: bool,
     /// Field 3.
     pub network: Option<Vec<String>>,
     /// In which folder the socket of field 4 is.
