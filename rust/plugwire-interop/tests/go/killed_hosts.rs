@@ -108,6 +108,12 @@ async fn killed_anywhere(plugin: PathBuf, options: &[&str]) {
         }
         a_life(&sandbox, options, way, &plugin).await;
         assert_eq!(sockets(sandbox.folder()), Default::default(), "{name}: after the next start");
+        let fell_on_a_plugin =
+            ["started", "record", "called"].iter().any(|at| hit.contains_key(*at));
+        assert!(
+            fell_on_a_plugin,
+            "{name}: every kill came before a start, or after an end: {hit:?}"
+        );
         println!("{points} kills {name}, {options:?}: gone within {slowest:?}; hit {hit:?}");
     }
 }

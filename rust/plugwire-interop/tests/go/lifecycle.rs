@@ -132,7 +132,7 @@ async fn a_wrong_checksum_starts_nothing() {
     let mut wrong = Sha256::digest(std::fs::read(&script).expect("a file")).to_vec();
     wrong[31] ^= 1;
     let refuse = async |checksum| match launch(&sandbox, &script).checksum(checksum).start().await {
-        Err(StartError::Checksum(error)) => error,
+        Err(StartError::Checksum { cause: error, .. }) => error,
         other => panic!("{other:?}"),
     };
     match refuse(Checksum::new::<Sha256>(wrong.clone())).await {
@@ -150,7 +150,10 @@ async fn a_wrong_checksum_starts_nothing() {
     let error = launch(&sandbox, &sandbox.folder().join("nothing"));
     let error =
         error.checksum(Checksum::new::<Sha256>([0; 32])).start().await.expect_err("missing");
-    assert!(matches!(error, StartError::Checksum(ChecksumError::Read(_))), "{error:?}");
+    assert!(
+        matches!(error, StartError::Checksum { cause: ChecksumError::Read(_), .. }),
+        "{error:?}"
+    );
     sandbox.assert_empty().await;
 }
 

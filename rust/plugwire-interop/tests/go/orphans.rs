@@ -1,5 +1,7 @@
 //! A Rust plugin notices by itself that its host is gone, under every host and through every shell. Spec: SHD-11.
 
+use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -8,8 +10,10 @@ use plugwire::protocol::reattach;
 use plugwire_interop::leaks::{eventually, is_alive};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{RELEASES, rust};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -65,6 +69,64 @@ async fn a_host_that_closed_the_pipe_keeps_its_plugin_while_it_is_connected() {
     assert!(is_alive(pid));
     drop(host);
     let status = timeout(LIMIT, child.wait()).await.expect("it ends").expect("it was ours");
+    assert!(status.success(), "{status}");
+    sandbox.assert_empty().await;
+}
+
+/// A plugin whose host has gone, where it listens, and the pipe that is its standard error.
+async fn alone(
+    sandbox: &Sandbox,
+    options: &[&str],
+) -> (tokio::process::Child, PathBuf, PipeReader) {
+    let (unread, mut stderr) = pipe().expect("a pipe");
+    let mut command = sandbox.command(rust::program("probe-plugin"));
+    command.env("PLUGWIRE_PROBE", "plugwire").args(["--orphan-ms", ALONE_MS]).args(options);
+    command.stderr(stderr.try_clone().expect("a descriptor")).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    drop(command);
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let line = timeout(LIMIT, lines.next_line()).await.expect("in time").expect("text");
+    let address = line.expect("a line").split('|').nth(3).expect("an address").to_owned();
+    // Until it takes not a byte more.
+    let takes_more = |stderr: &PipeWriter| {
+        let mut fds = [PollFd::new(stderr, PollFlags::OUT)];
+        poll(&mut fds, Some(&Timespec::default())).expect("it polls") > 0
+    };
+    while takes_more(&stderr) {
+        stderr.write_all(&[b'x'; 4096]).expect("it has room");
+    }
+    (child, address.into(), unread)
+}
+
+/// Who would empty the pipe may be whoever hangs. What the plugin has to say is not worth waiting for.
+#[tokio::test]
+async fn a_full_standard_error_does_not_keep_a_plugin_from_ending() {
+    let sandbox = Sandbox::new();
+    for options in [&[][..], &["--capture-stderr"][..]] {
+        let (mut child, _, _unread) = alone(&sandbox, options).await;
+        let status = timeout(LIMIT, child.wait()).await.expect("it ends").expect("it was ours");
+        assert!(status.success(), "{options:?}: {status}");
+    }
+    sandbox.assert_empty().await;
+}
+
+/// Only who speaks the protocol is company.
+#[tokio::test]
+async fn strangers_do_not_keep_a_plugin_from_ending() {
+    let sandbox = Sandbox::new();
+    let (mut child, address, _unread) = alone(&sandbox, &[]).await;
+    let knocking = async {
+        let mut last = None;
+        loop {
+            // Fails once nobody listens any more. The one before stays until the next has come.
+            last = UnixStream::connect(&address).await.ok().or(last);
+            sleep(ALONE / 10).await;
+        }
+    };
+    let status = tokio::select! {
+        status = timeout(LIMIT, child.wait()) => status.expect("it ends").expect("it was ours"),
+        () = knocking => unreachable!("it never ends"),
+    };
     assert!(status.success(), "{status}");
     sandbox.assert_empty().await;
 }

@@ -60,7 +60,7 @@ async fn a_replaced_go_plugin_is_refused_with_both_digests() {
     fs::write(&program, &rust).expect("it can be written");
     assert!(plugin.ping().await.is_ok());
     let error = launch().start().await.expect_err("it was replaced");
-    let StartError::Checksum(cause) = &error else { panic!("{error:?}") };
+    let StartError::Checksum { cause, .. } = &error else { panic!("{error:?}") };
     let [expected, actual] = [right, Sha256::digest(&rust)]
         .map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     assert_eq!(

@@ -128,7 +128,9 @@ async fn a_named_pipe() {
     let scene = Scene::new();
     let error = scene.refuse(scene.program(&pipe).checksum(any_checksum())).await;
     assert_eq!(error.code(), "start.checksum");
-    let StartError::Checksum(ChecksumError::Read(cause)) = &error else { panic!("{error:?}") };
+    let StartError::Checksum { cause: ChecksumError::Read(cause), .. } = &error else {
+        panic!("{error:?}")
+    };
     assert_eq!(cause.to_string(), "it is not a file");
 }
 

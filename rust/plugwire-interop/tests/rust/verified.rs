@@ -91,7 +91,7 @@ async fn a_file_that_is_swapped_after_its_check_is_not_run() {
         assert_eq!(stage.ran(), [GOOD], "script: {script}");
         // The other one is there now, and is not run.
         let error = stage.launch().verify_with(ends_good).start().await.expect_err("refused");
-        assert!(matches!(error, StartError::Unverified(_)), "{error:?}");
+        assert!(matches!(error, StartError::Unverified { .. }), "{error:?}");
         assert_eq!(stage.ran(), [GOOD], "script: {script}");
         stage.sandbox.assert_empty().await;
     }
@@ -124,8 +124,12 @@ async fn soak_a_writer_swaps_the_file_all_the_time() {
         while started < rounds {
             match stage.launch().verify_with(ends_good).start().await {
                 Err(StartError::Exited(_)) => started += 1,
-                Err(StartError::Unverified(error)) if error.is::<std::io::Error>() => missing += 1,
-                Err(StartError::Unverified(_)) => refused += 1,
+                Err(StartError::Unverified { cause: error, .. })
+                    if error.is::<std::io::Error>() =>
+                {
+                    missing += 1
+                }
+                Err(StartError::Unverified { .. }) => refused += 1,
                 // Between two renames nobody has the name.
                 Err(StartError::Spawn { .. }) => missing += 1,
                 other => panic!("{other:?}"),

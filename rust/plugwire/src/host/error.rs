@@ -60,7 +60,12 @@ impl fmt::Display for Evidence {
 #[non_exhaustive]
 pub enum StartError {
     /// The file is not the one that was expected, or could not be read. Nothing was started.
-    Checksum(ChecksumError),
+    Checksum {
+        /// The file.
+        program: PathBuf,
+        /// What is wrong with it.
+        cause: ChecksumError,
+    },
     /// What the host asks for makes no sense. Nothing was started.
     Configuration(String),
     /// The plugin's socket is not there, refuses, or does not speak the protocol: TLS or HTTP/2 failed. The plugin
@@ -122,9 +127,13 @@ pub enum StartError {
     },
     /// This host talks plaintext, and the plugin's line holds a certificate: it wants TLS.
     UnexpectedCertificate(Box<Evidence>),
-    /// The check of `Launch::verify_with` refused the file, or it could not be read for it. Nothing was started. The
-    /// source is what the check says.
-    Unverified(Box<dyn Error + Send + Sync>),
+    /// The check of `Launch::verify_with` refused the file, or it could not be read for it. Nothing was started.
+    Unverified {
+        /// The file.
+        program: PathBuf,
+        /// What the check says.
+        cause: Box<dyn Error + Send + Sync>,
+    },
 }
 
 /// What a start was waiting for when its time was over.
@@ -145,7 +154,7 @@ impl StartError {
     /// A stable name for this kind of failure.
     pub fn code(&self) -> &'static str {
         match self {
-            StartError::Checksum(_) => "start.checksum",
+            StartError::Checksum { .. } => "start.checksum",
             StartError::Configuration(_) => "start.configuration",
             StartError::Connect { step, .. } => match step {
                 ConnectStep::Dial => "start.connect",
@@ -161,7 +170,7 @@ impl StartError {
             StartError::Spawn { .. } => "start.spawn",
             StartError::Timeout { .. } => "start.timeout",
             StartError::UnexpectedCertificate(_) => "start.unexpected-certificate",
-            StartError::Unverified(_) => "start.unverified",
+            StartError::Unverified { .. } => "start.unverified",
         }
     }
 
@@ -177,10 +186,10 @@ impl StartError {
             | StartError::Spawn { evidence, .. }
             | StartError::Timeout { evidence, .. }
             | StartError::UnexpectedCertificate(evidence) => Some(evidence),
-            StartError::Checksum(_)
+            StartError::Checksum { .. }
             | StartError::Configuration(_)
             | StartError::Machine { .. }
-            | StartError::Unverified(_) => None,
+            | StartError::Unverified { .. } => None,
         }
     }
 }
@@ -188,8 +197,9 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Checksum(_) | StartError::Unverified(_) => {
-                write!(f, "the plugin was not started: its file is not trusted")
+            StartError::Checksum { program, .. } | StartError::Unverified { program, .. } => {
+                let program = program.display();
+                write!(f, "the plugin was not started: {program} is not trusted")
             }
             StartError::Configuration(why) => write!(f, "the plugin was not started: {why}"),
             StartError::Connect { address, step, .. } => match step {
@@ -252,12 +262,12 @@ impl fmt::Display for StartError {
 impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            StartError::Checksum(cause) => Some(cause),
+            StartError::Checksum { cause, .. } => Some(cause),
             StartError::Connect { cause, .. }
             | StartError::Machine { cause, .. }
             | StartError::Spawn { cause, .. } => Some(cause),
             StartError::Handshake { cause, .. } => Some(cause),
-            StartError::Unverified(cause) => Some(&**cause),
+            StartError::Unverified { cause, .. } => Some(&**cause),
             _ => None,
         }
     }

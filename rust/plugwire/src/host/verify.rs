@@ -69,15 +69,16 @@ impl Verification {
     }
 
     fn verified_copy(&self, program: &Path, folder: &Path) -> Result<Image, StartError> {
-        let mut original = open(program).map_err(|error| self.unreadable(error))?;
-        let size = original.metadata().map_err(|error| self.unreadable(error))?.len();
+        let unreadable = |error| self.unreadable(program, error);
+        let mut original = open(program).map_err(unreadable)?;
+        let size = original.metadata().map_err(unreadable)?.len();
         if size > LARGEST {
             let why = format!("it is too large to be verified: {size} bytes");
-            return Err(self.unreadable(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+            return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, why)));
         }
         let mut head = Vec::new();
         let begun = original.by_ref().take(4).read_to_end(&mut head);
-        begun.map_err(|error| self.unreadable(error))?;
+        begun.map_err(unreadable)?;
         rustix::fs::access(program, Access::EXEC_OK).map_err(|error| forbidden(program, error))?;
         let name = file_name(program);
         // An interpreter opens its script by a name, which a memory file has lost by then.
@@ -104,20 +105,25 @@ impl Verification {
     }
 
     fn decide(&self, image: &Image) -> Result<(), StartError> {
+        let program = || image.program().to_owned();
         if let Some(checksum) = &self.checksum {
             let mut file = image.open().map_err(machine)?;
-            checksum.verify(&mut file).map_err(StartError::Checksum)?;
+            checksum
+                .verify(&mut file)
+                .map_err(|cause| StartError::Checksum { program: program(), cause })?;
         }
         if let Some(check) = &self.check {
-            check(&image.open().map_err(machine)?).map_err(StartError::Unverified)?;
+            check(&image.open().map_err(machine)?)
+                .map_err(|cause| StartError::Unverified { program: program(), cause })?;
         }
         Ok(())
     }
 
-    fn unreadable(&self, error: io::Error) -> StartError {
+    fn unreadable(&self, program: &Path, error: io::Error) -> StartError {
+        let program = program.to_owned();
         match self.checksum {
-            Some(_) => StartError::Checksum(ChecksumError::Read(error)),
-            None => StartError::Unverified(Box::new(error)),
+            Some(_) => StartError::Checksum { program, cause: ChecksumError::Read(error) },
+            None => StartError::Unverified { program, cause: Box::new(error) },
         }
     }
 }

@@ -125,14 +125,15 @@ impl Plugin {
 
     /// How long the process may live on, beyond [`Plugin::drain_timeout`], once it is to end: for the last output, for what
     /// `main` does after [`Plugin::serve`], and for threads that handlers left behind, which hold a runtime open. Then it
-    /// exits with status 1, wherever it hangs. Default 5 s; hosts kill it earlier. go-plugin: none.
+    /// exits with status 1, wherever it hangs, and runs nothing that was left for the exit. Default 5 s; hosts kill it earlier. go-plugin: none.
     pub fn exit_timeout(mut self, limit: Duration) -> Self {
         self.exit = limit;
         self
     }
 
     /// How long the plugin goes on without its host. The host is taken for gone when nobody can read this process's
-    /// standard output any more and nobody has been connected all that time. Default 10 s. go-plugin: none, a plugin
+    /// standard output any more and nobody has been connected all that time: who does
+    /// not pass the handshakes of TLS and HTTP/2 does not count. Default 10 s. go-plugin: none, a plugin
     /// lives on.
     pub fn orphan_timeout(mut self, limit: Duration) -> Self {
         self.orphaned_after = Some(limit);

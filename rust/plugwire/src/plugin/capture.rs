@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::BytesMut;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 
 use super::stdio::Hub;
@@ -156,8 +156,24 @@ fn real_stderr() -> std::sync::MutexGuard<'static, Option<Arc<OwnedFd>>> {
     REAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes to standard error as the host reads it, captured or not.
-pub(super) fn write_to_real_stderr(text: &[u8]) {
+/// Writes to standard error as the host reads it, captured or not, and gives up where that would wait: a pipe that nobody
+/// empties must not keep a plugin from ending. Takes no lock of Rust's handle, for a handler that hangs may hold it.
+pub(super) fn write_without_waiting(text: &[u8]) {
+    let real = real_stderr().clone();
+    let fd = real.as_deref().map_or(rustix::stdio::stderr(), AsFd::as_fd);
+    // A pipe that polls as writable takes this much at once.
+    for part in text.chunks(rustix::pipe::PIPE_BUF) {
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+        let polled = rustix::event::poll(&mut fds, Some(&Timespec::default()));
+        let writable = polled.is_ok() && fds[0].revents().contains(PollFlags::OUT);
+        if !writable || rustix::io::write(fd, part) != Ok(part.len()) {
+            return;
+        }
+    }
+}
+
+/// Writes a panic to standard error as the host reads it, and waits for it.
+fn write_to_real_stderr(text: &[u8]) {
     let real = real_stderr().clone();
     // There is nobody to tell that standard error is gone.
     let _ = match real {

@@ -6,9 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::log;
+use crate::transport::peers::Peers;
 
 /// How often a plugin without a connection looks for its host. One with a connection never does.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,13 +25,13 @@ pub(super) struct OwnProcess {
 
 impl OwnProcess {
     /// Completes when nobody has been connected for long enough and nobody can read what this process prints: the host is
-    /// gone, whoever stood between. To be dropped when somebody connects. Spec: SHD-11.
-    pub(super) async fn orphaned(&self) {
+    /// gone, whoever stood between. Spec: SHD-11.
+    pub(super) async fn orphaned(&self, peers: &Peers) {
         let Some(after) = self.orphaned_after else { return std::future::pending().await };
-        let alone_since = Instant::now();
         loop {
             sleep(LOOK.min(after)).await;
-            if alone_since.elapsed() >= after && has_no_reader(&self.stdout) {
+            let alone = peers.alone_for().is_some_and(|time| time >= after);
+            if alone && has_no_reader(&self.stdout) {
                 log::warn("the host is gone: the plugin ends");
                 return;
             }
@@ -43,7 +44,8 @@ impl OwnProcess {
         let exit = move || {
             thread::sleep(self.exit);
             log::warn("something hangs in the plugin: it ends all the same");
-            std::process::exit(1);
+            // SAFETY: it takes a number and never returns. `exit` would run what was left for the end, which may hang too.
+            unsafe { libc::_exit(1) }
         };
         let watch = thread::Builder::new().name("plugwire-exit".to_owned()).spawn(exit);
         if let Err(error) = watch {

@@ -1,4 +1,5 @@
-//! The library's own few lines to the host's log, in hclog's JSON.
+//! The library's own few lines to the host's log, in hclog's JSON. They are lost where nobody reads
+//! them: no line is worth a plugin that hangs.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,5 +21,5 @@ fn write(level: Level, message: &str) {
         Some(plugwire_protocol::hclog::format_timestamp(now.as_secs() as i64, now.subsec_micros()));
     let mut line = record.to_json_line();
     line.push('\n');
-    super::capture::write_to_real_stderr(line.as_bytes());
+    super::capture::write_without_waiting(line.as_bytes());
 }

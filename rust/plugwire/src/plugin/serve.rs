@@ -24,6 +24,7 @@ use crate::generated::grpc::health::v1::health_server::HealthServer;
 use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
 use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
 use crate::transport::mux::{Mode, Mux};
+use crate::transport::peers::Peers;
 use crate::transport::server::{MOST_CONNECTIONS, Server};
 use crate::transport::socket::{Listen, Listener};
 use crate::transport::tls::Identity;
@@ -204,6 +205,9 @@ impl Running {
         let mut connections = JoinSet::new();
         let (main_streams, mut streams) = mpsc::channel(MOST_MAIN_STREAMS);
         let mut session: Option<Mux> = None;
+        // One watch for all turns of the loop: strangers and failed accepts do not begin it anew.
+        let peers = self.server.peers.clone();
+        let mut orphaned = Box::pin(orphaned(process.as_ref(), &peers));
         let answer = loop {
             tokio::select! {
                 accepted = listener.accept(), if session.is_none() && connections.len() < MOST_CONNECTIONS => match accepted {
@@ -223,10 +227,10 @@ impl Running {
                 Some(answer) = self.shutdowns.recv() => break Some(answer),
                 // As in Go: nobody else can ever connect to a multiplexed plugin.
                 () = ended(session.as_ref()) => break None,
-                // Begins anew with each turn of the loop, so with each connection that comes or goes.
-                () = orphaned(process.as_ref()), if session.is_none() && connections.is_empty() => break None,
+                () = &mut orphaned, if session.is_none() => break None,
             }
         };
+        drop(orphaned);
         if let Some(process) = process {
             process.exit_in_any_case();
         }
@@ -268,9 +272,9 @@ impl Running {
     }
 }
 
-async fn orphaned(process: Option<&OwnProcess>) {
+async fn orphaned(process: Option<&OwnProcess>, peers: &Peers) {
     match process {
-        Some(process) => process.orphaned().await,
+        Some(process) => process.orphaned(peers).await,
         None => std::future::pending().await,
     }
 }

@@ -11,6 +11,7 @@ mod clock;
 pub(crate) mod folder;
 pub(crate) mod limits;
 pub(crate) mod mux;
+pub(crate) mod peers;
 pub(crate) mod pulse;
 pub(crate) mod server;
 pub(crate) mod socket;

@@ -24,6 +24,7 @@ use super::body::{Pump, PumpError, RequestBody};
 use super::calls::Calls;
 use super::channel::silence;
 use super::limits::Http2;
+use super::peers::Peers;
 use super::pulse::Pulse;
 use super::{BoxIo, Tls, clock, status};
 
@@ -46,11 +47,18 @@ pub(crate) struct Server {
     pub(crate) drain: CancellationToken,
     /// The calls to the author's services that are under way.
     pub(crate) calls: Calls,
+    pub(crate) peers: Peers,
 }
 
 impl Server {
     pub(crate) fn new(dispatch: Dispatch, http2: Http2) -> Self {
-        Self { dispatch, http2, drain: CancellationToken::new(), calls: Calls::default() }
+        Self {
+            dispatch,
+            http2,
+            drain: CancellationToken::new(),
+            calls: Calls::default(),
+            peers: Peers::default(),
+        }
     }
 
     /// Serves one connection until its peer closes it. Dropping the future drops the handlers of its calls.
@@ -71,6 +79,7 @@ impl Server {
     }
 
     async fn serve_calls(self, mut connection: h2::server::Connection<BoxIo, Bytes>) {
+        let _present = self.peers.enter();
         let pings = connection.ping_pong().expect("taken once");
         let mut silent = std::pin::pin!(silence(pings, self.http2.keep_alive));
         let mut calls = JoinSet::new();
