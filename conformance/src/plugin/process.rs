@@ -115,7 +115,9 @@ impl Host<'_> {
         let limit = self.limit(wanted.within);
         let bytes = self.process()?.stdout.first_line(limit).await;
         let Some(bytes) = bytes else {
-            let how = match self.process()?.ended() {
+            // Who closes its output mostly ends, too, and how is the better half of the answer.
+            let grace = if self.process()?.stdout.has_ended() { AFTERMATH } else { Duration::ZERO };
+            let how = match self.process()?.exited(grace).await {
                 Some(exit) => format!("none; it ended with {exit}"),
                 None => "none".to_owned(),
             };

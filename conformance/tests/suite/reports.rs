@@ -36,10 +36,13 @@ async fn a_full_disk_is_said_and_an_older_report_stays() {
 async fn a_place_that_cannot_be_written_is_said() {
     let desk = Desk::new();
     let subject = plugin(&desk);
-    for place in ["nowhere/report", "t"] {
+    // A folder that is missing is said before the run, what is no file at its end.
+    for (place, status, words) in
+        [("nowhere/report", 2, "there is no folder"), ("t", 3, "cannot write")]
+    {
         let report = format!("junit={}", desk.word(place));
         let run = ["plugin", "--subject", &subject, "--only", RIGHT, "--report", &report];
-        desk.run(run).await.says(3, &["cannot write", place]);
+        desk.run(run).await.says(status, &[words, place]);
     }
 }
 
