@@ -214,7 +214,7 @@ mod tests {
         fs::create_dir_all(inner.join("b/c")).unwrap();
         std::os::unix::fs::symlink("/", inner.join("root")).unwrap();
         for name in ["b", ""] {
-            fs::set_permissions(inner.join(name), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(inner.join(name), fs::Permissions::from_mode(0o000)).unwrap();
         }
         // Root may do everything; so that root sees it, too, only the modes are looked at.
         open_up(&folder);
