@@ -233,11 +233,11 @@ impl Guardian {
             // Ctrl-C, and whoever ends the host's whole group, must not end the guardian with it.
             .process_group(0);
         let keep_only_these = || {
-            // Without it (Linux before 5.11), it holds open what the host leaves open for every program.
+            // Where that cannot be, it holds open what the host leaves open for every program.
             let _ = system::keep_only_standard_descriptors();
             Ok(())
         };
-        // SAFETY: one system call.
+        // SAFETY: system calls on a buffer on the stack; no memory, no locks.
         unsafe { command.pre_exec(keep_only_these) };
         Ok(Self { shell: command.spawn()?, pipe: Arc::new(pipe), _reader: reader })
     }
