@@ -48,17 +48,26 @@ struct Known {
 }
 
 struct State {
+    /// Whose all this is. A fork without an exec has a copy of it.
+    host: Option<Pid>,
     guardian: Option<Guardian>,
     wards: BTreeMap<u64, Known>,
     next: u64,
     warned: bool,
 }
 
-static STATE: Mutex<State> =
-    Mutex::new(State { guardian: None, wards: BTreeMap::new(), next: 0, warned: false });
+static STATE: Mutex<State> = Mutex::new(State {
+    host: None,
+    guardian: None,
+    wards: BTreeMap::new(),
+    next: 0,
+    warned: false,
+});
 
 fn state() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    state.belong_to(getpid());
+    state
 }
 
 impl Ward {
@@ -147,6 +156,14 @@ fn start_line<'a>(
 }
 
 impl State {
+    /// The guardian and the wards of the process that this one was forked from stay that one's, and are let be.
+    fn belong_to(&mut self, us: Pid) {
+        if self.host.replace(us).is_some_and(|host| host != us) {
+            std::mem::forget(self.guardian.take());
+            self.wards.clear();
+        }
+    }
+
     /// Sees to it that a guardian lives, and knows of everybody.
     fn ensure(&mut self) {
         if self.guardian.as_mut().is_some_and(Guardian::lives) {
@@ -259,8 +276,11 @@ fn search_path(host: Option<OsString>) -> OsString {
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        let _ = self.shell.kill();
-        let _ = self.shell.wait();
+        // If somebody else has waited for it, its id may by now be anybody's.
+        if self.lives() {
+            let _ = self.shell.kill();
+            let _ = self.shell.wait();
+        }
     }
 }
 
@@ -336,6 +356,27 @@ mod tests {
         let mut shell = shell.spawn().expect("a shell");
         shell.stdin.take().expect("piped").write_all(told.as_bytes()).expect("it reads");
         shell.wait().expect("it ends");
+    }
+
+    #[test]
+    fn a_fork_lets_its_parents_guardian_and_wards_be() {
+        let guardian = Guardian::start().expect("a shell");
+        let shell = Pid::from_child(&guardian.shell);
+        let known = Known { target: Some(-42), folder: PathBuf::from("/tmp/a"), socket: None };
+        let mut state = State {
+            host: Some(shell),
+            guardian: Some(guardian),
+            wards: BTreeMap::from([(1, known)]),
+            next: 2,
+            warned: false,
+        };
+        state.belong_to(shell);
+        assert!(state.guardian.is_some() && state.wards.len() == 1, "they are its own");
+        state.belong_to(getpid());
+        assert!(state.guardian.is_none() && state.wards.is_empty());
+        rustix::process::kill_process(shell, rustix::process::Signal::KILL).expect("it lives");
+        let ended = rustix::process::waitpid(Some(shell), rustix::process::WaitOptions::empty());
+        assert_eq!(ended.expect("ours").expect("it ended").1.terminating_signal(), Some(9));
     }
 
     #[test]
