@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use plugwire::host::Confinement;
 use plugwire::protocol::environment::PortRange;
 use plugwire_interop::leaks::is_alive;
 use plugwire_interop::probe::{InspectReport, InspectRequest};
@@ -288,4 +289,36 @@ async fn a_group_that_nobody_has_is_an_error_with_its_name() {
     let cause = std::error::Error::source(&error).expect("a cause").to_string();
     assert!(cause.contains("no-such-group-here"), "{cause}");
     sandbox.assert_empty().await;
+}
+
+/// What the host left open for every program, as a service manager's sockets are, no plugin has: neither its own user's nor
+/// another's.
+#[tokio::test]
+async fn what_the_host_left_open_is_not_the_plugins() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.folder().join("left-open");
+    let left_open = std::fs::File::create(&path).expect("a file");
+    rustix::io::fcntl_setfd(&left_open, rustix::io::FdFlags::empty()).expect("it is open");
+    let opened = |process: &str| {
+        let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs");
+        let targets = descriptors.flatten().filter_map(|one| std::fs::read_link(one.path()).ok());
+        targets.collect::<Vec<_>>()
+    };
+    assert!(opened("self").contains(&path));
+    let mut confinements = vec![Confinement::new()];
+    if rustix::process::geteuid().is_root() {
+        confinements.push(Confinement::new().user(64_123, 64_124));
+    }
+    for program in plugins() {
+        for confinement in &confinements {
+            let sandbox = Sandbox::new();
+            let through = std::fs::Permissions::from_mode(0o711);
+            std::fs::set_permissions(sandbox.folder(), through).expect("its mode");
+            let launch = sandbox.launch(PROBE, &program).version(1).confine(confinement.clone());
+            let plugin = launch.start().await.expect("a start");
+            let opened = opened(&plugin.id().to_string());
+            assert!(opened.len() > 2 && !opened.contains(&path), "{confinement:?}: {opened:?}");
+            plugin.shutdown().await.expect("it ends");
+        }
+    }
 }

@@ -105,6 +105,11 @@ impl Confinement {
         self.user.map(|(_, group)| group)
     }
 
+    /// Whether the plugin is somebody whom the host's open files are to be kept from.
+    pub(super) fn is_other_user(&self) -> bool {
+        self.user.is_some()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.limits.is_empty() && !self.no_new_privs && self.user.is_none()
     }

@@ -17,6 +17,7 @@
 //! not given out at all.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -47,17 +48,26 @@ struct Known {
 }
 
 struct State {
+    /// Whose all this is. A fork without an exec has a copy of it.
+    host: Option<Pid>,
     guardian: Option<Guardian>,
     wards: BTreeMap<u64, Known>,
     next: u64,
     warned: bool,
 }
 
-static STATE: Mutex<State> =
-    Mutex::new(State { guardian: None, wards: BTreeMap::new(), next: 0, warned: false });
+static STATE: Mutex<State> = Mutex::new(State {
+    host: None,
+    guardian: None,
+    wards: BTreeMap::new(),
+    next: 0,
+    warned: false,
+});
 
 fn state() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    state.belong_to(getpid());
+    state
 }
 
 impl Ward {
@@ -146,6 +156,14 @@ fn start_line<'a>(
 }
 
 impl State {
+    /// The guardian and the wards of the process that this one was forked from stay that one's, and are let be.
+    fn belong_to(&mut self, us: Pid) {
+        if self.host.replace(us).is_some_and(|host| host != us) {
+            std::mem::forget(self.guardian.take());
+            self.wards.clear();
+        }
+    }
+
     /// Sees to it that a guardian lives, and knows of everybody.
     fn ensure(&mut self) {
         if self.guardian.as_mut().is_some_and(Guardian::lives) {
@@ -223,7 +241,7 @@ impl Guardian {
         command
             .args(["-c", SCRIPT, NAME])
             .env_clear()
-            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("PATH", search_path(std::env::var_os("PATH")))
             // What it holds open or stands in, nobody else could close or unmount while the host lives.
             .current_dir("/")
             .stdin(Stdio::from(reader.try_clone()?))
@@ -232,11 +250,11 @@ impl Guardian {
             // Ctrl-C, and whoever ends the host's whole group, must not end the guardian with it.
             .process_group(0);
         let keep_only_these = || {
-            // Without it (Linux before 5.11), it holds open what the host leaves open for every program.
+            // Where that cannot be, it holds open what the host leaves open for every program.
             let _ = system::keep_only_standard_descriptors();
             Ok(())
         };
-        // SAFETY: one system call.
+        // SAFETY: system calls on a buffer on the stack; no memory, no locks.
         unsafe { command.pre_exec(keep_only_these) };
         Ok(Self { shell: command.spawn()?, pipe: Arc::new(pipe), _reader: reader })
     }
@@ -246,10 +264,23 @@ impl Guardian {
     }
 }
 
+/// Where the script finds what it needs: where systems have it, or else where this one has, as the host knows.
+fn search_path(host: Option<OsString>) -> OsString {
+    let mut path = OsString::from("/usr/bin:/bin:/usr/sbin:/sbin");
+    if let Some(host) = host.filter(|host| !host.is_empty()) {
+        path.push(":");
+        path.push(host);
+    }
+    path
+}
+
 impl Drop for Guardian {
     fn drop(&mut self) {
-        let _ = self.shell.kill();
-        let _ = self.shell.wait();
+        // If somebody else has waited for it, its id may by now be anybody's.
+        if self.lives() {
+            let _ = self.shell.kill();
+            let _ = self.shell.wait();
+        }
     }
 }
 
@@ -270,6 +301,15 @@ mod tests {
         for everybody in [-1, 0, 1] {
             assert_eq!(line(everybody, "/tmp/a"), None);
         }
+    }
+
+    #[test]
+    fn what_the_script_needs_is_found_where_the_host_finds_it_too() {
+        let systems = "/usr/bin:/bin:/usr/sbin:/sbin";
+        let path = |host: Option<&str>| search_path(host.map(OsString::from));
+        assert_eq!(path(Some("/run/sw/bin")), *format!("{systems}:/run/sw/bin"));
+        assert_eq!(path(Some("")), *systems);
+        assert_eq!(path(None), *systems);
     }
 
     /// What the script does with what it is told, and with what it is told no more.
@@ -299,10 +339,7 @@ mod tests {
             elsewhere.display(),
             file.display(),
         );
-        let mut shell = Command::new("/bin/sh");
-        let mut shell = shell.args(["-c", SCRIPT]).stdin(Stdio::piped()).spawn().expect("a shell");
-        shell.stdin.take().expect("piped").write_all(told.as_bytes()).expect("it reads");
-        shell.wait().expect("it ends");
+        last_words(base.path(), &told);
         let status = known.wait().expect("ours");
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
         assert!(!gone.exists() && !elsewhere.exists());
@@ -310,5 +347,68 @@ mod tests {
         assert!(kept.exists() && file.exists());
         forgotten.kill().expect("it lives");
         forgotten.wait().expect("ours");
+    }
+
+    /// Tells the script something in this folder, and then that its host is gone.
+    fn last_words(directory: &Path, told: &str) {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", SCRIPT]).current_dir(directory).stdin(Stdio::piped());
+        let mut shell = shell.spawn().expect("a shell");
+        shell.stdin.take().expect("piped").write_all(told.as_bytes()).expect("it reads");
+        shell.wait().expect("it ends");
+    }
+
+    #[test]
+    fn a_fork_lets_its_parents_guardian_and_wards_be() {
+        let guardian = Guardian::start().expect("a shell");
+        let shell = Pid::from_child(&guardian.shell);
+        let known = Known { target: Some(-42), folder: PathBuf::from("/tmp/a"), socket: None };
+        let mut state = State {
+            host: Some(shell),
+            guardian: Some(guardian),
+            wards: BTreeMap::from([(1, known)]),
+            next: 2,
+            warned: false,
+        };
+        state.belong_to(shell);
+        assert!(state.guardian.is_some() && state.wards.len() == 1, "they are its own");
+        state.belong_to(getpid());
+        assert!(state.guardian.is_none() && state.wards.is_empty());
+        rustix::process::kill_process(shell, rustix::process::Signal::KILL).expect("it lives");
+        let ended = rustix::process::waitpid(Some(shell), rustix::process::WaitOptions::empty());
+        assert_eq!(ended.expect("ours").expect("it ended").1.terminating_signal(), Some(9));
+    }
+
+    #[test]
+    fn where_no_folder_is_told_none_is_removed() {
+        let base = tempfile::tempdir().expect("a folder");
+        let mut known = Command::new("sleep").arg("1000").process_group(0).spawn().expect("sleep");
+        let target = -i64::from(known.id());
+        // Called what the target is, it would be removed in its place.
+        let precious = base.path().join(target.to_string());
+        std::fs::create_dir(&precious).expect("a folder");
+        last_words(base.path(), &format!("start 1 {target} \n"));
+        let status = known.wait().expect("ours");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        assert!(precious.exists());
+    }
+
+    #[test]
+    fn only_whole_paths_are_removed_and_their_blanks_count() {
+        let base = tempfile::tempdir().expect("a folder");
+        let [kept, gone] = ["relative", "at the end "].map(|name| base.path().join(name));
+        for folder in [&kept, &gone] {
+            std::fs::create_dir(folder).expect("a folder");
+        }
+        let socket = base.path().join("a socket ");
+        drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
+        // A process that is no more: of these two only the folders are left.
+        let told = format!(
+            "start 1 2147483647 relative\nstart 2 2147483647 {}\nsocket 2 {}\n",
+            gone.display(),
+            socket.display(),
+        );
+        last_words(base.path(), &told);
+        assert!(kept.exists() && !gone.exists() && !socket.exists());
     }
 }

@@ -5,7 +5,10 @@
 #   end KEY                   forget it
 trap '' HUP INT QUIT TERM TSTP
 keys=
-while read -r verb key value; do
+# Not split by `read`, which strips blanks from the end: a path may have some, and an empty one leaves one.
+while IFS= read -r line; do
+    verb=${line%% *} line=${line#* }
+    key=${line%% *} value=${line#* }
     case $verb in
     start)
         # The plugin's own process says so, and then the host once more.
@@ -29,5 +32,6 @@ done
 for key in $keys; do
     eval "folder=\$folder_$key socket=\${socket_$key-}"
     [ -S "$socket" ] && rm -f -- "$socket"
-    [ -n "$folder" ] && rm -rf -- "$folder"
+    # Nothing but a whole path, whatever was told: here is where a mistake would cost most.
+    case $folder in /*) rm -rf -- "$folder" ;; esac
 done

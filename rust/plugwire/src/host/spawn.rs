@@ -18,6 +18,7 @@ use super::logs::{self, SharedTail};
 use super::runner::{Output, Plan, Runner};
 use super::start;
 use super::supervise::{Attended, Process, Program, Terms};
+use super::system;
 use super::verify::Image;
 use crate::transport::Translate;
 use crate::transport::folder::PrivateFolder;
@@ -80,9 +81,22 @@ fn command(
         if let Some(directory) = &directory {
             command.current_dir(directory);
         }
+        keep_the_hosts_descriptors(&mut command, confinement.is_other_user());
         confinement.apply(&mut command, sockets);
         command
     })
+}
+
+/// What this process has open without the flag that closes it at exec is not the plugin's: what a service manager passed, what a C
+/// library opened. It comes before the confinement, which may forbid to open anything, and before all that gives the
+/// plugin a descriptor. Where the system cannot do that, a plugin of this user starts all the same.
+fn keep_the_hosts_descriptors(command: &mut Command, insist: bool) {
+    let keep = move || match system::keep_only_standard_descriptors() {
+        Err(error) if insist => Err(error),
+        _ => Ok(()),
+    };
+    // SAFETY: system calls on a buffer on the stack; no memory, no locks.
+    unsafe { command.pre_exec(keep) };
 }
 
 /// As the user's runner does it.

@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::io::{Errno, FdFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+
 use super::supervise::remove_socket;
-use crate::transport::folder::{self, PREFIX};
+use crate::transport::folder::{self, Lock, PREFIX};
 
 /// The link in a private folder that names a socket outside of it.
 const NOTE: &str = "elsewhere";
@@ -54,7 +56,8 @@ fn sweep(base: &Path) {
 /// plugin of another may put one there.
 fn remove(path: &Path, us: u32) -> io::Result<()> {
     // The lock is held until the folder is gone, so no new owner can be deceived.
-    let Some(_lock) = folder::lock(path)? else { return Ok(()) };
+    // Where none can be had, nobody is known to be dead.
+    let Lock::Held(_lock) = folder::lock(path)? else { return Ok(()) };
     let note = path.join(NOTE);
     if let Ok(socket) = fs::read_link(&note) {
         if fs::symlink_metadata(&note)?.uid() == us && is_dead(&socket) {
@@ -76,9 +79,18 @@ fn remove(path: &Path, us: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether nobody listens at a socket: by now its name may be another plugin's.
+/// Whether nobody listens at a socket: by now its name may be another plugin's. Somebody who listens may be too busy to
+/// let us in, and must not hold us up.
 fn is_dead(socket: &Path) -> bool {
-    UnixStream::connect(socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    let (Ok(address), Ok(caller)) = (
+        SocketAddrUnix::new(socket),
+        rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None),
+    ) else {
+        return false;
+    };
+    let prepared = rustix::io::fcntl_setfd(&caller, FdFlags::CLOEXEC)
+        .and_then(|()| rustix::io::ioctl_fionbio(&caller, true));
+    prepared.is_ok() && rustix::net::connect(&caller, &address) == Err(Errno::CONNREFUSED)
 }
 
 #[cfg(test)]
@@ -121,6 +133,29 @@ mod tests {
         }
         assert!(!dead.exists());
         assert!(living.exists());
+        assert!(!base.path().join("plugwire-gone").exists());
+    }
+
+    /// Nobody accepts here; a caller who waits would wait for ever.
+    #[test]
+    fn a_noted_socket_whose_listener_is_too_busy_stays_and_holds_nobody_up() {
+        let base = tempfile::tempdir().expect("a folder");
+        let path = base.path().join("plugin1");
+        let listener =
+            rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+        let address = SocketAddrUnix::new(&path).expect("an address");
+        rustix::net::bind(&listener, &address).expect("a name");
+        rustix::net::listen(&listener, 0).expect("it listens");
+        let _first = std::os::unix::net::UnixStream::connect(&path).expect("there is room for one");
+        note(&abandoned(base.path()), &path);
+        let (done, waiting) = std::sync::mpsc::channel();
+        let folder = base.path().to_owned();
+        std::thread::spawn(move || {
+            sweep(&folder);
+            done.send(())
+        });
+        waiting.recv_timeout(std::time::Duration::from_secs(20)).expect("it does not wait");
+        assert!(path.exists());
         assert!(!base.path().join("plugwire-gone").exists());
     }
 

@@ -32,7 +32,11 @@ impl PrivateFolder {
     pub(crate) fn make(base: &Path, group: Option<&str>) -> io::Result<Self> {
         for _ in 0..ATTEMPTS {
             let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base)?;
-            let Some(lock) = lock(folder.path())? else { continue };
+            // Without a lock, whoever sweeps finds none either, and leaves it alone.
+            let lock = match lock(folder.path())? {
+                Lock::Held(lock) | Lock::NoneHere(lock) => lock,
+                Lock::NotOurs => continue,
+            };
             let mode = match group {
                 Some(group) => {
                     let group = Gid::from_raw(group_id(group)?);
@@ -62,22 +66,67 @@ impl PrivateFolder {
     }
 }
 
-/// Locks a folder; `None` if somebody else has it or has removed it. A file system without locks has none for those who
-/// sweep either.
-pub(crate) fn lock(folder: &Path) -> io::Result<Option<File>> {
+/// What an attempt to lock a folder comes to.
+#[derive(Debug)]
+pub(crate) enum Lock {
+    /// It is ours, as long as this is open.
+    Held(File),
+    /// Somebody else has it, or it is gone.
+    NotOurs,
+    /// The file system has no locks, so nobody knows whose it is.
+    NoneHere(File),
+}
+
+/// Locks a folder, without waiting.
+pub(crate) fn lock(folder: &Path) -> io::Result<Lock> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match rustix::fs::open(folder, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(Lock::NotOurs),
         Err(error) => return Err(error.into()),
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Ok(None),
-        Err(error) => tracing::debug!(%error, "folders cannot be locked here"),
-        Ok(()) => {}
-    }
+    let taken = flock(&file, FlockOperation::NonBlockingLockExclusive);
     // It may have been removed between the two calls, and its name be another's.
     let (locked, named) = (file.metadata()?, std::fs::symlink_metadata(folder));
     let same = named.is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino()));
-    Ok(same.then_some(file))
+    Ok(if same { decide(file, taken) } else { Lock::NotOurs })
+}
+
+/// Whatever fails but for another's lock is not known to be nobody's.
+fn decide(file: File, taken: rustix::io::Result<()>) -> Lock {
+    match taken {
+        Ok(()) => Lock::Held(file),
+        Err(Errno::WOULDBLOCK) => Lock::NotOurs,
+        Err(error) => {
+            tracing::debug!(%error, "folders cannot be locked here");
+            Lock::NoneHere(file)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lock_that_was_taken_is_held() {
+        let base = tempfile::tempdir().expect("a folder");
+        let decide = |taken| decide(File::open(base.path()).expect("a folder"), taken);
+        assert!(matches!(decide(Ok(())), Lock::Held(_)));
+        assert!(matches!(decide(Err(Errno::WOULDBLOCK)), Lock::NotOurs));
+        for without in [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INTR] {
+            assert!(matches!(decide(Err(without)), Lock::NoneHere(_)), "{without}");
+        }
+    }
+
+    #[test]
+    fn a_folder_has_one_owner_until_that_is_gone() {
+        let base = tempfile::tempdir().expect("a folder");
+        let owner = lock(base.path()).expect("it opens");
+        assert!(matches!(owner, Lock::Held(_)));
+        assert!(matches!(lock(base.path()), Ok(Lock::NotOurs)));
+        drop(owner);
+        assert!(matches!(lock(base.path()), Ok(Lock::Held(_))));
+        assert!(matches!(lock(&base.path().join("gone")), Ok(Lock::NotOurs)));
+    }
 }

@@ -10,8 +10,9 @@ pub(in crate::host) fn die_with(_: Pid) -> io::Result<()> {
     Ok(())
 }
 
+/// Says that it cannot: what the host leaves open for every program, each of them has.
 pub(in crate::host) fn keep_only_standard_descriptors() -> io::Result<()> {
-    Ok(())
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Without a descriptor for it, a process of somebody else cannot be killed safely, so it cannot be killed.

@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{Gid, MemfdFlags, SealFlags, Uid, memfd_create};
+use rustix::fs::{Gid, MemfdFlags, Mode, OFlags, RawDir, SealFlags, Uid, memfd_create};
+use rustix::io::FdFlags;
 use rustix::process::{
     Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal,
     set_parent_process_death_signal,
@@ -62,7 +64,33 @@ pub(in crate::host) fn keep_only_standard_descriptors() -> io::Result<()> {
     // SAFETY: the call only sets a flag on descriptors; none is closed under somebody who uses it.
     let result =
         unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // Linux before 5.11 does not know it, and a container may forbid it.
+    if result == 0 { Ok(()) } else { close_each_at_exec() }
+}
+
+/// The same, one by one.
+fn close_each_at_exec() -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty())?;
+    let mut space = [MaybeUninit::uninit(); 1024];
+    let mut entries = RawDir::new(&folder, &mut space);
+    while let Some(entry) = entries.next() {
+        // Two of the names are `.` and `..`.
+        let Some(descriptor) = number(entry?.file_name().to_bytes()) else { continue };
+        if descriptor > libc::STDERR_FILENO {
+            // SAFETY: it is open, as the folder says, and nobody closes it: this process has one thread.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+            rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
+        }
+    }
+    Ok(())
+}
+
+fn number(digits: &[u8]) -> Option<i32> {
+    digits.iter().try_fold(0_i32, |number, digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(i32::from(digit - b'0')),
+        _ => None,
+    })
 }
 
 /// An empty file that lives in memory and is named nowhere, where the system lets such a file be executed. Kernels
@@ -96,4 +124,38 @@ pub(in crate::host) fn become_user(user: Uid, group: Gid, groups: &[Gid]) -> io:
 /// Gives up what set-user-ID programs and file capabilities would add. Between fork and exec.
 pub(in crate::host) fn no_new_privs() -> io::Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn descriptors_are_closed_at_exec_one_by_one_too() {
+        use std::os::unix::process::CommandExt;
+        let left_open = File::open("/dev/null").expect("it is there");
+        rustix::io::fcntl_setfd(&left_open, FdFlags::empty()).expect("it is open");
+        let names = |close: bool| {
+            let mut command = Command::new("/bin/ls");
+            command.arg("/proc/self/fd");
+            if close {
+                // SAFETY: system calls on a buffer on the stack; no memory, no locks.
+                unsafe { command.pre_exec(close_each_at_exec) };
+            }
+            let output = command.output().expect("it runs");
+            String::from_utf8(output.stdout).expect("numbers").lines().count()
+        };
+        // Three, and the folder itself.
+        assert_eq!(names(true), 4);
+        assert!(names(false) > 4, "nothing was left open");
+    }
+
+    #[test]
+    fn names_in_the_folder_are_numbers() {
+        assert_eq!(number(b"1024"), Some(1024));
+        assert_eq!(number(b".."), None);
+        assert_eq!(number(b"99999999999"), None);
+    }
 }
