@@ -102,7 +102,7 @@ where
     let mutants = mutants(catalogue.role)?;
     all_exist(&cases, &mutants)?;
     // Most of a case is waiting, so there are more runs at a time than cores.
-    let workers = effort.workers.unwrap_or(4 * Options::default().workers);
+    let workers = effort.workers.unwrap_or(8 * Options::default().workers);
     let places = Arc::new(Semaphore::new(workers.max(1)));
     let mut running = JoinSet::new();
     for ((peer, tcp), concerned) in by_peer(cases, effort) {
@@ -115,7 +115,7 @@ where
             known: Known::default(),
             options: Options {
                 // The healthy peer has every case, a mutant a few.
-                workers: if peer.is_none() { workers } else { 1 },
+                workers: if peer.is_none() { (workers / 2).max(1) } else { 1 },
                 timeout_scale: effort.timeout_scale.max(1),
                 ..Options::default()
             },
