@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -105,7 +104,7 @@ where
     let workers = effort.workers.unwrap_or(8 * Options::default().workers);
     let places = Arc::new(Semaphore::new(workers.max(1)));
     let mut running = JoinSet::new();
-    for ((peer, tcp), concerned) in by_peer(cases, effort) {
+    for (peer, tcp, concerned) in runs(cases, effort) {
         let peer = peer.cloned();
         let dies = peer.as_ref().is_some_and(|name| mutants.get(name) == Some(&true));
         let plan = Plan {
@@ -114,7 +113,7 @@ where
             cases: concerned.into_iter().cloned().collect(),
             known: Known::default(),
             options: Options {
-                // The healthy peer has every case, a mutant a few.
+                // The healthy peer has every case in one run.
                 workers: if peer.is_none() { (workers / 2).max(1) } else { 1 },
                 timeout_scale: effort.timeout_scale.max(1),
                 ..Options::default()
@@ -164,19 +163,19 @@ fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeMap<String, bool>) -> Result<
     Ok(())
 }
 
-/// A mutant, or none, and whether it listens on TCP.
-type Peer<'a> = (Option<&'a String>, bool);
+/// A mutant, or the healthy peer; whether it is on TCP; the cases that it gets.
+type Playing<'a, S> = (Option<&'a String>, bool, Vec<&'a Case<S>>);
 
-/// All cases with the same peer are one run, so that the engine's workers have something to do.
-fn by_peer<'a, S>(
-    cases: Vec<&'a Case<S>>,
-    effort: &Effort,
-) -> BTreeMap<Peer<'a>, Vec<&'a Case<S>>> {
-    let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
+/// One run for the healthy peer with all its cases, and one for each case and mutant: some mutants make each of their cases
+/// wait to its end, and those need not wait for one another.
+fn runs<'a, S>(cases: Vec<&'a Case<S>>, effort: &Effort) -> Vec<Playing<'a, S>> {
+    let needs_tcp = |case: &Case<S>| case.header.needs.iter().any(|feature| feature == "tcp");
+    let (tcp, unix): (Vec<_>, Vec<_>) = cases.iter().copied().partition(|case| needs_tcp(case));
+    let mut runs = vec![(None, false, unix), (None, true, tcp)];
+    runs.retain(|(.., cases)| !cases.is_empty());
     for case in cases {
-        let tcp = case.header.needs.iter().any(|feature| feature == "tcp");
-        for mutant in iter::once(None).chain(mutants_of(case, effort).iter().map(Some)) {
-            runs.entry((mutant, tcp)).or_default().push(case);
+        for mutant in mutants_of(case, effort) {
+            runs.push((Some(mutant), needs_tcp(case), vec![case]));
         }
     }
     runs
