@@ -291,6 +291,8 @@ where
             break;
         }
     }
+    // A signal while a report is written ends the program at once, and then nothing of the mode's may be left.
+    drop(mode);
     files.write(&runs, false)?;
     if options.bless
         && let Some(file) = &options.known
