@@ -293,8 +293,17 @@ impl Call {
     /// Reads the answer to its end.
     pub async fn rest(mut self) -> Result<Reply, Broken> {
         let mut messages = Vec::new();
-        while let Some(message) = self.next().await? {
-            messages.push(message);
+        loop {
+            match self.next().await {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                // gRPC's meaning of a stream that is reset with CANCEL, as grpc-go does at a deadline.
+                Err(Broken(how)) if how == "stream error received: stream no longer needed" => {
+                    self.trailers = Some(Status::new("CANCELLED", how).trailers());
+                    break;
+                }
+                Err(broken) => return Err(broken),
+            }
         }
         let trailers = self.trailers.take().unwrap_or_default();
         let status = Status::of(&trailers)
