@@ -40,11 +40,21 @@ impl Drop for Connection {
 
 /// A call that has no status: the connection or the stream broke, or the answer is no gRPC.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken(pub String);
+pub struct Broken {
+    why: String,
+    /// What the other side reset the stream with.
+    reset: Option<Reason>,
+}
+
+impl Broken {
+    fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), reset: None }
+    }
+}
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -88,7 +98,7 @@ impl Caller {
             .enable_push(false)
             .handshake::<_, Bytes>(io)
             .await
-            .map_err(|error| Broken(format!("HTTP/2 did not begin: {error}")))?;
+            .map_err(|error| Broken::new(format!("HTTP/2 did not begin: {error}")))?;
         let (end, ended) = watch::channel(None);
         let (log, label) = (trace.clone(), name.to_owned());
         let driver = tokio::spawn(async move {
@@ -156,7 +166,7 @@ impl Caller {
         for (name, value) in &options.metadata {
             request = request.header(name, value);
         }
-        let request = request.body(()).map_err(|error| Broken(error.to_string()))?;
+        let request = request.body(()).map_err(|error| Broken::new(error.to_string()))?;
         let (response, body) = send.send_request(request, false).map_err(broken)?;
         self.trace.event("grpc", format!("{}: {method} begins", self.name));
         Ok(Call {
@@ -221,7 +231,7 @@ impl Call {
             let room = std::future::poll_fn(|context| self.body.poll_capacity(context)).await;
             let room = match room {
                 Some(room) => room.map_err(broken)?,
-                None => return Err(Broken("the other side ended the stream".to_owned())),
+                None => return Err(Broken::new("the other side ended the stream")),
             };
             let part = bytes.split_to(room.min(bytes.len()));
             self.body.send_data(part, last && bytes.is_empty()).map_err(broken)?;
@@ -243,7 +253,7 @@ impl Call {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         self.answered().await?;
         loop {
-            if let Some(message) = self.unframer.message().map_err(Broken)? {
+            if let Some(message) = self.unframer.message().map_err(Broken::new)? {
                 return Ok(Some(message));
             }
             let Some(body) = &mut self.answer else { return Ok(None) };
@@ -258,7 +268,7 @@ impl Call {
                 }
                 None => {
                     if !self.unframer.is_empty() {
-                        return Err(Broken("the answer ended inside a message".to_owned()));
+                        return Err(Broken::new("the answer ended inside a message"));
                     }
                     let trailers = body.trailers().await.map_err(broken)?;
                     self.trailers = Some(trailers.unwrap_or_else(|| self.headers.clone()));
@@ -275,11 +285,11 @@ impl Call {
         let (head, body) = response.map_err(broken)?.into_parts();
         self.headers = head.headers;
         if head.status != http::StatusCode::OK {
-            return Err(Broken(format!("HTTP status {}", head.status)));
+            return Err(Broken::new(format!("HTTP status {}", head.status)));
         }
         let kind = self.headers.get("content-type").and_then(|kind| kind.to_str().ok());
         if !kind.is_some_and(|kind| kind.starts_with("application/grpc")) {
-            return Err(Broken(format!("the answer's content type is {kind:?}")));
+            return Err(Broken::new(format!("the answer's content type is {kind:?}")));
         }
         self.answer = Some(body);
         Ok(())
@@ -298,16 +308,16 @@ impl Call {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 // gRPC's meaning of a stream that is reset with CANCEL, as grpc-go does at a deadline.
-                Err(Broken(how)) if how == "stream error received: stream no longer needed" => {
-                    self.trailers = Some(Status::new("CANCELLED", how).trailers());
+                Err(broken) if broken.reset == Some(Reason::CANCEL) => {
+                    self.trailers = Some(Status::new("CANCELLED", broken.why).trailers());
                     break;
                 }
                 Err(broken) => return Err(broken),
             }
         }
         let trailers = self.trailers.take().unwrap_or_default();
-        let status = Status::of(&trailers)
-            .ok_or_else(|| Broken("the answer has no grpc-status".to_owned()))?;
+        let status =
+            Status::of(&trailers).ok_or_else(|| Broken::new("the answer has no grpc-status"))?;
         Ok(Reply { messages, headers: std::mem::take(&mut self.headers), trailers, status })
     }
 }
@@ -327,5 +337,6 @@ impl fmt::Debug for Call {
 }
 
 fn broken(error: h2::Error) -> Broken {
-    Broken(error.to_string())
+    let reset = error.reason().filter(|_| error.is_reset() && error.is_remote());
+    Broken { why: error.to_string(), reset }
 }
