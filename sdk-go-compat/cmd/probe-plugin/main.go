@@ -8,10 +8,12 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/plugwire/plugwire/sdk-go-compat/plugins"
 	"github.com/plugwire/plugwire/sdk-go-compat/probe"
@@ -21,6 +23,7 @@ func main() {
 	versions := flag.String("versions", "1", "app protocol versions served, comma-separated")
 	unlimited := flag.Bool("unlimited", false, "take messages of any size; default: grpc-go's 4 MiB")
 	logs := flag.Bool("logs", false, "write a log line of each level before serving")
+	age := flag.Duration("connection-age", 0, "end connections this old, calls under way included once they are twice as old; default: never")
 	testMode := flag.Bool("test-mode", false, "serve as in a test: print a reattach record, end when stdin does")
 	var files plugins.TLSFiles
 	files.Flags(flag.CommandLine)
@@ -31,7 +34,7 @@ func main() {
 			Name: "probe", Level: hclog.Trace, Output: os.Stderr, JSONFormat: true,
 		}))
 	}
-	config, err := serveConfig(*versions, *unlimited, files)
+	config, err := serveConfig(*versions, *unlimited, *age, files)
 	if err == nil && *testMode {
 		err = serveTest(config)
 	} else if err == nil {
@@ -43,7 +46,7 @@ func main() {
 	}
 }
 
-func serveConfig(versions string, unlimited bool, files plugins.TLSFiles) (*goplugin.ServeConfig, error) {
+func serveConfig(versions string, unlimited bool, age time.Duration, files plugins.TLSFiles) (*goplugin.ServeConfig, error) {
 	service := probe.New()
 	served := &plugins.Served{Register: func(broker *goplugin.GRPCBroker, server *grpc.Server) {
 		(&probe.Side{Broker: broker, Service: service}).Register(server)
@@ -51,7 +54,6 @@ func serveConfig(versions string, unlimited bool, files plugins.TLSFiles) (*gopl
 	config := &goplugin.ServeConfig{
 		HandshakeConfig:  plugins.ProbeHandshake,
 		VersionedPlugins: map[int]goplugin.PluginSet{},
-		GRPCServer:       goplugin.DefaultGRPCServer,
 	}
 	for _, text := range strings.Split(versions, ",") {
 		version, err := strconv.Atoi(text)
@@ -60,10 +62,15 @@ func serveConfig(versions string, unlimited bool, files plugins.TLSFiles) (*gopl
 		}
 		config.VersionedPlugins[version] = goplugin.PluginSet{"probe": served}
 	}
-	if unlimited {
-		config.GRPCServer = func(options []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(options, grpc.MaxRecvMsgSize(math.MaxInt32))...)
+	config.GRPCServer = func(options []grpc.ServerOption) *grpc.Server {
+		if unlimited {
+			options = append(options, grpc.MaxRecvMsgSize(math.MaxInt32))
 		}
+		if age > 0 {
+			limits := keepalive.ServerParameters{MaxConnectionAge: age, MaxConnectionAgeGrace: age}
+			options = append(options, grpc.KeepaliveParams(limits))
+		}
+		return goplugin.DefaultGRPCServer(options)
 	}
 	if files.Given() {
 		config.TLSProvider = files.PluginConfig

@@ -1,7 +1,7 @@
 //! Versions, names, checksums, managed plugins, and how plugins end.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plugwire::Channel;
 use plugwire::host::{Checksum, ChecksumError, DispenseError, Launch, StartError, StopPhase};
@@ -332,6 +332,62 @@ async fn go_hosts_leak_nothing_with_rust_plugins() {
                 (&result[format!("{kind}_before")], &result[format!("{kind}_after")]);
             assert_eq!(after, before, "{release} {kind}");
         }
+        sandbox.assert_empty().await;
+    }
+}
+
+/// SOCK-10: a Go server ends a connection when it is old. Calls go on over the next one, as they do from a Go host; the one
+/// that meets the end may fail (spec 14.1), but never the one after it.
+#[tokio::test]
+async fn a_connection_that_the_plugin_ends_is_made_again() {
+    for (tls, multiplexed) in [(true, false), (false, false), (true, true)] {
+        let sandbox = Sandbox::new();
+        let mut launch = launch(&sandbox, &go::peer("1.8.0", "probe-plugin"))
+            .args(["--connection-age", "150ms"]);
+        if !tls {
+            launch = launch.dangerous().plaintext();
+        }
+        if multiplexed {
+            launch = launch.multiplex();
+        }
+        let plugin = launch.start().await.expect("a start");
+        let (mut good, mut met_the_end) = (0_u32, false);
+        let began = Instant::now();
+        // Past twice its age, a tenth more at most, no connection is left: this takes several.
+        while began.elapsed() < Duration::from_secs(1) || met_the_end {
+            let mut probe = probe(&plugin);
+            let echoed = timeout(LIMIT, probe.echo(Payload::default())).await.expect("in time");
+            let said = format!("tls {tls}, multiplexed {multiplexed}, after {good}: {echoed:?}");
+            met_the_end = match echoed {
+                Ok(_) => false,
+                Err(status) if !met_the_end && status.code() == Code::Unavailable => true,
+                Err(_) => panic!("{said}"),
+            };
+            good += u32::from(!met_the_end);
+        }
+        println!("tls {tls}, multiplexed {multiplexed}: {good} calls");
+        let stop = plugin.shutdown().await.expect("it ends");
+        assert_eq!(stop.phase, StopPhase::Asked, "{stop:?}");
+        sandbox.assert_empty().await;
+    }
+}
+
+/// A plugin that is gone is not waited for, and its calls say what became of it.
+#[tokio::test]
+async fn a_plugin_that_is_gone_is_not_reached_again() {
+    for program in plugins() {
+        let sandbox = Sandbox::new();
+        let plugin = launch(&sandbox, &program).start().await.expect("a start");
+        signal(plugin.id(), Signal::KILL);
+        plugin.exited().await;
+        for _ in 0..3 {
+            let mut probe = probe(&plugin);
+            let echoed = timeout(LIMIT, probe.echo(Payload::default())).await.expect("in time");
+            let error = echoed.expect_err("it is gone");
+            assert_eq!(error.code(), Code::Unavailable, "{error:?}");
+            assert!(error.message().contains("SIGKILL"), "{error:?}");
+        }
+        drop(plugin);
         sandbox.assert_empty().await;
     }
 }

@@ -261,6 +261,14 @@ impl Broker {
         if sent { Ok(answered) } else { Err(DialError::PeerGone(PeerGone)) }
     }
 
+    /// A stream that no knock goes before: one to the peer's main services. Nobody knocks until the peer has taken it, or it
+    /// would be taken for the answer.
+    pub(crate) async fn open_main(&self) -> io::Result<BoxIo> {
+        let turn = self.0.knocks.turn.clone().lock_owned().await;
+        let session = self.0.knocks.session.get().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(Box::new(UntilTaken { io: session.open().await?, turn: Some(turn) }))
+    }
+
     async fn open_stream(&self, id: u32) -> Result<BoxIo, DialError> {
         let session = self.0.knocks.session.get().ok_or(DialError::PeerGone(PeerGone))?;
         let failed = |cause| DialError::Connect { id, step: ConnectStep::Dial, cause };

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Services;
 use crate::transport::channel::Peer;
+use crate::transport::line;
 use crate::transport::socket::{Listen, Listener};
 use crate::transport::{BoxIo, Channel, Http2, Tls, Translate};
 
@@ -171,8 +172,8 @@ impl Broker {
     async fn establish(&self, id: u32, io: BoxIo) -> Result<Channel, DialError> {
         let Settings { tls, http2, peer, .. } = &self.0.settings;
         let peer = peer.clone().unwrap_or_else(|| Arc::new(self.clone()));
-        let cut = self.0.closing.child_token();
-        Channel::establish(io, tls.as_ref(), http2, Some(peer), cut)
+        let (tls, http2, cut) = (tls.clone(), http2.clone(), self.0.closing.child_token());
+        Channel::establish(io, line::Settings { tls, http2, cut }, Some(peer), None)
             .await
             .map_err(|(step, cause)| DialError::Connect { id, step, cause })
     }

@@ -2,9 +2,11 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -12,6 +14,7 @@ use super::stdio::{self, Writer};
 use crate::broker::{self, Broker, CloseOnDrop};
 use crate::generated::plugin::Empty;
 use crate::generated::plugin::grpc_controller_client::GrpcControllerClient;
+use crate::transport::line::{self, Redial};
 use crate::transport::mux::{Mode, Mux};
 use crate::transport::{Address, BoxIo, Channel, ConnectStep};
 
@@ -39,13 +42,17 @@ impl Session {
             (settings.tls.clone(), settings.http2.clone(), settings.peer.clone());
         let multiplexed = settings.multiplexed;
         let broker = Broker::new(settings);
+        let again: Arc<dyn Redial> = match multiplexed {
+            true => Arc::new(OverSession(broker.clone())),
+            false => Arc::new(OverSocket(address.clone())),
+        };
         // Whatever ends before this function does closes all of it.
         let session = CloseOnDrop(broker);
         if multiplexed {
             io = multiplex(&session.0, io).await.map_err(|error| (ConnectStep::Dial, error))?;
         }
-        let channel =
-            Channel::establish(io, tls.as_ref(), &http2, peer, session.0.closing()).await?;
+        let settings = line::Settings { tls, http2, cut: session.0.closing() };
+        let channel = Channel::establish(io, settings, peer, Some(again)).await?;
         session.0.open(channel.clone());
         Ok(Self { channel, broker: session, stdio: tokio::sync::Mutex::default() })
     }
@@ -104,6 +111,26 @@ async fn multiplex(broker: &Broker, io: BoxIo) -> io::Result<BoxIo> {
     let main = session.open().await;
     broker.set_session(session);
     main
+}
+
+/// A plugin takes several connections on its socket. Spec: SOCK-7 and SOCK-10.
+struct OverSocket(Address);
+
+impl Redial for OverSocket {
+    fn redial(&self) -> BoxFuture<'static, io::Result<BoxIo>> {
+        let address = self.0.clone();
+        Box::pin(async move { address.connect().await })
+    }
+}
+
+/// One that multiplexes takes several streams. Spec: MUX-7.
+struct OverSession(Broker);
+
+impl Redial for OverSession {
+    fn redial(&self) -> BoxFuture<'static, io::Result<BoxIo>> {
+        let broker = self.0.clone();
+        Box::pin(async move { broker.open_main().await })
+    }
 }
 
 async fn dial(address: &Address) -> io::Result<BoxIo> {

@@ -1,4 +1,4 @@
-//! The calling side of one HTTP/2 connection: what generated clients are built on.
+//! The calling side of HTTP/2: what generated clients are built on.
 
 use std::error::Error;
 use std::fmt;
@@ -13,23 +13,24 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use h2::client::SendRequest;
-use h2::{Ping, PingPong};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use http_body::Body as _;
 use tokio::time::Sleep;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::body::{AbortOnDrop, Pump, ResponseBody};
 use super::calls::{CallToken, Calls};
-use super::limits::{Http2, KeepAlive};
+use super::line::{self, ConnectStep, Line, Redial};
 use super::{BoxIo, Tls, clock, status};
 
 /// Says what became of the other side, for the error of a call whose connection broke.
 pub(crate) trait Autopsy: Send + Sync {
     /// Resolves soon, to `None` where the process at the other end lives on or is not known.
     fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn Error + Send + Sync>>>;
+
+    /// There is another connection to it, so that it is there.
+    fn is_there_again(&self) {}
 }
 
 pub(crate) type Peer = Option<Arc<dyn Autopsy>>;
@@ -54,26 +55,21 @@ impl Autopsy for AskOnce {
             cause
         })
     }
-}
 
-/// A step of connecting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectStep {
-    /// Reaching the socket.
-    Dial,
-    /// HTTP/2's first answer. A peer that refuses this side's certificate fails here, since TLS 1.3 lets a client finish
-    /// before the server has looked at its certificate.
-    Http2,
-    /// The TLS handshake.
-    Tls,
+    fn is_there_again(&self) {
+        self.in_vain.store(false, Ordering::Relaxed);
+    }
 }
 
 /// A connection to the other side's services, for tonic's generated clients: `GreeterClient::new(plugin.channel())`.
 ///
-/// A clone is cheap and shares the connection. The channel belongs to one life of one process and never reconnects:
+/// A clone is cheap and shares the connection. The channel belongs to one life of one process:
 /// once that process is gone, every call fails at once with a [`Status`] whose source says what happened to it.
-/// The connection closes with the handle that it came from.
+/// Where a plugin lives on but ends its connection (a Go server does when it was given `MaxConnectionAge`), the next call makes
+/// another one, as go-plugin's hosts do; the plugin's broker and output stay with the first. A call that is begun in the very
+/// moment may fail with `Unavailable` although the plugin never saw it: grpc-go would send it again, which here would cost
+/// every call a copy of its request. A brokered channel has one connection only. All close with the handle that they came
+/// from.
 ///
 /// Cancel safety: dropping a call's future, or its response stream, cancels the call at the other side.
 ///
@@ -81,7 +77,7 @@ pub enum ConnectStep {
 /// `max_decoding_message_size`; stubs made by `plugwire-build` have no limit.
 #[derive(Clone)]
 pub struct Channel {
-    requests: SendRequest<Bytes>,
+    line: Arc<Line>,
     scheme: Scheme,
     authority: Authority,
     peer: Peer,
@@ -90,109 +86,32 @@ pub struct Channel {
 
 impl Channel {
     /// Makes a connection of a byte stream: TLS if there is any, then HTTP/2. Returns when the other side has answered in
-    /// it. The caller sets the deadline.
-    ///
-    /// Cancelling `cut` cuts the connection; calls under way then fail.
+    /// it. The caller sets the deadline. With `redial` a call that finds the connection ended makes the next one.
     pub(crate) async fn establish(
         io: BoxIo,
-        tls: Option<&Tls>,
-        http2: &Http2,
+        settings: line::Settings,
         peer: Peer,
-        cut: CancellationToken,
+        redial: Option<Arc<dyn Redial>>,
     ) -> Result<Self, (ConnectStep, io::Error)> {
-        let io = match tls {
-            Some(tls) => tls.connect(io).await.map_err(|error| (ConnectStep::Tls, error))?,
-            None => io,
-        };
-        let authority = tls.and_then(Tls::authority);
-        let connecting = Self::connect(io, authority.as_deref(), http2, peer, cut);
-        connecting.await.map_err(|error| (ConnectStep::Http2, error))
-    }
-
-    async fn connect(
-        io: BoxIo,
-        authority: Option<&str>,
-        http2: &Http2,
-        peer: Peer,
-        cut: CancellationToken,
-    ) -> io::Result<Self> {
-        let (requests, mut connection) = http2.client().handshake(io).await.map_err(into_io)?;
-        let mut pings = connection.ping_pong().expect("taken once");
-        let channel = Self {
-            requests,
+        let line = Line::begin(io, settings, redial).await?;
+        let authority = line.settings().tls.as_ref().and_then(Tls::authority);
+        Ok(Self {
             scheme: if authority.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
             // go-plugin's hosts call every plugin "unused" where TLS gives it no name.
             authority: authority
                 .and_then(|name| name.parse().ok())
                 .unwrap_or_else(|| Authority::from_static("unused")),
+            line,
             peer: peer.map(|peer| {
                 Arc::new(AskOnce { peer, in_vain: Arc::default() }) as Arc<dyn Autopsy>
             }),
             calls: Calls::default(),
-        };
-        let mut driver = Box::pin(connection);
-        // An answer to a ping proves that the other side speaks HTTP/2 and, behind TLS 1.3, that it took our
-        // certificate, which it may refuse only after our handshake is done.
-        tokio::select! {
-            ended = &mut driver => return Err(ended.err().map_or_else(closed_early, into_io)),
-            pong = pings.ping(Ping::opaque()) => { pong.map_err(into_io)?; }
-        }
-        tokio::spawn(drive(driver, pings, http2.keep_alive, cut));
-        Ok(channel)
+        })
     }
 
-    /// The calls under way on this connection.
+    /// The calls under way on this channel.
     pub(crate) fn calls(&self) -> &Calls {
         &self.calls
-    }
-}
-
-fn closed_early() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::ConnectionAborted,
-        "the connection was closed before HTTP/2 began",
-    )
-}
-
-fn into_io(error: h2::Error) -> io::Error {
-    if error.is_io() {
-        error.into_io().expect("just asked")
-    } else {
-        io::Error::new(io::ErrorKind::InvalidData, format!("HTTP/2: {error}"))
-    }
-}
-
-/// Runs the connection until it ends. `h2` ends it by itself when the last channel and the last call are gone.
-async fn drive(
-    mut connection: Pin<Box<h2::client::Connection<BoxIo, Bytes>>>,
-    pings: PingPong,
-    keep_alive: Option<KeepAlive>,
-    cut: CancellationToken,
-) {
-    tokio::select! {
-        ended = &mut connection => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "HTTP/2 connection ended");
-            }
-        }
-        () = silence(pings, keep_alive) => tracing::debug!("no answer to a keep-alive ping"),
-        () = cut.cancelled() => {}
-    }
-}
-
-/// Completes when the peer has been silent for too long; never without keep-alive.
-pub(super) async fn silence(mut pings: PingPong, keep_alive: Option<KeepAlive>) {
-    let Some(KeepAlive { interval, timeout }) = keep_alive else {
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::time::sleep(interval).await;
-        match tokio::time::timeout(timeout, pings.ping(Ping::opaque())).await {
-            Ok(Ok(_)) => {}
-            // The connection's own end is its driver's to report.
-            Ok(Err(_)) => return std::future::pending().await,
-            Err(_) => return,
-        }
     }
 }
 
@@ -219,15 +138,13 @@ impl tower_service::Service<Request<tonic::body::Body>> for Channel {
             clock::timeout(&parts.headers).map(|after| Box::pin(tokio::time::sleep(after)));
 
         let token = self.calls.track(parts.uri.path());
-        let ends_here = body.is_end_stream();
-        // A clone of its own: a handle remembers a call that still waits for its turn, and refuses the next.
-        let sent = self.requests.clone().send_request(Request::from_parts(parts, ()), ends_here);
-        let state = match sent {
-            Ok((response, stream)) => CallState::Open {
-                response,
-                upload: (!ends_here).then(|| Box::new(Pump::new(body, stream))),
+        let request = Request::from_parts(parts, body);
+        let state = match self.line.current() {
+            Ok(requests) => CallState::send(requests, request, &self.peer),
+            Err(ended) => CallState::Waiting {
+                connecting: again(self.line.clone(), ended, self.peer.clone()),
+                request: Some(Box::new(request)),
             },
-            Err(error) => CallState::Failing(status::explain(error, self.peer.clone(), None)),
         };
         CallFuture { state, deadline, peer: self.peer.clone(), token }
     }
@@ -248,9 +165,51 @@ pub struct CallFuture {
 }
 
 enum CallState {
-    Open { response: h2::client::ResponseFuture, upload: Option<Box<Pump>> },
+    Waiting {
+        connecting: BoxFuture<'static, Result<SendRequest<Bytes>, Status>>,
+        request: Option<Box<Request<tonic::body::Body>>>,
+    },
+    Open {
+        response: h2::client::ResponseFuture,
+        upload: Option<Box<Pump>>,
+    },
     Failing(BoxFuture<'static, Status>),
     Done,
+}
+
+impl CallState {
+    fn send(
+        mut requests: SendRequest<Bytes>,
+        request: Request<tonic::body::Body>,
+        peer: &Peer,
+    ) -> Self {
+        let (parts, body) = request.into_parts();
+        let ends_here = body.is_end_stream();
+        match requests.send_request(Request::from_parts(parts, ()), ends_here) {
+            Ok((response, stream)) => Self::Open {
+                response,
+                upload: (!ends_here).then(|| Box::new(Pump::new(body, stream))),
+            },
+            Err(error) => Self::Failing(status::explain(error, peer.clone(), None)),
+        }
+    }
+}
+
+/// The next connection, or why the one before ended.
+fn again(
+    line: Arc<Line>,
+    ended: h2::Error,
+    peer: Peer,
+) -> BoxFuture<'static, Result<SendRequest<Bytes>, Status>> {
+    Box::pin(async move {
+        match line.again().await {
+            Some(requests) => {
+                peer.iter().for_each(|peer| peer.is_there_again());
+                Ok(requests)
+            }
+            None => Err(status::explain(ended, peer, None).await),
+        }
+    })
 }
 
 impl Future for CallFuture {
@@ -267,6 +226,18 @@ impl Future for CallFuture {
         loop {
             match &mut this.state {
                 CallState::Done => panic!("polled after it completed"),
+                CallState::Waiting { connecting, request } => {
+                    let connected = ready!(connecting.as_mut().poll(cx));
+                    let request = request.take();
+                    this.state = CallState::Done;
+                    let requests = match connected {
+                        Ok(requests) => requests,
+                        Err(status) => return Poll::Ready(Err(status)),
+                    };
+                    if let Some(request) = request {
+                        this.state = CallState::send(requests, *request, &this.peer);
+                    }
+                }
                 CallState::Failing(explanation) => {
                     let status = ready!(explanation.as_mut().poll(cx));
                     this.state = CallState::Done;

@@ -1,8 +1,8 @@
 //! Sockets, mutual TLS and HTTP/2: what both roles and the broker stand on.
 //!
-//! The way of one call: a generated client hands its request to a [`Channel`], which writes it to an HTTP/2
-//! connection over an `Io`; on the other side `server` takes it off and hands it to the
-//! service. What `h2` is to us stays behind these two files.
+//! The way of one call: a generated client hands its request to a [`Channel`], which writes it to the HTTP/2
+//! connection of its `line`, over an `Io`; on the other side `server` takes it off and hands it to the
+//! service. What `h2` is to us stays behind these files.
 
 pub(crate) mod body;
 mod calls;
@@ -10,6 +10,7 @@ pub(crate) mod channel;
 mod clock;
 pub(crate) mod folder;
 pub(crate) mod limits;
+pub(crate) mod line;
 pub(crate) mod mux;
 pub(crate) mod peers;
 pub(crate) mod pulse;
@@ -20,8 +21,9 @@ pub(crate) mod tls;
 pub(crate) mod translate;
 
 pub use body::ResponseBody;
-pub use channel::{CallFuture, Channel, ConnectStep};
+pub use channel::{CallFuture, Channel};
 pub use limits::Http2;
+pub use line::ConnectStep;
 pub use socket::Address;
 pub use tls::Tls;
 pub use translate::{Mounted, Translate};

@@ -22,8 +22,8 @@ use tower_service::Service;
 
 use super::body::{Pump, PumpError, RequestBody};
 use super::calls::Calls;
-use super::channel::silence;
 use super::limits::Http2;
+use super::line::silence;
 use super::peers::Peers;
 use super::pulse::Pulse;
 use super::{BoxIo, Tls, clock, status};
