@@ -1,7 +1,14 @@
 //! `cargo xtask conformance`: the suite's own judges, in one page. The tests judge real go-plugin and ours; each run leaves its
 //! JSON lines, and the suite puts them beside each other.
 
-use std::{error::Error, fs, path::PathBuf, process::Command};
+use std::{
+    error::Error,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use crate::machine::{self, cargo};
 
@@ -27,13 +34,14 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     tests.args(["test", "--package", "plugwire-interop", "--test", "conformance"]);
     let judged = tests.status()?.success();
     page(&folder)?;
+    times()?;
     match judged {
         true => Ok(()),
         false => Err("a subject is not as it should be; the page shows what".into()),
     }
 }
 
-fn page(folder: &std::path::Path) -> Result<(), Box<dyn Error>> {
+fn page(folder: &Path) -> Result<(), Box<dyn Error>> {
     let of_role =
         |role: &str| SUBJECTS.map(|subject| folder.join(format!("{role}-{subject}.jsonl")));
     let runs: Vec<PathBuf> =
@@ -51,4 +59,46 @@ fn page(folder: &std::path::Path) -> Result<(), Box<dyn Error>> {
     }
     println!("the matrix: {}", folder.join("matrix.html").display());
     Ok(())
+}
+
+/// How long a user waits: a stranger's binary and its cookie, and all that there is about ours. Each alone, as the suite does it
+/// by itself.
+fn times() -> Result<(), Box<dyn Error>> {
+    let target = machine::target();
+    let greeter = target.join("go-peers/1.8.0/peers/greeter-plugin");
+    let cookie =
+        ["plugin", "--cookie", "GREETER_PLUGIN=hello", "--tier", "black-box"].map(Into::into);
+    let black_box = timed("Go's greeter, black box", &cookie, &[greeter.as_path()])?;
+    let subjects = machine::root().join("conformance/subjects");
+    let mut ours = Duration::ZERO;
+    for (role, program) in [("plugin", "probe-plugin"), ("host", "conformance-driver")] {
+        let description = subjects.join(format!("plugwire.{role}.toml"));
+        let options = [OsString::from(role), "--subject".into(), description.into()];
+        let program = target.join("debug").join(program);
+        let mut command = vec![program.as_path()];
+        if role == "plugin" {
+            command.extend(["--versions", "1,3"].map(Path::new));
+        }
+        ours += timed(&format!("our {role}, everything"), &options, &command)?;
+    }
+    println!(
+        "black box {:.1} s; ours in both roles {:.1} s",
+        black_box.as_secs_f64(),
+        ours.as_secs_f64()
+    );
+    Ok(())
+}
+
+fn timed(name: &str, options: &[OsString], command: &[&Path]) -> Result<Duration, Box<dyn Error>> {
+    let suite = machine::target().join("debug/plugwire-conformance");
+    let began = Instant::now();
+    let run = Command::new(suite).args(options).arg("--quiet").arg("--").args(command).output()?;
+    let took = began.elapsed();
+    let said = String::from_utf8_lossy(&run.stdout);
+    let sum = said.lines().rev().find(|line| line.contains(" cases: ")).unwrap_or("no verdict");
+    println!("{name}: {sum}");
+    match run.status.success() {
+        true => Ok(took),
+        false => Err(format!("{name}: {}\n{said}", run.status).into()),
+    }
 }
