@@ -33,6 +33,8 @@ use task::Attached;
 
 /// How long the plugin's last notes, and the end of what should be gone, may take after the driver's.
 const MOMENT: Duration = Duration::from_secs(2);
+/// How long what should live is looked at.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// Plays the cases about hosts.
 #[derive(Debug, Clone)]
@@ -253,9 +255,14 @@ impl Play<'_> {
         left: impl Fn() -> io::Result<Vec<String>>,
     ) -> Result<(), Judgement> {
         let Some(fate) = fate else { return Ok(()) };
-        let give_up = Instant::now() + MOMENT * self.scale;
+        let look = match fate {
+            Fate::Gone => MOMENT,
+            // A process that was killed is not gone at once.
+            Fate::Alive => SETTLED,
+        };
+        let give_up = Instant::now() + look * self.scale;
         let mut there = left().map_err(unreadable)?;
-        while fate == Fate::Gone && !there.is_empty() && Instant::now() < give_up {
+        while !there.is_empty() && Instant::now() < give_up {
             // The table of processes tells nobody of its changes.
             tokio::time::sleep(Duration::from_millis(5)).await;
             there = left().map_err(unreadable)?;

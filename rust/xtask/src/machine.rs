@@ -9,6 +9,8 @@ use std::{
 
 /// Tells the tests that have a long form to take it.
 pub(crate) const SOAK: &str = "PLUGWIRE_SOAK";
+/// The test harness's own setting.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
 /// The checkout's root folder.
 pub(crate) fn root() -> PathBuf {
@@ -83,6 +85,11 @@ pub(crate) fn cargo_tests(without_go: bool, options: &[&str]) -> Vec<Command> {
     let test = |selection: &[&str]| {
         let mut command = cargo();
         command.args(["test", "--no-fail-fast"]).args(selection).args(options);
+        if env::var_os(TEST_THREADS).is_none() {
+            // Most of a test is waiting for other processes.
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            command.env(TEST_THREADS, (2 * cores).to_string());
+        }
         command
     };
     if without_go {
