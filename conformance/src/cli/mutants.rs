@@ -32,7 +32,7 @@ pub(super) fn check(args: &Mutants) -> Result<ExitCode, Trouble> {
             None => true,
         };
         if wanted {
-            let checked = super::run::interruptible(trust::check(role, &program, &effort));
+            let checked = super::interrupt::interruptible(trust::check(role, &program, &effort));
             cells.extend(runtime.block_on(checked)?.map_err(Trouble::Usage)?);
         }
     }

@@ -4,19 +4,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use plugwire_conformance_report::model::{Outcome, Role, Run};
 use plugwire_conformance_report::terminal;
-use plugwire_conformance_wire::process::{adopt_orphans, end_strays};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use plugwire_conformance_wire::process::adopt_orphans;
 
 use super::args::{
     AnySubject, Host, HostSubject, One, Plugin, PluginSubject, RunOptions, TierWord,
 };
+use super::interrupt::{interruptible, listen};
 use super::progress::{self, Shown};
 use super::replay;
 use super::reports::{self, Files};
@@ -36,7 +33,7 @@ pub(super) fn plugin(args: &Plugin) -> Result<ExitCode, Trouble> {
     runtime()?.block_on(async {
         let subject = interruptible(with_detected(subject, &args.subject.any)).await?;
         judge(
-            PluginMode { timeout_scale: args.run.timeout_scale },
+            || PluginMode { timeout_scale: args.run.timeout_scale },
             &catalogue,
             subject,
             &args.run,
@@ -51,7 +48,7 @@ pub(super) fn host(args: &Host) -> Result<ExitCode, Trouble> {
     let catalogue = catalogue::host(args.run.cases.as_deref()).map_err(Trouble::usage)?;
     let subject = host_subject(&args.subject)?;
     runtime()?.block_on(judge(
-        HostMode::new(args.run.timeout_scale),
+        || HostMode::new(args.run.timeout_scale),
         &catalogue,
         subject,
         &args.run,
@@ -247,8 +244,9 @@ async fn with_detected(mut subject: Subject, any: &AnySubject) -> Subject {
     subject
 }
 
-async fn judge<M: Mode + Clone>(
-    mode: M,
+/// Each run has a mode of its own, so that nothing of it is left when the run is over.
+async fn judge<M: Mode>(
+    mode: impl Fn() -> M,
     catalogue: &Catalogue<M::Scene>,
     subject: Subject,
     options: &RunOptions,
@@ -275,7 +273,7 @@ where
             note(&format!("shuffled with seed {seed}"));
         }
         let plan = Plan {
-            mode: mode.clone(),
+            mode: mode(),
             subject: subject.clone(),
             cases: cases.clone(),
             known: known.clone(),
@@ -291,8 +289,6 @@ where
             break;
         }
     }
-    // A signal while a report is written ends the program at once, and then nothing of the mode's may be left.
-    drop(mode);
     files.write(&runs, false)?;
     if options.bless
         && let Some(file) = &options.known
@@ -304,7 +300,7 @@ where
     Ok(ExitCode::from(worst(&runs).code()))
 }
 
-async fn alone<M: Mode + Clone>(
+async fn alone<M: Mode>(
     mode: M,
     catalogue: &Catalogue<M::Scene>,
     subject: Subject,
@@ -370,47 +366,4 @@ fn worst(runs: &[Run]) -> Outcome {
     let outcomes: Vec<Outcome> = runs.iter().map(Run::outcome).collect();
     let order = [Outcome::Engine, Outcome::NotConformant, Outcome::NothingSelected];
     order.into_iter().find(|bad| outcomes.contains(bad)).unwrap_or(Outcome::Conformant)
-}
-
-/// Whether somebody wants the program to end.
-static INTERRUPTED: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
-/// Whether something runs that can be ended in order.
-static RUNS: AtomicBool = AtomicBool::new(false);
-
-/// Listens for Ctrl-C and its like, for as long as the program lives: once there is a handler, a signal that nobody waits for
-/// would be lost.
-fn listen() -> std::io::Result<()> {
-    let kinds = [
-        SignalKind::hangup(),
-        SignalKind::interrupt(),
-        SignalKind::quit(),
-        SignalKind::terminate(),
-    ];
-    for kind in kinds {
-        let mut signals = signal(kind)?;
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                INTERRUPTED.send_replace(true);
-                if !RUNS.load(Ordering::SeqCst) {
-                    // Between runs, or while reports are written: no case is there to be ended.
-                    end_strays();
-                    std::process::exit(Outcome::Interrupted.code().into());
-                }
-            }
-        });
-    }
-    Ok(())
-}
-
-/// Ends early when a signal asks for it: dropping a run ends what it started.
-pub(super) async fn interruptible<T>(run: impl Future<Output = T>) -> Result<T, Trouble> {
-    let mut interrupted = INTERRUPTED.subscribe();
-    RUNS.store(true, Ordering::SeqCst);
-    let done = tokio::select! {
-        biased;
-        _ = interrupted.wait_for(|interrupted| *interrupted) => Err(Trouble::Interrupted),
-        done = run => Ok(done),
-    };
-    RUNS.store(done.is_err(), Ordering::SeqCst);
-    done
 }
