@@ -203,7 +203,7 @@ fn finished(
     command: Vec<String>,
 ) -> Result<Subject, Trouble> {
     if !command.is_empty() {
-        subject.command = command;
+        subject.command = subject::anchored(command, Path::new(""));
     }
     if let Some(name) = &any.name {
         subject.name.clone_from(name);
@@ -223,16 +223,10 @@ fn finished(
     subject.features.retain(|feature| !any.without.contains(feature));
     let program = subject.command.first().cloned().unwrap_or_default();
     // A program without a slash is looked up in PATH when it is started.
-    if program.contains('/') && !Path::new(&program).exists() {
-        return Err(Trouble::Usage(format!("there is no {program}")));
+    match program.contains('/') && !Path::new(&program).exists() {
+        true => Err(Trouble::Usage(format!("there is no {program}"))),
+        false => Ok(subject),
     }
-    // Cases run in folders of their own.
-    if program.contains('/')
-        && let Ok(absolute) = std::path::absolute(&program)
-    {
-        subject.command[0] = absolute.display().to_string();
-    }
-    Ok(subject)
 }
 
 /// Of a plugin that is given by flags alone, the protocol shows most features.

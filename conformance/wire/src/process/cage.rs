@@ -42,6 +42,7 @@ impl Cage {
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(parent)?;
         fs::create_dir(folder.path().join("t"))?;
+        fs::create_dir(folder.path().join("w"))?;
         let path = folder.path().to_owned();
         Ok(Self { folder: Some(folder), path, mark: format!("{}-{number}", std::process::id()) })
     }
@@ -56,14 +57,20 @@ impl Cage {
         self.path.join("t")
     }
 
+    /// The working directory of its programs: what they leave there goes with the case.
+    pub fn working(&self) -> PathBuf {
+        self.path.join("w")
+    }
+
     /// A program to start in here: with this process's environment, but for the protocol's variables, the mark and a
-    /// temporary folder of its own; without standard input.
+    /// temporary folder of its own; with a working directory of its own, and without standard input.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for name in environment::ALL {
             command.env_remove(name);
         }
-        command.env(MARK, &self.mark).env("TMPDIR", self.temporary()).stdin(Stdio::null());
+        command.env(MARK, &self.mark).env("TMPDIR", self.temporary());
+        command.current_dir(self.working()).stdin(Stdio::null());
         command
     }
 
