@@ -20,7 +20,7 @@ use crate::subject::Subject;
 pub const CASE: &str = "{case}";
 
 /// How long what a case started may take to go by itself, once the case has ended.
-const AFTERMATH: Duration = Duration::from_millis(250);
+pub const AFTERMATH: Duration = Duration::from_millis(250);
 
 /// One role's way of playing a case.
 pub trait Mode: std::fmt::Debug + Send + Sync + 'static {
@@ -156,6 +156,8 @@ pub async fn run<M: Mode>(plan: Plan<M>, mut tell: impl FnMut(Progress<'_>)) -> 
         seed: shared.plan.options.shuffle,
         strict: shared.plan.options.strict,
         allow_unimplemented: shared.plan.options.allow_unimplemented,
+        // Whoever has this process for itself can tell.
+        strays: 0,
         cases: cases.map(|(at, result)| result.unwrap_or_else(|| lost(at))).collect(),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use plugwire_conformance_report::model::{Outcome, Role, Run};
 use plugwire_conformance_report::terminal;
-use plugwire_conformance_wire::process::adopt_orphans;
+use plugwire_conformance_wire::process::{adopt_orphans, strays};
 
 use super::args::{
     AnySubject, Host, HostSubject, One, Plugin, PluginSubject, RunOptions, TierWord,
@@ -20,7 +20,7 @@ use super::reports::{self, Files};
 use super::{Trouble, note, say, show};
 use crate::case::{Case, Catalogue, Source, Tier};
 use crate::catalogue;
-use crate::engine::{self, Mode, Options, Plan};
+use crate::engine::{self, Mode, Options, Plan, Progress};
 use crate::host::HostMode;
 use crate::plugin::{self, PluginMode};
 use crate::select::{Known, Selection};
@@ -274,7 +274,7 @@ where
             options: engine_options(options, shuffle, replay.clone()),
         };
         let mut shown = Shown::new(options.quiet);
-        let run = interruptible(engine::run(plan, |progress| shown.tell(&progress))).await?;
+        let run = interruptible(whole_run(plan, |progress| shown.tell(&progress))).await?;
         shown.clear();
         said = said.and(say(&terminal::report(&run, style, progress::width())));
         let stop = options.until_fail && run.outcome() != Outcome::Conformant;
@@ -294,6 +294,12 @@ where
     Ok(ExitCode::from(worst(&runs).code()))
 }
 
+/// A run, and what hid from it.
+async fn whole_run<M: Mode>(plan: Plan<M>, tell: impl FnMut(Progress<'_>)) -> Run {
+    let run = engine::run(plan, tell).await;
+    Run { strays: strays(engine::AFTERMATH).await, ..run }
+}
+
 async fn alone<M: Mode>(
     mode: M,
     catalogue: &Catalogue<M::Scene>,
@@ -307,7 +313,7 @@ where
     let cases: Vec<Case<M::Scene>> = cases.into_iter().cloned().collect();
     let engine = engine_options(options, None, Vec::new());
     let plan = Plan { mode, subject, cases, known: Known::default(), options: engine };
-    let run = interruptible(engine::run(plan, |_| {})).await?;
+    let run = interruptible(whole_run(plan, |_| {})).await?;
     let style = progress::style(options.color);
     for case in &run.cases {
         say(&terminal::case(&run, case, style, progress::width()))?;

@@ -7,13 +7,15 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{GONE, pid, table};
+use super::table::Members;
+use super::{GONE, pid};
 use crate::environment;
 
 /// The variable that marks what was started in a cage.
@@ -25,6 +27,7 @@ pub struct Cage {
     folder: Option<TempDir>,
     path: PathBuf,
     mark: String,
+    members: Mutex<Members>,
 }
 
 impl Cage {
@@ -44,7 +47,9 @@ impl Cage {
         fs::create_dir(folder.path().join("t"))?;
         fs::create_dir(folder.path().join("w"))?;
         let path = folder.path().to_owned();
-        Ok(Self { folder: Some(folder), path, mark: format!("{}-{number}", std::process::id()) })
+        let mark = format!("{}-{number}", std::process::id());
+        let members = Mutex::new(Members::new(format!("{MARK}={mark}"), path.clone()));
+        Ok(Self { folder: Some(folder), path, mark, members })
     }
 
     /// The case's folder.
@@ -79,9 +84,10 @@ impl Cage {
         (MARK, &self.mark)
     }
 
-    /// The processes that were started in here and live.
+    /// The processes that were started in here and live. Those that are seen once are known from then on, however they hide
+    /// later: so look while their parents live.
     pub fn processes(&self) -> Vec<u32> {
-        table::marked(&format!("{MARK}={}", self.mark))
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).living()
     }
 
     /// The sockets in here.
