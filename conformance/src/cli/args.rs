@@ -129,7 +129,7 @@ pub(super) struct One {
     pub(super) app_versions: Vec<u32>,
     #[command(flatten)]
     pub(super) any: AnySubject,
-    /// Let the case's folder stay: script, witness, sockets.
+    /// Let the case's folder stay: script, witness, sockets, and replay.sh, which starts the subject as the case did.
     #[arg(long)]
     pub(super) keep: bool,
     /// Multiply every budget, for a debugger.

@@ -54,9 +54,14 @@ impl Host<'_> {
         if let Some(cookie) = self.cookie(start.cookie) {
             command.env(&self.subject.cookie.key, cookie);
         }
-        if start.stdin == Stdin::Pipe {
+        let stdin = match start.stdin {
+            Stdin::Null => Some(Path::new("/dev/null")),
+            Stdin::Pipe => None,
+        };
+        if stdin.is_none() {
             command.stdin(Stdio::piped());
         }
+        self.cage.note_replay(&command, stdin);
         let process = Running::start(command, "subject", self.trace);
         self.process =
             Some(process.map_err(|error| Failure::engine("starting the plugin", error))?);

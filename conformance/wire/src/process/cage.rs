@@ -7,13 +7,14 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::replay::Notes;
 use super::table::Members;
 use super::{GONE, pid};
 use crate::environment;
@@ -28,6 +29,7 @@ pub struct Cage {
     path: PathBuf,
     mark: String,
     members: Mutex<Members>,
+    notes: Mutex<Notes>,
 }
 
 impl Cage {
@@ -49,7 +51,7 @@ impl Cage {
         let path = folder.path().to_owned();
         let mark = format!("{}-{number}", std::process::id());
         let members = Mutex::new(Members::new(format!("{MARK}={mark}"), path.clone()));
-        Ok(Self { folder: Some(folder), path, mark, members })
+        Ok(Self { folder: Some(folder), path, mark, members, notes: Mutex::default() })
     }
 
     /// The case's folder.
@@ -157,12 +159,17 @@ impl Cage {
         fs::remove_dir_all(folder.path())
     }
 
-    /// Lets the folder stay, and says where it is.
-    pub fn keep(mut self) -> PathBuf {
-        match self.folder.take() {
-            Some(folder) => folder.keep(),
-            None => self.path.clone(),
+    /// Lets the folder stay, with what was noted for that, and says where it is.
+    pub fn keep(mut self) -> io::Result<PathBuf> {
+        if let Some(folder) = self.folder.take() {
+            self.path = folder.keep();
         }
+        self.notes().write(&self.path)?;
+        Ok(self.path.clone())
+    }
+
+    pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,10 +7,12 @@
 
 mod cage;
 mod output;
+mod replay;
 mod table;
 
 pub use cage::Cage;
 pub use output::Output;
+pub use replay::{REPLAY, quoted};
 pub use table::{adopt_orphans, alive, end_strays, strays};
 
 use std::fmt;
