@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plugwire_conformance_report::model::{CaseResult, Event, FORMAT, Run, Verdict};
-use plugwire_conformance_wire::process::Cage;
+use plugwire_conformance_wire::process::{Cage, REPLAY, quoted};
 use plugwire_conformance_wire::trace::Trace;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -20,7 +20,7 @@ use crate::subject::Subject;
 pub const CASE: &str = "{case}";
 
 /// How long what a case started may take to go by itself, once the case has ended.
-const AFTERMATH: Duration = Duration::from_millis(250);
+pub const AFTERMATH: Duration = Duration::from_millis(250);
 
 /// One role's way of playing a case.
 pub trait Mode: std::fmt::Debug + Send + Sync + 'static {
@@ -156,6 +156,8 @@ pub async fn run<M: Mode>(plan: Plan<M>, mut tell: impl FnMut(Progress<'_>)) -> 
         seed: shared.plan.options.shuffle,
         strict: shared.plan.options.strict,
         allow_unimplemented: shared.plan.options.allow_unimplemented,
+        // Whoever has this process for itself can tell.
+        strays: 0,
         cases: cases.map(|(at, result)| result.unwrap_or_else(|| lost(at))).collect(),
     }
 }
@@ -235,8 +237,7 @@ async fn cleaned(mut judgement: Judgement, cage: Cage, keep: bool, trace: &Trace
         return Judgement::error("a process of the case does not die");
     }
     if keep {
-        let note = format!("the case's folder is {}", cage.keep().display());
-        judgement.notes.push(note);
+        judgement.notes.extend(kept(cage));
         return judgement;
     }
     let folder = cage.folder().display().to_string();
@@ -244,6 +245,20 @@ async fn cleaned(mut judgement: Judgement, cage: Cage, keep: bool, trace: &Trace
         judgement.notes.push(format!("the case's folder {folder} is left: {error}"));
     }
     judgement
+}
+
+/// Lets a case's folder stay, and says what is in it.
+fn kept(cage: Cage) -> Vec<String> {
+    let folder = cage.folder().to_owned();
+    let mut notes = vec![format!("the case's folder is {}", folder.display())];
+    let script = folder.join(REPLAY);
+    match cage.keep() {
+        Err(error) => notes.push(format!("what is needed for a replay is not in it: {error}")),
+        // Some cases start nothing.
+        Ok(_) if !script.exists() => {}
+        Ok(_) => notes.push(format!("{} starts the subject as the case did", script.display())),
+    }
+    notes
 }
 
 fn result<M: Mode>(
@@ -280,17 +295,8 @@ fn result<M: Mode>(
 }
 
 fn replay_command(words: &[String], id: &str) -> String {
-    let words = words.iter().map(|word| quoted(&word.replace(CASE, id)));
+    let words = words.iter().map(|word| quoted(word.replace(CASE, id)));
     words.collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 fn millis(time: Duration) -> u64 {

@@ -93,7 +93,8 @@ pub struct Implementation {
     pub version: Option<String>,
     /// `plugin` or `host`.
     pub role: RoleWord,
-    /// The plugin's, or the driver's, program and arguments. A relative path is relative to this file's folder.
+    /// The plugin's, or the driver's, program and arguments. Relative paths are relative to this file's folder: a program
+    /// with a slash, and each argument that names a file there or, with a slash, a folder.
     pub command: Vec<String>,
 }
 
@@ -152,12 +153,9 @@ impl Subject {
                 );
             }
         };
-        let mut command = file.implementation.command;
-        let Some(program) = command.first_mut() else {
+        let command = anchored(file.implementation.command, folder);
+        if command.is_empty() {
             return Err(source.error(0, "command is empty"));
-        };
-        if program.contains('/') {
-            *program = folder.join(&*program).display().to_string();
         }
         let version = file.implementation.version.map(|version| format!(" {version}"));
         Ok(Self {
@@ -180,6 +178,23 @@ impl Subject {
     pub fn has(&self, feature: &str) -> bool {
         self.features.contains(feature)
     }
+}
+
+/// A command whose words mean the same in every working directory: cases have their own. Paths are a program with a slash (one
+/// without is looked up in `PATH`), and each argument that names a file or, with a slash, a folder.
+pub fn anchored(command: Vec<String>, folder: &Path) -> Vec<String> {
+    let anchored = |(at, word): (usize, String)| {
+        let path = folder.join(&word);
+        let is_path = match word.contains('/') {
+            true => at == 0 || path.exists(),
+            false => at > 0 && path.is_file(),
+        };
+        match std::path::absolute(path) {
+            Ok(path) if is_path => path.display().to_string(),
+            _ => word,
+        }
+    };
+    command.into_iter().enumerate().map(anchored).collect()
 }
 
 /// The lowest first, each once.
@@ -215,9 +230,27 @@ tcp = false
     fn a_description_is_read() {
         let subject = read(GOOD).unwrap();
         assert_eq!((subject.name.as_str(), subject.role), ("acme 0.3", Role::Plugin));
-        assert_eq!(subject.command, ["/here/./probe", "--fast"]);
+        assert_eq!(subject.command, ["/here/probe", "--fast"]);
         assert_eq!(subject.app_versions, [1, 2]);
         assert!(subject.has("probe") && !subject.has("tcp"));
+    }
+
+    #[test]
+    fn what_names_a_file_means_it_wherever_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().display().to_string();
+        std::fs::create_dir_all(folder.path().join("serve/inner")).unwrap();
+        std::fs::write(folder.path().join("driver.py"), "").unwrap();
+        let anchored = |words: &[&str]| {
+            anchored(words.iter().map(|word| (*word).to_owned()).collect(), folder.path())
+        };
+        let driver = format!("{here}/driver.py");
+        assert_eq!(anchored(&["./a", "driver.py"]), [format!("{here}/a"), driver.clone()]);
+        assert_eq!(anchored(&["driver.py", &driver]), ["driver.py".to_owned(), driver]);
+        // A word like any other, that is also the name of a folder.
+        assert_eq!(anchored(&["python3", "serve", "-x", ""]), ["python3", "serve", "-x", ""]);
+        assert_eq!(anchored(&["a", "serve/inner"])[1], format!("{here}/serve/inner"));
+        assert_eq!(anchored(&["a", "serve/other"])[1], "serve/other");
     }
 
     #[test]

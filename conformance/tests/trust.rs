@@ -1,5 +1,6 @@
 //! Why the suite can be trusted: every case passes with a healthy peer and rejects its mutants.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -8,7 +9,12 @@ use serde_json::Value;
 #[test]
 fn soak_every_case_rejects_its_mutants() {
     let soak = std::env::var_os("PLUGWIRE_SOAK").is_some();
-    let checked = suite(if soak { &["mutants"] } else { &["mutants", "--one"] });
+    // Short, since sockets are made in it.
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    let arguments: &[&str] = if soak { &["mutants"] } else { &["mutants", "--one"] };
+    let checked = suite(arguments, place.path());
+    let left: Vec<_> = std::fs::read_dir(place.path()).unwrap().flatten().collect();
+    assert!(left.is_empty(), "the broken peers leave nothing: {left:?}");
     let said = String::from_utf8_lossy(&checked.stdout);
     // Whoever is alive, and in the long form how many were tried.
     println!("{said}");
@@ -28,11 +34,14 @@ fn soak_every_case_rejects_its_mutants() {
 
 /// What the program says of its cases.
 fn catalogue() -> Vec<Value> {
-    let list: Value = serde_json::from_slice(&suite(&["list", "--json"]).stdout).unwrap();
+    let list: Value =
+        serde_json::from_slice(&suite(&["list", "--json"], "/".as_ref()).stdout).unwrap();
     list["cases"].as_array().cloned().unwrap()
 }
 
-fn suite(arguments: &[&str]) -> Output {
+/// Runs it with this as its working directory and its temporary folder.
+fn suite(arguments: &[&str], place: &Path) -> Output {
     let program = env!("CARGO_BIN_EXE_plugwire-conformance");
-    Command::new(program).args(arguments).output().unwrap()
+    let mut suite = Command::new(program);
+    suite.args(arguments).current_dir(place).env("TMPDIR", place).output().unwrap()
 }

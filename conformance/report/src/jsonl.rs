@@ -48,6 +48,8 @@ struct Summary {
     /// Their sum.
     total: usize,
     took_ms: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    strays: usize,
     /// For those who have only this line.
     outcome: String,
     exit: u8,
@@ -205,6 +207,7 @@ impl Header {
             seed: self.seed,
             strict: self.strict,
             allow_unimplemented: self.allow_unimplemented,
+            strays: 0,
             cases: Vec::new(),
         }
     }
@@ -217,6 +220,7 @@ impl Summary {
             counts: tally::present([run]).map(|verdict| (verdict, run.count(verdict))).collect(),
             total: run.cases.len(),
             took_ms: run.took_ms,
+            strays: run.strays,
             outcome: tally::outcome(run).to_owned(),
             exit: outcome.code(),
         }
@@ -225,12 +229,17 @@ impl Summary {
     /// The run with what only its end tells, if the cases before are those that it counted.
     fn complete(self, line: usize, mut run: Run) -> Result<Run, ReadError> {
         run.took_ms = self.took_ms;
+        run.strays = self.strays;
         let read = Self::of(&run);
         match self.counts == read.counts && self.total == read.total {
             true => Ok(run),
             false => Err(ReadError::DoesNotAddUp { line }),
         }
     }
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Why a report was not read.

@@ -142,6 +142,8 @@ pub struct Run {
     pub strict: bool,
     /// Whether `unimplemented` is all right.
     pub allow_unimplemented: bool,
+    /// How many processes outlived their case without a trace of which it was.
+    pub strays: usize,
     /// Each case, in the catalogue's order.
     pub cases: Vec<CaseResult>,
 }
@@ -275,14 +277,14 @@ impl Run {
         }
     }
 
-    /// What the run came to. An error of the suite outweighs everything: then nothing is proved. Nor is it where every case
-    /// was passed over, be it by leave of `--allow-unimplemented`.
+    /// What the run came to. An error of the suite outweighs everything: then nothing is proved. So does a stray: some case saw
+    /// less than there was. Nor is anything proved where every case was passed over, be it by leave of `--allow-unimplemented`.
     pub fn outcome(&self) -> Outcome {
         let allowed = if self.allow_unimplemented { self.count(Verdict::Unimplemented) } else { 0 };
         if self.count(Verdict::Skip) + allowed == self.cases.len() {
             return Outcome::NothingSelected;
         }
-        if self.count(Verdict::Error) > 0 {
+        if self.count(Verdict::Error) > 0 || self.strays > 0 {
             return Outcome::Engine;
         }
         match self.cases.iter().any(|case| self.counts_against(case)) {

@@ -130,6 +130,15 @@ pub(crate) fn reasons(run: &Run) -> Vec<String> {
             reasons.push(format!("the suite could not do its part in {}", plural(errors, "case")))
         }
     }
+    match run.strays {
+        0 => {}
+        1 => reasons.push(
+            "a process outlived its case, and nobody can say which: --jobs 1 tells".to_owned(),
+        ),
+        strays => reasons.push(format!(
+            "{strays} processes outlived a case, and nobody can say which: --jobs 1 tells"
+        )),
+    }
     reasons.extend(LEVELS.iter().flat_map(|level| Fared::of(run, *level).sentences(*level)));
     match run.count(Verdict::Unimplemented) {
         0 => {}

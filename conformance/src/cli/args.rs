@@ -67,7 +67,8 @@ pub(super) struct PluginSubject {
     pub(super) app_versions: Vec<u32>,
     #[command(flatten)]
     pub(super) any: AnySubject,
-    /// The plugin and its arguments.
+    /// The plugin and its arguments. Cases have working directories of their own: an argument that names a file here, or with a
+    /// slash a folder, is made absolute.
     #[arg(last = true, value_name = "PLUGIN", required_unless_present = "subject")]
     pub(super) command: Vec<String>,
 }
@@ -110,7 +111,8 @@ pub(super) struct Host {
 pub(super) struct HostSubject {
     #[command(flatten)]
     pub(super) any: AnySubject,
-    /// The driver and its arguments.
+    /// The driver and its arguments. Cases have working directories of their own: an argument that names a file here, or with a
+    /// slash a folder, is made absolute.
     #[arg(last = true, value_name = "DRIVER", required_unless_present = "subject")]
     pub(super) command: Vec<String>,
 }
@@ -127,7 +129,7 @@ pub(super) struct One {
     pub(super) app_versions: Vec<u32>,
     #[command(flatten)]
     pub(super) any: AnySubject,
-    /// Let the case's folder stay: script, witness, sockets.
+    /// Let the case's folder stay: script, witness, sockets, and replay.sh, which starts the subject as the case did.
     #[arg(long)]
     pub(super) keep: bool,
     /// Multiply every budget, for a debugger.
@@ -139,7 +141,7 @@ pub(super) struct One {
     /// Colour.
     #[arg(long, value_enum, default_value_t)]
     pub(super) color: Color,
-    /// The plugin or driver, and its arguments.
+    /// The plugin or driver, and its arguments, as for `plugin` and `host`.
     #[arg(last = true, value_name = "COMMAND", required_unless_present = "subject")]
     pub(super) command: Vec<String>,
 }

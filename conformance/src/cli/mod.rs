@@ -1,6 +1,7 @@
 //! The command line.
 
 mod args;
+mod interrupt;
 mod mutants;
 mod progress;
 mod replay;

@@ -9,6 +9,8 @@ use plugwire_conformance_report::model::{Outcome, Role};
 
 use super::args::{Mutants, RoleWord};
 use super::{Trouble, say};
+use crate::catalogue;
+use crate::select::matches;
 use crate::trust::{self, Effort};
 
 /// `mutants`
@@ -16,25 +18,14 @@ pub(super) fn check(args: &Mutants) -> Result<ExitCode, Trouble> {
     if let Some(role) = args.list {
         return list(role);
     }
-    let effort = Effort {
-        only: args.only.clone(),
-        one: args.one,
-        workers: args.jobs,
-        timeout_scale: args.timeout_scale,
-    };
     let program = std::env::current_exe().map_err(|error| Trouble::engine("no program", error))?;
     let mut cells = Vec::new();
     let runtime = super::run::runtime()?;
-    for role in [Role::Plugin, Role::Host] {
-        let wanted = match args.role {
-            Some(RoleWord::Plugin) => role == Role::Plugin,
-            Some(RoleWord::Host) => role == Role::Host,
-            None => true,
-        };
-        if wanted {
-            let checked = super::run::interruptible(trust::check(role, &program, &effort));
-            cells.extend(runtime.block_on(checked)?.map_err(Trouble::Usage)?);
-        }
+    for (role, only) in chosen(args)? {
+        let effort =
+            Effort { only, one: args.one, workers: args.jobs, timeout_scale: args.timeout_scale };
+        let checked = super::interrupt::interruptible(trust::check(role, &program, &effort));
+        cells.extend(runtime.block_on(checked)?.map_err(Trouble::Usage)?);
     }
     if cells.is_empty() {
         return Err(Trouble::Nothing);
@@ -45,6 +36,29 @@ pub(super) fn check(args: &Mutants) -> Result<ExitCode, Trouble> {
     say(&trust::summary(&cells))?;
     let alive = cells.iter().any(|cell| !cell.is_good());
     Ok(ExitCode::from(if alive { Outcome::NotConformant } else { Outcome::Conformant }.code()))
+}
+
+/// The roles, and the patterns that each of them has cases for.
+fn chosen(args: &Mutants) -> Result<Vec<(Role, Vec<String>)>, Trouble> {
+    let mut names = Vec::new();
+    if args.role != Some(RoleWord::Host) {
+        let all = catalogue::plugin(None).map_err(Trouble::usage)?.cases;
+        names.push((Role::Plugin, all.into_iter().map(|case| case.header.id).collect::<Vec<_>>()));
+    }
+    if args.role != Some(RoleWord::Plugin) {
+        let all = catalogue::host(None).map_err(Trouble::usage)?.cases;
+        names.push((Role::Host, all.into_iter().map(|case| case.header.id).collect()));
+    }
+    let is_of = |names: &[String], pattern: &str| names.iter().any(|name| matches(pattern, name));
+    let nobodys = |pattern: &&String| !names.iter().any(|(_, names)| is_of(names, pattern));
+    if let Some(pattern) = args.only.iter().find(nobodys) {
+        return Err(Trouble::Usage(format!("no case matches {pattern:?}")));
+    }
+    let chosen = names.into_iter().map(|(role, names)| {
+        let only = args.only.iter().filter(|pattern| is_of(&names, pattern)).cloned();
+        (role, only.collect::<Vec<_>>())
+    });
+    Ok(chosen.filter(|(_, only)| args.only.is_empty() || !only.is_empty()).collect())
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Trouble> {

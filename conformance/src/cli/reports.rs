@@ -10,6 +10,7 @@ use plugwire_conformance_report::model::{Outcome, Run};
 use plugwire_conformance_report::{html, jsonl, junit, markdown};
 
 use super::args::Report;
+use super::interrupt::whole;
 use super::{Trouble, note};
 
 /// A way of writing runs down.
@@ -58,20 +59,25 @@ impl Files {
     /// Writes them. A report that cannot be written is an error of the run: somebody counts on it.
     pub(super) fn write(&self, runs: &[Run], all: bool) -> Result<(), Trouble> {
         for (kind, file) in &self.0 {
-            write(*kind, file, runs, all).map_err(|error| {
-                Trouble::engine(&format!("cannot write {}", file.display()), error)
-            })?;
+            write(*kind, file, runs, all)?;
         }
         Ok(())
     }
 }
 
-fn write(kind: Kind, file: &Path, runs: &[Run], all: bool) -> io::Result<()> {
-    // A pipe or a terminal takes what comes; a link means the file that it leads to.
-    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    if fs::metadata(file).is_ok_and(|there| !there.is_file()) {
-        return write_to(&File::options().write(true).open(file)?, kind, runs, all);
-    }
+fn write(kind: Kind, file: &Path, runs: &[Run], all: bool) -> Result<(), Trouble> {
+    // A pipe or a terminal takes what comes, and lets one wait; a link means the file that it leads to.
+    let place = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let written = match fs::metadata(place).is_ok_and(|there| !there.is_file()) {
+        true => {
+            File::options().write(true).open(place).and_then(|out| write_to(&out, kind, runs, all))
+        }
+        false => whole(|| replace(place, kind, runs, all))?,
+    };
+    written.map_err(|error| Trouble::engine(&format!("cannot write {}", file.display()), error))
+}
+
+fn replace(file: &Path, kind: Kind, runs: &[Run], all: bool) -> io::Result<()> {
     // Beside the file first: a full disk must not leave half a report in the place of an older, whole one.
     let draft = tempfile::NamedTempFile::new_in(folder_of(file))?;
     write_to(draft.as_file(), kind, runs, all)?;

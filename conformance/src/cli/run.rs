@@ -4,26 +4,23 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use plugwire_conformance_report::model::{Outcome, Role, Run};
 use plugwire_conformance_report::terminal;
-use plugwire_conformance_wire::process::{adopt_orphans, end_strays};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use plugwire_conformance_wire::process::{adopt_orphans, strays};
 
 use super::args::{
     AnySubject, Host, HostSubject, One, Plugin, PluginSubject, RunOptions, TierWord,
 };
+use super::interrupt::{interruptible, listen};
 use super::progress::{self, Shown};
 use super::replay;
 use super::reports::{self, Files};
 use super::{Trouble, note, say, show};
 use crate::case::{Case, Catalogue, Source, Tier};
 use crate::catalogue;
-use crate::engine::{self, Mode, Options, Plan};
+use crate::engine::{self, Mode, Options, Plan, Progress};
 use crate::host::HostMode;
 use crate::plugin::{self, PluginMode};
 use crate::select::{Known, Selection};
@@ -36,7 +33,7 @@ pub(super) fn plugin(args: &Plugin) -> Result<ExitCode, Trouble> {
     runtime()?.block_on(async {
         let subject = interruptible(with_detected(subject, &args.subject.any)).await?;
         judge(
-            PluginMode { timeout_scale: args.run.timeout_scale },
+            || PluginMode { timeout_scale: args.run.timeout_scale },
             &catalogue,
             subject,
             &args.run,
@@ -51,7 +48,7 @@ pub(super) fn host(args: &Host) -> Result<ExitCode, Trouble> {
     let catalogue = catalogue::host(args.run.cases.as_deref()).map_err(Trouble::usage)?;
     let subject = host_subject(&args.subject)?;
     runtime()?.block_on(judge(
-        HostMode::new(args.run.timeout_scale),
+        || HostMode::new(args.run.timeout_scale),
         &catalogue,
         subject,
         &args.run,
@@ -206,7 +203,7 @@ fn finished(
     command: Vec<String>,
 ) -> Result<Subject, Trouble> {
     if !command.is_empty() {
-        subject.command = command;
+        subject.command = subject::anchored(command, Path::new(""));
     }
     if let Some(name) = &any.name {
         subject.name.clone_from(name);
@@ -226,16 +223,10 @@ fn finished(
     subject.features.retain(|feature| !any.without.contains(feature));
     let program = subject.command.first().cloned().unwrap_or_default();
     // A program without a slash is looked up in PATH when it is started.
-    if program.contains('/') && !Path::new(&program).exists() {
-        return Err(Trouble::Usage(format!("there is no {program}")));
+    match program.contains('/') && !Path::new(&program).exists() {
+        true => Err(Trouble::Usage(format!("there is no {program}"))),
+        false => Ok(subject),
     }
-    // Cases run in folders of their own.
-    if program.contains('/')
-        && let Ok(absolute) = std::path::absolute(&program)
-    {
-        subject.command[0] = absolute.display().to_string();
-    }
-    Ok(subject)
 }
 
 /// Of a plugin that is given by flags alone, the protocol shows most features.
@@ -247,8 +238,9 @@ async fn with_detected(mut subject: Subject, any: &AnySubject) -> Subject {
     subject
 }
 
-async fn judge<M: Mode + Clone>(
-    mode: M,
+/// Each run has a mode of its own, so that nothing of it is left when the run is over.
+async fn judge<M: Mode>(
+    mode: impl Fn() -> M,
     catalogue: &Catalogue<M::Scene>,
     subject: Subject,
     options: &RunOptions,
@@ -275,14 +267,14 @@ where
             note(&format!("shuffled with seed {seed}"));
         }
         let plan = Plan {
-            mode: mode.clone(),
+            mode: mode(),
             subject: subject.clone(),
             cases: cases.clone(),
             known: known.clone(),
             options: engine_options(options, shuffle, replay.clone()),
         };
         let mut shown = Shown::new(options.quiet);
-        let run = interruptible(engine::run(plan, |progress| shown.tell(&progress))).await?;
+        let run = interruptible(whole_run(plan, |progress| shown.tell(&progress))).await?;
         shown.clear();
         said = said.and(say(&terminal::report(&run, style, progress::width())));
         let stop = options.until_fail && run.outcome() != Outcome::Conformant;
@@ -291,8 +283,6 @@ where
             break;
         }
     }
-    // A signal while a report is written ends the program at once, and then nothing of the mode's may be left.
-    drop(mode);
     files.write(&runs, false)?;
     if options.bless
         && let Some(file) = &options.known
@@ -304,7 +294,13 @@ where
     Ok(ExitCode::from(worst(&runs).code()))
 }
 
-async fn alone<M: Mode + Clone>(
+/// A run, and what hid from it.
+async fn whole_run<M: Mode>(plan: Plan<M>, tell: impl FnMut(Progress<'_>)) -> Run {
+    let run = engine::run(plan, tell).await;
+    Run { strays: strays(engine::AFTERMATH).await, ..run }
+}
+
+async fn alone<M: Mode>(
     mode: M,
     catalogue: &Catalogue<M::Scene>,
     subject: Subject,
@@ -317,7 +313,7 @@ where
     let cases: Vec<Case<M::Scene>> = cases.into_iter().cloned().collect();
     let engine = engine_options(options, None, Vec::new());
     let plan = Plan { mode, subject, cases, known: Known::default(), options: engine };
-    let run = interruptible(engine::run(plan, |_| {})).await?;
+    let run = interruptible(whole_run(plan, |_| {})).await?;
     let style = progress::style(options.color);
     for case in &run.cases {
         say(&terminal::case(&run, case, style, progress::width()))?;
@@ -370,47 +366,4 @@ fn worst(runs: &[Run]) -> Outcome {
     let outcomes: Vec<Outcome> = runs.iter().map(Run::outcome).collect();
     let order = [Outcome::Engine, Outcome::NotConformant, Outcome::NothingSelected];
     order.into_iter().find(|bad| outcomes.contains(bad)).unwrap_or(Outcome::Conformant)
-}
-
-/// Whether somebody wants the program to end.
-static INTERRUPTED: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
-/// Whether something runs that can be ended in order.
-static RUNS: AtomicBool = AtomicBool::new(false);
-
-/// Listens for Ctrl-C and its like, for as long as the program lives: once there is a handler, a signal that nobody waits for
-/// would be lost.
-fn listen() -> std::io::Result<()> {
-    let kinds = [
-        SignalKind::hangup(),
-        SignalKind::interrupt(),
-        SignalKind::quit(),
-        SignalKind::terminate(),
-    ];
-    for kind in kinds {
-        let mut signals = signal(kind)?;
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                INTERRUPTED.send_replace(true);
-                if !RUNS.load(Ordering::SeqCst) {
-                    // Between runs, or while reports are written: no case is there to be ended.
-                    end_strays();
-                    std::process::exit(Outcome::Interrupted.code().into());
-                }
-            }
-        });
-    }
-    Ok(())
-}
-
-/// Ends early when a signal asks for it: dropping a run ends what it started.
-pub(super) async fn interruptible<T>(run: impl Future<Output = T>) -> Result<T, Trouble> {
-    let mut interrupted = INTERRUPTED.subscribe();
-    RUNS.store(true, Ordering::SeqCst);
-    let done = tokio::select! {
-        biased;
-        _ = interrupted.wait_for(|interrupted| *interrupted) => Err(Trouble::Interrupted),
-        done = run => Ok(done),
-    };
-    RUNS.store(done.is_err(), Ordering::SeqCst);
-    done
 }

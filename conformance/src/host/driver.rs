@@ -50,9 +50,10 @@ impl Driver {
         };
         let mut command = cage.command(program);
         command.args(arguments).envs(variables).stdin(std::process::Stdio::piped());
+        let task = format!("{task}\n");
+        cage.note_replay(&command, Some(&cage.note_file("task.json", &task)));
         let mut running = Running::start(command, "driver", trace)
             .map_err(|error| format!("{program}: {error}"))?;
-        let task = format!("{task}\n");
         trace.event("suite", format!("the driver's task: {task}"));
         if let Some(mut stdin) = running.stdin.take() {
             // One that ends without reading its task shows that by its answers, or their absence.

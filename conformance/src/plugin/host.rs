@@ -107,6 +107,10 @@ impl<'a> Host<'a> {
 
     /// Does one step.
     pub(super) async fn step(&mut self, step: &Step) -> Outcome {
+        if step.may_end_it() {
+            // Once it is gone, nobody can say what it started.
+            self.cage.processes();
+        }
         match step {
             Step::Session(start) => self.begin(start).await,
             Step::Start(start) => self.start(start).await,

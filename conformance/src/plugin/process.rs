@@ -54,9 +54,14 @@ impl Host<'_> {
         if let Some(cookie) = self.cookie(start.cookie) {
             command.env(&self.subject.cookie.key, cookie);
         }
-        if start.stdin == Stdin::Pipe {
+        let stdin = match start.stdin {
+            Stdin::Null => Some(Path::new("/dev/null")),
+            Stdin::Pipe => None,
+        };
+        if stdin.is_none() {
             command.stdin(Stdio::piped());
         }
+        self.cage.note_replay(&command, stdin);
         let process = Running::start(command, "subject", self.trace);
         self.process =
             Some(process.map_err(|error| Failure::engine("starting the plugin", error))?);
@@ -299,10 +304,9 @@ impl Host<'_> {
     }
 
     fn no_socket_left(&self) -> Outcome {
-        // The host's own, of brokered connections, lie above these folders.
-        let theirs = [self.cage.folder().join(SOCKETS), self.cage.temporary()];
+        // The host's own, of brokered connections, lie in the case's folder itself.
         let left = self.cage.sockets();
-        match left.iter().find(|left| theirs.iter().any(|folder| left.starts_with(folder))) {
+        match left.iter().find(|left| left.parent() != Some(self.cage.folder())) {
             Some(left) => Err(Failure::differs("no socket is left", left.display().to_string())),
             None => Ok(()),
         }

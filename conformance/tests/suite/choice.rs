@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tokio::process::Command;
 
-use crate::desk::{Desk, Done};
+use crate::desk::{Desk, Done, program};
 
 /// The plugin of a user who has made one mistake: its protocol is `netrpc`. It lives until it is ended.
 fn plugin(desk: &Desk) -> String {
@@ -101,6 +102,49 @@ async fn one_case_is_shown_whole_and_its_folder_kept_on_request() {
         std::fs::read_dir(&kept).unwrap().flatten().map(|one| one.path()).collect();
     assert_eq!(folders.len(), 1);
     done.says(0, &[&folders[0].display().to_string()]);
+}
+
+/// The folder that a run kept, in the desk's `kept`.
+async fn kept_by(desk: &Desk, run: &[&str]) -> std::path::PathBuf {
+    let kept = desk.path("kept");
+    std::fs::create_dir_all(&kept).unwrap();
+    let mut suite = desk.suite([&["run", "--keep"], run].concat());
+    desk.finish(suite.env("TMPDIR", &kept).spawn().unwrap()).await;
+    let mut folders: Vec<_> = std::fs::read_dir(&kept).unwrap().flatten().collect();
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    folders.remove(0).path()
+}
+
+/// The plugin, from its script and nothing else: it prints its line, with the folder and the variables of its case.
+#[tokio::test]
+async fn a_kept_plugin_is_started_again_by_hand() {
+    let desk = Desk::new();
+    let subject = desk.plugin(
+        "echo \"1|1|unix|$PWD/$PLUGIN_PROTOCOL_VERSIONS-$K-${PLUGIN_CLIENT_CERT-none}|grpc|\"",
+    );
+    let folder = kept_by(&desk, &[SHORT[0], "--subject", &subject]).await;
+    let mut script = Command::new(folder.join("replay.sh"));
+    script.env("PLUGIN_CLIENT_CERT", "not the case's").env_remove("K");
+    let output = script.output().await.unwrap();
+    let line = format!("1|1|unix|{}/w/1-V-none|grpc|\n", folder.display());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), line, "{output:?}");
+}
+
+/// The driver gets its task once more, and the scripted plugin lies where the task says.
+#[tokio::test]
+async fn a_kept_driver_is_started_again_by_hand() {
+    let desk = Desk::new();
+    let suite = program().display().to_string();
+    let case = "host:handshake/healthy-plugin";
+    let folder = kept_by(&desk, &[case, "--", &suite, "scripted-host"]).await;
+    let output = Command::new(folder.join("replay.sh")).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let answers = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let answers: Vec<_> =
+        answers.map(|answer| (answer["op"].clone(), answer["ok"].clone())).collect();
+    let wanted = ["start", "ping", "call", "kill"].map(|op| (op.into(), true.into()));
+    assert_eq!(answers, wanted, "{said}");
 }
 
 #[tokio::test]

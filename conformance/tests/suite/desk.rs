@@ -135,6 +135,11 @@ impl Desk {
         let folders: Vec<PathBuf> =
             fs::read_dir(self.path("t")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(folders.is_empty(), "{folders:?} are left; {done}");
+        let socket = |name: &String| name.starts_with("plugin") && !name.starts_with("plugin.");
+        let here = fs::read_dir(self.path("")).unwrap().flatten();
+        let here = here.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let here: Vec<String> = here.filter(socket).collect();
+        assert!(here.is_empty(), "{here:?} are left in the working directory; {done}");
         done
     }
 

@@ -1,6 +1,8 @@
 //! Ctrl-C, and a CI that has waited long enough.
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
 
 use crate::desk::Desk;
 
@@ -10,6 +12,9 @@ const HANGS: &str =
     echo $$ >> DESKpids
     while [ $(wc -l < DESKpids) -lt 2 ]; do :; done
     cp DESKpids DESKdraft; mv DESKdraft DESKready; exec sleep 600";
+
+/// The last thing that is said of a run.
+const CONCLUSION: &str = "not conformant";
 
 async fn interrupted(desk: &Desk, arguments: &[&str], signal: Signal) {
     let running = desk.suite(arguments).spawn().unwrap();
@@ -49,23 +54,51 @@ async fn with_a_driver() {
     interrupted(&desk, &run, Signal::INT).await;
 }
 
+/// A driver that fails each case at once.
+const USELESS: &str = "echo nonsense";
+
+async fn interrupted_at_its_end(desk: &Desk, running: Child) {
+    let left: Vec<_> = std::fs::read_dir(desk.path("t")).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?} are there when the run is over");
+    let pid = Pid::from_raw(running.id().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    desk.finish(running).await.says(130, &[]);
+}
+
+/// More than a pipe takes: nobody reads on, and so what comes after the report never comes.
+#[tokio::test]
+async fn while_the_run_is_told() {
+    let desk = Desk::new();
+    let driver = desk.driver(USELESS);
+    let mut running = desk.suite(["host", "--", "/bin/sh", &driver]).spawn().unwrap();
+    let mut stdout = running.stdout.take().unwrap();
+    stdout.read_exact(&mut [0]).await.unwrap();
+    interrupted_at_its_end(&desk, running).await;
+    let mut told = Vec::new();
+    stdout.read_to_end(&mut told).await.unwrap();
+    let told = String::from_utf8_lossy(&told);
+    assert!(!told.contains(CONCLUSION), "it was not interrupted: {told}");
+}
+
 /// A report that nobody reads is waited for, but not when somebody has had enough.
 #[tokio::test]
-#[ignore = "the run's copy of the program is left in the temporary folder: still to be mended"]
 async fn while_a_report_is_written() {
     let desk = Desk::new();
-    let driver = desk.driver("echo nonsense");
+    let driver = desk.driver(USELESS);
     let pipe = desk.word("pipe");
-    assert!(tokio::process::Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
+    assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
     let report = format!("jsonl={pipe}");
     let only = ["host", "--only", "handshake/healthy-plugin", "--report", &report];
     let mut running =
         desk.suite([&only[..], &["--", "/bin/sh", &driver]].concat()).spawn().unwrap();
-    // What is said of the run is said before it is written.
     let mut stdout = running.stdout.take().unwrap();
-    let mut byte = [0];
-    tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut byte).await.unwrap();
-    let pid = Pid::from_raw(running.id().unwrap().try_into().unwrap()).unwrap();
-    kill_process(pid, Signal::INT).unwrap();
-    desk.finish(running).await.says(130, &[]);
+    // What is said of the run is said before it is written.
+    let mut told = String::new();
+    while !told.contains(CONCLUSION) {
+        let mut part = vec![0; 4096];
+        let size = stdout.read(&mut part).await.unwrap();
+        assert_ne!(size, 0, "{told}");
+        told.push_str(&String::from_utf8_lossy(&part[..size]));
+    }
+    interrupted_at_its_end(&desk, running).await;
 }

@@ -9,7 +9,7 @@ const FIRST: &str = "handshake/accepts-connection-immediately-after-line";
 async fn what_does_not_start_is_said_with_the_reason() {
     let desk = Desk::new();
     let missing = ["plugin", "--cookie", "K=V", "--only", LINE, "--", "./nowhere"];
-    desk.run(missing).await.says(2, &["there is no ./nowhere"]);
+    desk.run(missing).await.says(2, &["there is no", "/nowhere"]);
     let nobody = desk.described(&["plugwire-has-no-such-program"]);
     desk.judge(&nobody, &[LINE]).await.says(3, &["No such file or directory", "no verdict"]);
     let plain = desk.program("plain", "#!/bin/sh\n", 0o644).await;
@@ -78,6 +78,67 @@ async fn no_child_gets_away_neither_by_its_own_session_nor_without_the_mark() {
     );
     desk.judge(&subject, &[LINE]).await.says(1, &["\"hello\""]);
     assert_eq!(desk.noted().len(), 5, "children that were to get away");
+}
+
+/// A child that has nothing of its case, and no parent from the first moment.
+const DAEMON: &str = "(cd /; env -i setsid /bin/sh -c 'echo $$ >> DESKpids; exec sleep 600' < /dev/null > /dev/null 2>&1 &)
+    while [ $(wc -l < DESKpids) -lt CHILDREN ]; do :; done
+    echo hello";
+
+#[tokio::test]
+async fn whose_a_daemon_is_shows_while_there_is_one_case_only() {
+    let desk = Desk::new();
+    desk.write("pids", "");
+    let subject = desk.plugin(&DAEMON.replace("CHILDREN", "1"));
+    desk.judge(&subject, &[LINE]).await.says(1, &["1 processes were left and killed"]);
+    assert_eq!(desk.noted().len(), 1);
+}
+
+/// Both cases are there until both have a daemon, and so nobody can tell which is whose.
+#[tokio::test]
+async fn a_daemon_that_may_be_several_cases_is_an_error_of_the_run() {
+    let desk = Desk::new();
+    desk.write("pids", "");
+    let subject = desk.plugin(&DAEMON.replace("CHILDREN", "2"));
+    let run = ["plugin", "--subject", &subject, "--jobs", "2", "--only", LINE, "--only", FIRST];
+    let done = desk.run([&run[..], &["--report", "jsonl=run.jsonl"]].concat()).await;
+    done.says(3, &["2 fail", "no verdict: 2 processes outlived a case", "--jobs 1"]);
+    assert!(!done.stdout.contains("were left"), "{done}");
+    assert!(desk.read("run.jsonl").contains("\"strays\":2"));
+}
+
+#[tokio::test]
+async fn a_pattern_of_the_mutants_names_cases_of_either_role() {
+    let desk = Desk::new();
+    let (here, there) = ("handshake/core-version-is-1", "handshake/healthy-plugin");
+    let done = desk.run(["mutants", "--one", "--only", here, "--only", there]).await;
+    done.says(0, &["2 of 2 cases pass"]);
+    desk.run(["mutants", "--only", "nowhere/*"]).await.says(2, &["no case matches"]);
+}
+
+/// What it drops where it is goes with its case.
+#[tokio::test]
+async fn its_working_directory_is_its_cases() {
+    let desk = Desk::new();
+    let script = desk.write("sub/script.sh", "pwd > $1; echo dropped > file; ls >> $1; echo hello");
+    desk.write("pwd", "");
+    // Both arguments are relative to where the suite was started.
+    let command = ["--", "/bin/sh", "sub/script.sh", "pwd"];
+    let run = [&["plugin", "--cookie", "K=V", "--only", LINE][..], &command].concat();
+    desk.run(run).await.says(1, &["\"hello\"", &script]);
+    let said = desk.read("pwd");
+    let [folder, file] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    assert!(folder.starts_with(&desk.word("t/pwc")), "{said}");
+    assert_eq!(file, "file", "it was not empty");
+    assert!(!desk.path("file").exists());
+}
+
+#[tokio::test]
+async fn a_mutant_that_listens_in_its_working_directory_leaves_no_socket() {
+    let desk = Desk::new();
+    let case = "env/temporary-folder-otherwise";
+    let done = desk.run(["mutants", "--role", "plugin", "--only", case]).await;
+    done.says(0, &["0 are alive"]);
 }
 
 #[tokio::test]

@@ -189,10 +189,16 @@ fn grandchild(plugin: &Plugin, kind: Grandchild) {
     let seconds = plugin.script.life_ms.div_ceil(1000).to_string();
     let mut command = Command::new("/bin/sleep");
     command.arg(seconds).stdin(Stdio::null());
-    if matches!(kind, Grandchild::Quiet | Grandchild::OwnSession) {
+    if !matches!(kind, Grandchild::HoldsPipes | Grandchild::OwnSessionHoldsPipes) {
         command.stdout(Stdio::null()).stderr(Stdio::null());
     }
-    if matches!(kind, Grandchild::OwnSession | Grandchild::OwnSessionHoldsPipes) {
+    if matches!(kind, Grandchild::CleanEnvironment | Grandchild::Daemon) {
+        command.env_clear();
+    }
+    if kind == Grandchild::Daemon {
+        command.current_dir("/");
+    }
+    if !matches!(kind, Grandchild::Quiet | Grandchild::HoldsPipes) {
         // SAFETY: between fork and exec only setsid is called, which is a system call and safe there.
         unsafe {
             command.pre_exec(|| setsid().map(drop).map_err(io::Error::from));

@@ -232,6 +232,10 @@ pub enum Grandchild {
     OwnSession,
     /// It has a session of its own, and holds the plugin's standard output and error.
     OwnSessionHoldsPipes,
+    /// As `own-session`, and it has an empty environment.
+    CleanEnvironment,
+    /// As `clean-environment`, and it works in `/`.
+    Daemon,
 }
 
 /// How a plugin ends.

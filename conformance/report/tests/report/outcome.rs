@@ -1,5 +1,6 @@
 //! What a run comes to: the exit status, and the words for it, which never say more than it.
 
+use plugwire_conformance_report::jsonl;
 use plugwire_conformance_report::model::{Level, Outcome, Role, Run, Verdict};
 use plugwire_conformance_report::terminal::{self, Style};
 
@@ -69,6 +70,17 @@ fn an_error_outweighs_everything_and_nothing_is_no_success() {
         said(&run),
         "0 cases, in 8.4 s no verdict: nothing was selected, so nothing is proved "
     );
+}
+
+#[test]
+fn a_process_that_nobody_knows_whose_it_is_leaves_nothing_proved() {
+    let mut run = with(Level::Must, Verdict::Pass);
+    run.strays = 2;
+    assert_eq!(run.outcome(), Outcome::Engine);
+    assert!(said(&run).contains("no verdict: 2 processes outlived a case"), "{}", said(&run));
+    let mut lines = Vec::new();
+    jsonl::write(&mut lines, &run).unwrap();
+    assert_eq!(jsonl::read(&lines[..]).unwrap(), [run]);
 }
 
 #[test]

@@ -97,6 +97,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether the plugin may be gone after it.
+    pub fn may_end_it(&self) -> bool {
+        matches!(self, Self::Shutdown(_) | Self::Signal(_) | Self::CloseStdin(_) | Self::Exit(_))
+    }
+
     /// Its word.
     pub fn name(&self) -> &'static str {
         match self {

@@ -7,13 +7,16 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{GONE, pid, table};
+use super::replay::Notes;
+use super::table::Members;
+use super::{GONE, pid};
 use crate::environment;
 
 /// The variable that marks what was started in a cage.
@@ -25,6 +28,8 @@ pub struct Cage {
     folder: Option<TempDir>,
     path: PathBuf,
     mark: String,
+    members: Mutex<Members>,
+    notes: Mutex<Notes>,
 }
 
 impl Cage {
@@ -42,8 +47,11 @@ impl Cage {
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(parent)?;
         fs::create_dir(folder.path().join("t"))?;
+        fs::create_dir(folder.path().join("w"))?;
         let path = folder.path().to_owned();
-        Ok(Self { folder: Some(folder), path, mark: format!("{}-{number}", std::process::id()) })
+        let mark = format!("{}-{number}", std::process::id());
+        let members = Mutex::new(Members::new(format!("{MARK}={mark}"), path.clone()));
+        Ok(Self { folder: Some(folder), path, mark, members, notes: Mutex::default() })
     }
 
     /// The case's folder.
@@ -56,14 +64,20 @@ impl Cage {
         self.path.join("t")
     }
 
+    /// The working directory of its programs: what they leave there goes with the case.
+    pub fn working(&self) -> PathBuf {
+        self.path.join("w")
+    }
+
     /// A program to start in here: with this process's environment, but for the protocol's variables, the mark and a
-    /// temporary folder of its own; without standard input.
+    /// temporary folder of its own; with a working directory of its own, and without standard input.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for name in environment::ALL {
             command.env_remove(name);
         }
-        command.env(MARK, &self.mark).env("TMPDIR", self.temporary()).stdin(Stdio::null());
+        command.env(MARK, &self.mark).env("TMPDIR", self.temporary());
+        command.current_dir(self.working()).stdin(Stdio::null());
         command
     }
 
@@ -72,9 +86,10 @@ impl Cage {
         (MARK, &self.mark)
     }
 
-    /// The processes that were started in here and live.
+    /// The processes that were started in here and live. Those that are seen once are known from then on, however they hide
+    /// later: so look while their parents live.
     pub fn processes(&self) -> Vec<u32> {
-        table::marked(&format!("{MARK}={}", self.mark))
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).living()
     }
 
     /// The sockets in here.
@@ -144,12 +159,17 @@ impl Cage {
         fs::remove_dir_all(folder.path())
     }
 
-    /// Lets the folder stay, and says where it is.
-    pub fn keep(mut self) -> PathBuf {
-        match self.folder.take() {
-            Some(folder) => folder.keep(),
-            None => self.path.clone(),
+    /// Lets the folder stay, with what was noted for that, and says where it is.
+    pub fn keep(mut self) -> io::Result<PathBuf> {
+        if let Some(folder) = self.folder.take() {
+            self.path = folder.keep();
         }
+        self.notes().write(&self.path)?;
+        Ok(self.path.clone())
+    }
+
+    pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,16 +1,19 @@
 //! Programs of a case: each case has a cage, and nothing that was started in it outlives it.
 //!
 //! What is started carries a mark in its environment and leads a process group. Where the system has a process table that can
-//! be read, whatever carries the mark is found also when it left the group; what hides even from that is adopted by the suite
-//! ([`adopt_orphans`]) and ended with it.
+//! be read, what left the group is known by the mark, by its parents, and by the case's folder that it works in. What hides even
+//! from that is adopted by the suite ([`adopt_orphans`]): while there is one cage only it belongs in there, and else it is a
+//! stray ([`strays`]) that is counted and ended with the run.
 
 mod cage;
 mod output;
+mod replay;
 mod table;
 
 pub use cage::Cage;
 pub use output::Output;
-pub use table::{adopt_orphans, alive, end_strays};
+pub use replay::{REPLAY, quoted};
+pub use table::{adopt_orphans, alive, end_strays, strays};
 
 use std::fmt;
 use std::io;

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::process::{Child, Command};
@@ -43,6 +44,96 @@ pub fn adopt_orphans() {
     }
 }
 
+/// A cage as far as the table knows it: how to tell that a process belongs in there. Whatever a member starts is one, too.
+#[derive(Debug)]
+pub(super) struct Members {
+    mark: String,
+    folder: PathBuf,
+    /// Those that were seen, whatever they have done to hide since.
+    seen: HashSet<Id>,
+}
+
+/// All that is adopted while several cages are open may be of each of them.
+#[derive(Debug, Default)]
+struct Open {
+    cages: usize,
+    /// Strays that are known to be nobody's, since another cage began or ended beside them.
+    nobodys: HashSet<Id>,
+}
+
+static OPEN: LazyLock<Mutex<Open>> = LazyLock::new(Mutex::default);
+
+fn open() -> MutexGuard<'static, Open> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Members {
+    /// Those of a cage that is opened now. `mark` is what they carry in their environment, and they work in `folder`.
+    pub(super) fn new(mark: String, folder: PathBuf) -> Self {
+        let mut open = open();
+        open.cages += 1;
+        open.nobodys = Snapshot::take().adopted().map(Entry::id).collect();
+        Self { mark: format!("{mark}\0"), folder, seen: HashSet::new() }
+    }
+
+    /// The living ones. Looking also remembers them: of whoever clears its environment, leaves its folder and loses its parent,
+    /// nothing else tells whose it was.
+    pub(super) fn living(&mut self) -> Vec<u32> {
+        let now = Snapshot::take();
+        let living: Vec<&Entry> = now.all.iter().filter(|entry| !entry.dead).collect();
+        let known = living
+            .iter()
+            .copied()
+            .filter(|entry| self.seen.contains(&entry.id()) || self.is_marked(entry.pid));
+        let adopted = now.adopted().filter(|entry| self.is_stray_of_ours(entry));
+        let mut found: HashSet<Id> = known.chain(adopted).map(Entry::id).collect();
+        loop {
+            let parents: HashSet<u32> = found.iter().map(|id| id.pid).collect();
+            let more = living.iter().filter(|entry| parents.contains(&entry.parent));
+            let before = found.len();
+            found.extend(more.map(|entry| entry.id()));
+            if found.len() == before {
+                break;
+            }
+        }
+        let pids = found.iter().map(|id| id.pid).collect();
+        self.seen = found;
+        pids
+    }
+
+    fn is_marked(&self, pid: u32) -> bool {
+        let mark = self.mark.as_bytes();
+        std::fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|all| all.windows(mark.len()).any(|part| part == mark))
+    }
+
+    /// Only of what the suite has adopted: somebody may look around in a case's folder with a shell.
+    fn is_stray_of_ours(&self, entry: &Entry) -> bool {
+        let works_here = std::fs::read_link(format!("/proc/{}/cwd", entry.pid))
+            .is_ok_and(|folder| folder.starts_with(&self.folder));
+        let open = open();
+        works_here || (open.cages == 1 && !open.nobodys.contains(&entry.id()))
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        let mut open = open();
+        open.cages -= 1;
+        open.nobodys = Snapshot::take().adopted().map(Entry::id).collect();
+    }
+}
+
+/// Waits until no adopted process without a cage is alive, at most so long, and ends those that still are. How many.
+pub async fn strays(within: Duration) -> usize {
+    let give_up = Instant::now() + within;
+    // The table of processes tells nobody of its changes.
+    while Snapshot::take().adopted().next().is_some() && Instant::now() < give_up {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    end_strays()
+}
+
 /// Ends adopted processes that carry no mark, and takes the dead ones out of the table. How many were still alive.
 pub fn end_strays() -> usize {
     if !ADOPTS.load(Ordering::Relaxed) {
@@ -61,11 +152,8 @@ pub fn end_strays() -> usize {
 }
 
 fn end_adopted() -> usize {
-    let known = ours();
-    let this = std::process::id();
-    let strays = all().into_iter().filter(|process| process.parent == this);
     let mut alive = 0;
-    for process in strays.filter(|process| !known.contains(&process.pid)) {
+    for process in Snapshot::take().strangers() {
         let Some(pid) = super::pid(process.pid) else { continue };
         if !process.dead {
             alive += 1;
@@ -87,21 +175,52 @@ pub fn alive(pid: u32) -> bool {
     one(pid).is_some_and(|process| !process.dead)
 }
 
-/// The living processes that carry this mark in their environment.
-pub(super) fn marked(mark: &str) -> Vec<u32> {
-    let entry = format!("{mark}\0");
-    let carries = |pid: u32| {
-        std::fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|all| all.windows(entry.len()).any(|part| part == entry.as_bytes()))
-    };
-    let living = all().into_iter().filter(|process| !process.dead);
-    living.map(|process| process.pid).filter(|pid| carries(*pid)).collect()
+/// A process, in all its life. Numbers are given anew, but not within one tick of the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Id {
+    pid: u32,
+    started: u64,
 }
 
+#[derive(Debug)]
 struct Entry {
     pid: u32,
     parent: u32,
+    started: u64,
     dead: bool,
+}
+
+impl Entry {
+    fn id(&self) -> Id {
+        Id { pid: self.pid, started: self.started }
+    }
+}
+
+/// The table as it is at one moment.
+struct Snapshot {
+    all: Vec<Entry>,
+    ours: HashSet<u32>,
+}
+
+impl Snapshot {
+    fn take() -> Self {
+        // Held meanwhile: a child that starts or is waited for now is never taken for a stranger.
+        let ours = ours();
+        Self { all: all(), ours: ours.clone() }
+    }
+
+    /// The children of this process that it did not start, living or dead.
+    fn strangers(&self) -> impl Iterator<Item = &Entry> {
+        let this = std::process::id();
+        let children = self.all.iter().filter(move |entry| entry.parent == this);
+        children.filter(|entry| !self.ours.contains(&entry.pid))
+    }
+
+    /// The living ones among them, where this process adopts.
+    fn adopted(&self) -> impl Iterator<Item = &Entry> {
+        let adopts = ADOPTS.load(Ordering::Relaxed);
+        self.strangers().filter(move |entry| adopts && !entry.dead)
+    }
 }
 
 fn all() -> Vec<Entry> {
@@ -115,5 +234,7 @@ fn one(pid: u32) -> Option<Entry> {
     let mut rest = stat.rsplit(')').next()?.split_ascii_whitespace();
     let state = rest.next()?;
     let parent = rest.next()?.parse().ok()?;
-    Some(Entry { pid, parent, dead: matches!(state, "Z" | "X") })
+    // 22nd of all, and this was the fourth.
+    let started = rest.nth(17)?.parse().ok()?;
+    Some(Entry { pid, parent, started, dead: matches!(state, "Z" | "X") })
 }
