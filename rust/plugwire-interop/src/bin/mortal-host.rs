@@ -72,9 +72,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ => {}
         }
         for plugin in plugins {
-            plugin.shutdown().await?;
+            let stop = plugin.shutdown().await?;
+            let exit = stop.exit.ok_or("a plugin of this host has an end")?;
+            say(&format!("ended {:?}: {exit}", stop.phase));
         }
-        say("ended");
     }
     Ok(())
 }

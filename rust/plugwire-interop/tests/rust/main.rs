@@ -3,6 +3,7 @@
 mod confined;
 mod docs;
 mod executables;
+mod ignored_children;
 mod lifetimes;
 mod logs;
 mod misconfigured_hosts;

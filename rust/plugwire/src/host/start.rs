@@ -396,6 +396,9 @@ fn is_about_the_cookie(evidence: &Evidence) -> bool {
     let words =
         ["These are not meant to be executed directly", "This program is a plugin", "magic cookie"];
     evidence.stdout.is_empty()
-        && evidence.exit.as_ref().is_none_or(|exit| exit.status.code() == Some(1))
+        && evidence
+            .exit
+            .as_ref()
+            .is_none_or(|exit| exit.status.is_none_or(|status| status.code() == Some(1)))
         && words.iter().any(|words| evidence.stderr.contains(words))
 }

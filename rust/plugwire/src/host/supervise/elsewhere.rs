@@ -46,12 +46,9 @@ pub(super) async fn attend(
     process.readers.finished().await;
     traces::remove_folder(folder);
     let (stderr, crash) = process.tail.read();
-    match status {
-        Ok(status) => {
-            exit.send_replace(Some(Exit { status, lived, out_of_memory: None, crash, stderr }));
-        }
-        Err(error) => {
-            tracing::error!(%error, plugin = %process.name, "a plugin's end cannot be waited for");
-        }
+    if let Err(error) = &status {
+        tracing::error!(%error, plugin = %process.name, "a plugin's runner cannot tell how it ended");
     }
+    let status = status.ok();
+    exit.send_replace(Some(Exit { status, lived, out_of_memory: None, crash, stderr }));
 }
