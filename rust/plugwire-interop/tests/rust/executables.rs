@@ -131,7 +131,7 @@ async fn a_named_pipe() {
     let StartError::Checksum { cause: ChecksumError::Read(cause), .. } = &error else {
         panic!("{error:?}")
     };
-    assert_eq!(cause.to_string(), "it is not a file");
+    assert_eq!(cause.to_string(), "it is a folder, a named pipe or a device, and no file");
 }
 
 fn any_checksum() -> Checksum {

@@ -11,9 +11,10 @@ use plugwire_protocol::handshake::AddressError;
 use plugwire_protocol::reattach::Reattach;
 use tokio::io::AsyncWrite;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::PluginHandle;
+use super::aside::aside;
 use super::dispense::Dispensers;
 use super::handle::Owner;
 use super::launch::Limits;
@@ -145,11 +146,19 @@ impl Attach {
     pub async fn connect(self) -> Result<PluginHandle, AttachError> {
         let Reattach { network, address, .. } = &self.record;
         let address = Address::parse(*network, address).map_err(AttachError::Address)?;
+        let limit = self.limits.start;
+        let deadline = Instant::now() + limit;
+        let late = |_| AttachError::Timeout { limit };
         let process = match self.kill && !self.record.test {
-            true => Some(Arc::new(confirmed(&address, self.record.pid).await?)),
+            true => {
+                let confirming = confirmed(&address, self.record.pid);
+                Some(Arc::new(timeout_at(deadline, confirming).await.map_err(late)??))
+            }
             false => None,
         };
-        let folder = sockets::private_folder(None, None).map_err(AttachError::Folder)?;
+        let making = aside(|_| sockets::private_folder(None, None));
+        let folder = timeout_at(deadline, making).await.map_err(late)?;
+        let folder = folder.and_then(|made| made).map_err(AttachError::Folder)?;
         let main = address.folder().map(Path::to_owned);
         let folders = main.into_iter().chain(sockets::temporary_folders(None));
         let settings = broker::Settings {
@@ -163,9 +172,9 @@ impl Attach {
             peer: None,
         };
         let connecting = Session::connect(&address, settings);
-        let mut session = timeout(self.limits.start, connecting)
+        let mut session = timeout_at(deadline, connecting)
             .await
-            .map_err(|_| AttachError::Timeout { limit: self.limits.start })?
+            .map_err(late)?
             .map_err(|(step, cause)| AttachError::Connect { step, cause })?;
         session.copy_stdio(&self.name, self.stdout, self.stderr).await;
         let owner = Owner::Other {

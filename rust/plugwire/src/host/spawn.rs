@@ -11,7 +11,6 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use tokio::time::{Instant, timeout_at};
 
-use super::diagnosis;
 use super::error::{Evidence, StartError, TimeoutStep};
 use super::exec::{Execution, MakeExecution};
 use super::launch::Launch;
@@ -49,7 +48,7 @@ pub(super) async fn spawn(
     let starting = Process::start(program, terms, launch.outlives_host);
     match timeout_at(deadline, starting).await {
         Ok(Ok((process, stdout))) => Ok((process, Box::pin(stdout), None)),
-        Ok(Err(cause)) => Err(not_spawned(cause, launch, &named, withheld)),
+        Ok(Err(cause)) => Err(not_spawned(cause, launch, &named, withheld).await),
         Err(_) => {
             let (limit, step) = (launch.limits.start, TimeoutStep::Execution);
             let evidence = Evidence { program: named, withheld, ..Evidence::default() };
@@ -132,7 +131,12 @@ pub(super) async fn run(
 }
 
 /// The system's error is the same for a program and for a working directory that cannot be used.
-fn not_spawned(cause: io::Error, launch: &Launch, program: &Path, withheld: usize) -> StartError {
+async fn not_spawned(
+    cause: io::Error,
+    launch: &Launch,
+    program: &Path,
+    withheld: usize,
+) -> StartError {
     if let Some(directory) = launch.directory.as_ref().filter(|directory| !directory.is_dir()) {
         let directory = directory.display();
         return StartError::Configuration(format!(
@@ -145,7 +149,7 @@ fn not_spawned(cause: io::Error, launch: &Launch, program: &Path, withheld: usiz
             "the system refuses a limit or the user (`Launch::confine`): this host may not set it";
         return StartError::Configuration(why.to_owned());
     }
-    let executable = Some(diagnosis::examine(program));
+    let executable = start::examine(program).await;
     let program = program.to_owned();
     let evidence = Evidence { program, executable, withheld, ..Evidence::default() };
     StartError::Spawn { cause, evidence: Box::new(evidence) }
