@@ -453,7 +453,7 @@ mod tests {
         let limit = Duration::from_millis(50);
         let launch = Launch::new(Handshake::new("A", "b"), "plugin").start_timeout(limit);
         let (_never, hangs) = mpsc::channel::<()>();
-        let work = move |_| drop(hangs.recv());
+        let work = move |_| hangs.recv().is_err();
         let error = in_time(&launch, Instant::now() + limit, TimeoutStep::Folder, work).await;
         let error = error.expect_err("it hangs").to_string();
         assert_eq!(error, "the system did not make a folder for sockets within 50ms");
