@@ -1,12 +1,13 @@
 //! A Rust host in a process of its own, to be killed at any moment.
 //!
-//! `mortal-host [--plaintext] [--outlives-host] [--copied] [--user ID] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] [--die HOW]
+//! `mortal-host [--plaintext] [--outlives-host] [--copied] [--user ID] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] [--die HOW] [--log]
 //! -- PROGRAM [ARGUMENT…]`
 //!
 //! Starts probe plugins, calls them again and again, ends them, and begins anew, N times or until somebody kills it; with
 //! `--then`, the last ones are left running, and it waits or exits. With `--on-demand` it reads a line before it starts each.
 //! With `--die` it tells its first plugin to die instead. With `--copied` a verified copy is executed, with `--user` as that
-//! user and group. Says on standard output what it does.
+//! user and group. Says on standard output what it does, and with `--log` on
+//! standard error what the library has to say.
 
 use std::error::Error;
 use std::io::Write;
@@ -29,6 +30,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let value = |name: &str| {
         options.iter().position(|option| option == name).map(|at| options[at + 1].as_str())
     };
+    if has("--log") {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    }
     let user: Option<u32> = value("--user").map(str::parse).transpose()?;
     let launch = || {
         let launch = Launch::new(PROBE, program).args(arguments).version(1).inherit_env_all();

@@ -13,6 +13,7 @@ mod reflection;
 mod reports;
 mod requests;
 mod runner;
+mod sandboxed_hosts;
 mod scripts;
 mod stdio;
 mod stolen_certificates;

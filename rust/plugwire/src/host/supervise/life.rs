@@ -239,8 +239,19 @@ fn exit_status(waited: WaitIdStatus) -> ExitStatus {
     ExitStatus::from_raw(code.unwrap_or(signal | dumped))
 }
 
-/// The plugin itself ends with its host without anybody's help, where the system can do that.
+/// The plugin itself ends with its host without anybody's help, where the system can do that and lets us. Where it does
+/// not, the guardian still sees to it.
 fn die_with_this_thread(execution: &mut Execution) {
+    if let Err(error) = system::may_die_with() {
+        static WARNED: AtomicBool = AtomicBool::new(false);
+        if !WARNED.swap(true, Relaxed) {
+            tracing::warn!(
+                %error,
+                "no parent-death signal: should this process be killed, only its guardian ends its plugins"
+            );
+        }
+        return;
+    }
     let parent = getpid();
     // SAFETY: two system calls; no memory, no locks.
     unsafe { execution.before(move || system::die_with(parent)) };
