@@ -1,5 +1,6 @@
 //! What can be proved without Go.
 
+mod attached;
 mod confined;
 mod docs;
 mod executables;

@@ -106,7 +106,9 @@ impl Attach {
     /// go-plugin: its default, by the process id in the record, whoever has that id by then.
     ///
     /// Here the system must confirm that the process of the record is the one that listens at the record's address, so
-    /// this needs a unix socket, and Linux.
+    /// this needs a unix socket, and Linux. What is killed is the process that had the id at that moment, whoever has it
+    /// later. Not noticed is a plugin that has ended while a child of it goes on listening with its socket, and whose id
+    /// has become somebody else's: for the system that socket is the plugin's still.
     pub fn kill_on_shutdown(mut self) -> Self {
         self.kill = true;
         self
