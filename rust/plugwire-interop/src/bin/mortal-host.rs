@@ -1,16 +1,21 @@
 //! A Rust host in a process of its own, to be killed at any moment.
 //!
-//! `mortal-host [--plaintext] [--outlives-host] [--copied] [--user ID] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] [--die HOW] [--log]
+//! `mortal-host [--plaintext] [--outlives-host] [--copied] [--user ID] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] [--die HOW] [--log] [--runner user|root]
 //! -- PROGRAM [ARGUMENT…]`
 //!
 //! Starts probe plugins, calls them again and again, ends them, and begins anew, N times or until somebody kills it; with
 //! `--then`, the last ones are left running, and it waits or exits. With `--on-demand` it reads a line before it starts each.
 //! With `--die` it tells its first plugin to die instead. With `--copied` a verified copy is executed, with `--user` as that
 //! user and group. Says on standard output what it does, and with `--log` on
-//! standard error what the library has to say.
+//! standard error what the library has to say. With `--runner` its plugins are in a namespace, of a user's or of root's.
+
+#[path = "../../../plugwire/examples/namespace/mod.rs"]
+mod namespace;
 
 use std::error::Error;
 use std::io::Write;
+
+use namespace::Namespace;
 
 use plugwire::host::{Confinement, Launch};
 use plugwire_interop::PROBE;
@@ -41,6 +46,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let launch = match has("--copied") {
             true => launch.verify_with(|_| Ok(())).with_neighbours(),
             false => launch,
+        };
+        let launch = match value("--runner") {
+            Some(who) => launch.runner(Namespace { user: who == "user" }),
+            None => launch,
         };
         match user {
             Some(user) => launch.confine(Confinement::new().user(user, user)),

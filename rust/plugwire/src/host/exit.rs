@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::OutOfMemory;
 
-const LOST: &str = "its exit status is lost: this host ignores SIGCHLD, or waits for children that are not its own";
+const LOST: &str = "its exit status is lost: this host ignores SIGCHLD, waits for children that are not its own, \
+                    or has a runner that cannot tell";
 
 /// The end of a plugin's process.
 #[derive(Debug, Clone, PartialEq, Eq)]
