@@ -191,6 +191,11 @@ impl Probe for RustProbe {
                 let thread = std::thread::spawn(|| panic!("the probe's thread was told to panic"));
                 let _ = thread.join();
             }
+            // As a program ends that is built with `panic = "abort"`.
+            "panic-abort" => {
+                let _ = std::panic::catch_unwind(|| panic!("the probe was told to panic"));
+                std::process::abort()
+            }
             // In pieces, and written to: memory that nobody touches is none. Only for a process with a limit far below.
             "memory" => {
                 let all: Vec<_> = (0..256).map(|_| vec![1_u8; 1 << 20]).collect();
@@ -204,6 +209,10 @@ impl Probe for RustProbe {
             })
             .await
             .unwrap_or(()),
+            // On the runtime's own: where it has one thread, the plugin is deaf from here on.
+            "deaf" => loop {
+                std::thread::park();
+            },
             "kill" => signal(Signal::KILL)?,
             "abort" => std::process::abort(),
             "stop" => signal(Signal::STOP)?,

@@ -37,7 +37,7 @@ pub fn assert_same(file: &Path, text: &str, names: &[(&str, &str)]) {
     assert_eq!(text, expected, "{}, see `snapshot` in plugwire-interop", file.display());
 }
 
-/// A line without times, counts and thread ids.
+/// A line without times, counts, thread ids and places in our source.
 fn settled(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
@@ -47,6 +47,11 @@ fn settled(line: &str) -> String {
         let end = word.find([';', ':', ',']).map_or("", |at| &word[at..]);
         match () {
             () if before == "after" && number(word) => format!("<time>{end}"),
+            () if word.contains(".rs:") => {
+                let (file, place) = word.split_once(".rs:").unwrap_or_default();
+                let end = place.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
+                format!("{file}.rs:<place>:{end}")
+            }
             () if after == "variables" && number(word) => "<count>".to_owned(),
             () if after == "panicked" && word.starts_with('(') => "(<thread>)".to_owned(),
             () => (*word).to_owned(),

@@ -10,10 +10,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use plugwire::host::{Launch, PluginGone, PluginHandle, StopPhase};
+use plugwire::host::{Launch, PluginGone, PluginHandle, StartError, StopPhase};
+use plugwire_interop::broker_probe::resident_bytes;
 use plugwire_interop::chance;
 use plugwire_interop::leaks::{Holdings, eventually, is_stopped};
-use plugwire_interop::probe::Payload;
+use plugwire_interop::probe::{DieRequest, Payload};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::probe;
 use plugwire_interop::{GREETER, PROBE, go, not_here, rust, soaks, without_go};
@@ -22,13 +23,19 @@ use tokio::time::{sleep, timeout};
 
 /// Lives at the same time.
 const AT_ONCE: usize = 4;
-/// Each step of a shutdown, for plugins that use them up.
+/// A step for plugins that use it up, and for all others.
 const STEP: Duration = Duration::from_millis(300);
-/// What a loaded machine may add to a limit.
-const LOAD: Duration = Duration::from_secs(10);
-/// A start that nothing hinders.
-const START: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_secs(10);
+/// What a loaded machine may add to the limits that a host was given.
+const LOAD: Duration = Duration::from_secs(5);
+/// What a host adds to them by itself: the last output of a plugin that was asked, the end of one that was killed, and how a
+/// call is told of its plugin's end.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+const KILLED: Duration = Duration::from_secs(5);
+const AUTOPSY: Duration = Duration::from_secs(1);
 const SETTLED: Duration = Duration::from_secs(30);
+/// By how much memory may differ, however many lives there were: what an allocator keeps.
+const MEMORY: u64 = 8 << 20;
 
 /// What befalls a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +54,8 @@ enum Fault {
     FullDisk,
     /// It takes a time to start that is now shorter, now longer than the limit.
     Slow,
-    /// It does not answer `Shutdown`, nor end after it.
+    /// It does not answer `Shutdown`, nor end after it: a Go plugin whose `Shutdown` hangs, and a Rust plugin with a call
+    /// that keeps its only thread.
     HungShutdown,
 }
 
@@ -79,6 +87,17 @@ impl Fault {
             }
             Fault::Slow => format!(r#"sleep 0.{:03}; exec "$0" "$@""#, chance::below(600)),
         }
+    }
+
+    /// The limits of its start, and of the steps of its shutdown: drain, `Shutdown`, exit, SIGTERM.
+    fn limits(self) -> (Duration, [Duration; 4]) {
+        let start = if self == Fault::Slow { STEP } else { PATIENT };
+        let steps = match self {
+            Fault::Stop => [STEP; 4],
+            Fault::HungShutdown => [STEP, STEP, STEP, PATIENT],
+            _ => [STEP, PATIENT, PATIENT, STEP],
+        };
+        (start, steps)
     }
 
     /// What a host may come to. Anything else is a failure.
@@ -114,9 +133,6 @@ impl Stage {
             programs.push(go::peer("1.8.0-newest", "probe-plugin"));
         }
         let mut faults = FAULTS.to_vec();
-        if without_go() {
-            faults.retain(|fault| *fault != Fault::HungShutdown);
-        }
         if !may_fill_disks() {
             not_here("full disks: no process may have a file system of its own");
             faults.retain(|fault| *fault != Fault::FullDisk);
@@ -124,31 +140,29 @@ impl Stage {
         Self { sandbox: Sandbox::new(), programs, faults }
     }
 
+    fn program(&self, number: usize) -> &PathBuf {
+        &self.programs[number % self.programs.len()]
+    }
+
     fn launch(&self, fault: Fault, number: usize) -> Launch {
-        let (handshake, program) = match fault {
-            Fault::HungShutdown => (GREETER, go::peer("1.8.0", "misbehave")),
-            _ => (PROBE, self.programs[number % self.programs.len()].clone()),
+        let program = self.program(number);
+        let hung_go = fault == Fault::HungShutdown && *program != rust::program("probe-plugin");
+        let (handshake, program) = match hung_go {
+            true => (GREETER, go::peer("1.8.0", "misbehave")),
+            false => (PROBE, program.clone()),
         };
         let launch = self.sandbox.launch(handshake, "/bin/sh").version(1);
         let launch = launch.args(["-c", &fault.shell()]).arg(program);
-        let launch = match fault {
-            Fault::HungShutdown => {
+        let launch = match hung_go {
+            true => {
                 let witness = self.sandbox.folder().join(format!("witness-{number}"));
                 launch.args(["--how", "shutdown-hangs", "--witness"]).arg(witness)
             }
-            _ => launch,
+            false => launch,
         };
-        let launch = match fault {
-            Fault::Slow => launch.start_timeout(STEP),
-            _ => launch.start_timeout(START),
-        };
-        let launch = match fault {
-            Fault::Stop => launch.drain_timeout(STEP).shutdown_timeout(STEP).exit_timeout(STEP),
-            Fault::HungShutdown => launch.shutdown_timeout(STEP).exit_timeout(STEP),
-            _ => launch.shutdown_timeout(START).exit_timeout(START),
-        };
-        let patient = if fault == Fault::HungShutdown { START } else { STEP };
-        let launch = launch.terminate_timeout(patient);
+        let (start, [drain, shutdown, exit, terminate]) = fault.limits();
+        let launch = launch.start_timeout(start).drain_timeout(drain).shutdown_timeout(shutdown);
+        let launch = launch.exit_timeout(exit).terminate_timeout(terminate);
         if number.is_multiple_of(3) { launch.dangerous().plaintext() } else { launch }
     }
 
@@ -156,12 +170,16 @@ impl Stage {
     async fn life(&self, number: usize) -> (Fault, String) {
         let fault = self.faults[number / self.programs.len() % self.faults.len()];
         let launch = self.launch(fault, number);
-        let limit = if fault == Fault::Slow { STEP } else { START };
+        let in_rust = self.program(number) == &rust::program("probe-plugin");
+        let (limit, _) = fault.limits();
         let started = timeout(limit + LOAD, launch.start()).await;
         let started = started.unwrap_or_else(|_| panic!("{fault:?}: the start hangs"));
         let outcome = match started {
+            Err(error) if fault == Fault::FullDisk && !says_no_room(&error) => {
+                format!("{}, and nothing of the disk: {error:?}", error.code())
+            }
             Err(error) => error.code().to_owned(),
-            Ok(plugin) => match within(fault, &plugin).await {
+            Ok(plugin) => match within(fault, in_rust, &plugin).await {
                 Some(outcome) => outcome,
                 None => stop(fault, &plugin).await,
             },
@@ -171,9 +189,16 @@ impl Stage {
 }
 
 /// The plugin's calls, in which a fault may come.
-async fn within(fault: Fault, plugin: &PluginHandle) -> Option<String> {
+async fn within(fault: Fault, in_rust: bool, plugin: &PluginHandle) -> Option<String> {
     let echo = async || probe(plugin).echo(Payload { data: "word".into() }).await;
     match fault {
+        Fault::HungShutdown if in_rust => {
+            let mut client = probe(plugin);
+            let deaf = DieRequest { how: "deaf".to_owned() };
+            tokio::spawn(async move { client.die(deaf).await.map(drop) });
+            let falls_silent = async { while timeout(STEP, echo()).await.is_ok() {} };
+            timeout(LOAD, falls_silent).await.expect("it hears for ever");
+        }
         Fault::HungShutdown => {}
         Fault::Stop => {
             let pid = i32::try_from(plugin.id()).ok().and_then(Pid::from_raw).expect("a pid");
@@ -191,7 +216,7 @@ async fn within(fault: Fault, plugin: &PluginHandle) -> Option<String> {
                     }
                 }
             };
-            let status = timeout(START, until_it_dies).await.expect("a call hangs");
+            let status = timeout(AUTOPSY + LOAD, until_it_dies).await.expect("a call hangs");
             let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
             let gone =
                 gone.unwrap_or_else(|| panic!("it does not say that it is gone: {status:?}"));
@@ -199,7 +224,7 @@ async fn within(fault: Fault, plugin: &PluginHandle) -> Option<String> {
             return Some("gone in a call".to_owned());
         }
         _ => {
-            let reply = timeout(START, echo()).await.expect("a call hangs").expect("a reply");
+            let reply = timeout(LOAD, echo()).await.expect("a call hangs").expect("a reply");
             assert_eq!(reply.into_inner().data, "word");
         }
     }
@@ -207,12 +232,18 @@ async fn within(fault: Fault, plugin: &PluginHandle) -> Option<String> {
 }
 
 async fn stop(fault: Fault, plugin: &PluginHandle) -> String {
+    let (_, [drain, shutdown, exit, terminate]) = fault.limits();
+    let asked = drain + shutdown + LAST_OUTPUT + exit;
     let since = Instant::now();
-    let stop = timeout(START * 3 + LOAD, plugin.shutdown()).await;
+    let stop = timeout(asked + terminate + KILLED + LOAD, plugin.shutdown()).await;
     let stop = stop.unwrap_or_else(|_| panic!("{fault:?}: the shutdown hangs")).expect("it ends");
-    if matches!(fault, Fault::Stop | Fault::HungShutdown) {
-        assert!(since.elapsed() < STEP * 4 + LOAD, "{fault:?} took {:?}", since.elapsed());
-    }
+    let limit = match stop.phase {
+        StopPhase::AlreadyGone => Duration::ZERO,
+        StopPhase::Asked => asked,
+        _ => asked + terminate,
+    };
+    let took = since.elapsed();
+    assert!(took < limit + LOAD, "{fault:?}: {:?} took {took:?}", stop.phase);
     let outcome = match stop.phase {
         StopPhase::AlreadyGone => "gone before",
         StopPhase::Asked => "ended when asked",
@@ -221,6 +252,12 @@ async fn stop(fault: Fault, plugin: &PluginHandle) -> String {
         _ => "a step that this test does not know",
     };
     outcome.to_owned()
+}
+
+/// What the plugin said of its end, in Rust's words or in Go's.
+fn says_no_room(error: &StartError) -> bool {
+    let said = error.evidence().map(|evidence| evidence.stderr.to_lowercase());
+    said.is_some_and(|said| said.contains("no space left on device"))
 }
 
 /// Whether a process may have a file system of its own, and the mount in it.
@@ -249,26 +286,30 @@ async fn soak_lives_under_random_faults() {
     lives(&stage, 32).await;
     stage.sandbox.assert_empty().await;
     assert!(eventually(SETTLED, || Holdings::count().children == 0).await);
-    let before = Holdings::count();
+    let before = (Holdings::count(), resident_bytes());
 
     let count = if soaks() { 10_000 } else { 320 };
     let since = Instant::now();
     let outcomes = lives(&stage, count).await;
     let took = since.elapsed();
     stage.sandbox.assert_empty().await;
+    let after = || (Holdings::count(), resident_bytes());
     let flat = eventually(SETTLED, || {
-        let now = Holdings::count();
+        let ((now, memory), (before, memory_before)) = (after(), before);
         now.descriptors <= before.descriptors
             && now.threads <= before.threads
             && now.tasks <= before.tasks
             && now.children == 0
+            && memory <= memory_before + MEMORY
     });
     let flat = flat.await;
     println!("{count} lives in {took:.1?}");
     for ((fault, outcome), count) in &outcomes {
         println!("  {count:>5} {fault:?}: {outcome}");
     }
-    println!("  before {before:?}\n  after  {:?}", Holdings::count());
+    for (when, (holdings, memory)) in [("before", before), ("after", after())] {
+        println!("  {when:<6} {holdings:?}, {:.1} MiB", memory as f64 / f64::from(1 << 20));
+    }
     assert!(flat, "something is left");
     for fault in &stage.faults {
         assert!(outcomes.keys().any(|(befell, _)| befell == fault), "{fault:?} never came");

@@ -1,15 +1,21 @@
 //! A Rust host in a process of its own, to be killed at any moment.
 //!
-//! `mortal-host [--plaintext] [--outlives-host] [--copied] [--user ID] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] [--die HOW]
+//! `mortal-host [--plaintext] [--outlives-host] [--copied] [--user ID] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] [--die HOW] [--log] [--runner user|root]
 //! -- PROGRAM [ARGUMENT…]`
 //!
 //! Starts probe plugins, calls them again and again, ends them, and begins anew, N times or until somebody kills it; with
 //! `--then`, the last ones are left running, and it waits or exits. With `--on-demand` it reads a line before it starts each.
 //! With `--die` it tells its first plugin to die instead. With `--copied` a verified copy is executed, with `--user` as that
-//! user and group. Says on standard output what it does.
+//! user and group. Says on standard output what it does, and with `--log` on
+//! standard error what the library has to say. With `--runner` its plugins are in a namespace, of a user's or of root's.
+
+#[path = "../../../plugwire/examples/namespace/mod.rs"]
+mod namespace;
 
 use std::error::Error;
 use std::io::Write;
+
+use namespace::Namespace;
 
 use plugwire::host::{Confinement, Launch};
 use plugwire_interop::PROBE;
@@ -29,6 +35,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let value = |name: &str| {
         options.iter().position(|option| option == name).map(|at| options[at + 1].as_str())
     };
+    if has("--log") {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    }
     let user: Option<u32> = value("--user").map(str::parse).transpose()?;
     let launch = || {
         let launch = Launch::new(PROBE, program).args(arguments).version(1).inherit_env_all();
@@ -37,6 +46,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let launch = match has("--copied") {
             true => launch.verify_with(|_| Ok(())).with_neighbours(),
             false => launch,
+        };
+        let launch = match value("--runner") {
+            Some(who) => launch.runner(Namespace { user: who == "user" }),
+            None => launch,
         };
         match user {
             Some(user) => launch.confine(Confinement::new().user(user, user)),
@@ -72,9 +85,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ => {}
         }
         for plugin in plugins {
-            plugin.shutdown().await?;
+            let stop = plugin.shutdown().await?;
+            let exit = stop.exit.ok_or("a plugin of this host has an end")?;
+            say(&format!("ended {:?}: {exit}", stop.phase));
         }
-        say("ended");
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ mod noise;
 mod orphans;
 mod pairing;
 mod reattach;
+mod reports;
 mod runner;
 mod shutdowns;
 mod sizes;

@@ -6,9 +6,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use plugwire::host::Attach;
-use plugwire::protocol::reattach;
+use plugwire::protocol::reattach::{self, Reattach};
 use plugwire_interop::leaks::{eventually, is_alive};
+use plugwire_interop::probe::DieRequest;
 use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::scenarios::probe;
 use plugwire_interop::{RELEASES, rust};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
@@ -54,11 +56,7 @@ async fn a_host_that_closed_the_pipe_keeps_its_plugin_while_it_is_connected() {
     let line = timeout(LIMIT, lines.next_line()).await.expect("in time").expect("text");
     let address = line.expect("a line").split('|').nth(3).expect("an address").to_owned();
     let pid = child.id().expect("it lives");
-    let record = json!({ "probe": {
-        "Protocol": "grpc", "ProtocolVersion": 1, "Pid": pid, "Test": false,
-        "Addr": { "Network": "unix", "String": address },
-    }});
-    let record = reattach::parse_map(&record.to_string()).expect("a record")["probe"].clone();
+    let record = record(pid, &address);
 
     // The pipe is there: being alone is no reason either. The time itself is what is tested.
     sleep(ALONE * 4).await;
@@ -73,10 +71,27 @@ async fn a_host_that_closed_the_pipe_keeps_its_plugin_while_it_is_connected() {
     sandbox.assert_empty().await;
 }
 
-/// A plugin whose host has gone, where it listens, and the pipe that is its standard error.
+fn record(pid: u32, address: &str) -> Reattach {
+    let record = json!({ "probe": {
+        "Protocol": "grpc", "ProtocolVersion": 1, "Pid": pid, "Test": false,
+        "Addr": { "Network": "unix", "String": address },
+    }});
+    reattach::parse_map(&record.to_string()).expect("a record")["probe"].clone()
+}
+
+/// A plugin whose host has gone, where it listens, and the full pipe that is its standard error.
 async fn alone(
     sandbox: &Sandbox,
     options: &[&str],
+) -> (tokio::process::Child, PathBuf, PipeReader) {
+    left(sandbox, options, async |_| {}).await
+}
+
+/// The same, of a host that used the plugin before it went.
+async fn left(
+    sandbox: &Sandbox,
+    options: &[&str],
+    used: impl AsyncFnOnce(&str),
 ) -> (tokio::process::Child, PathBuf, PipeReader) {
     let (unread, mut stderr) = pipe().expect("a pipe");
     let mut command = sandbox.command(rust::program("probe-plugin"));
@@ -95,6 +110,7 @@ async fn alone(
     while takes_more(&stderr) {
         stderr.write_all(&[b'x'; 4096]).expect("it has room");
     }
+    used(&address).await;
     (child, address.into(), unread)
 }
 
@@ -106,6 +122,24 @@ async fn a_full_standard_error_does_not_keep_a_plugin_from_ending() {
         let (mut child, _, _unread) = alone(&sandbox, options).await;
         let status = timeout(LIMIT, child.wait()).await.expect("it ends").expect("it was ours");
         assert!(status.success(), "{options:?}: {status}");
+    }
+    sandbox.assert_empty().await;
+}
+
+/// Nor does a handler that hangs besides.
+#[tokio::test]
+async fn neither_do_a_full_standard_error_and_a_handler_that_hangs() {
+    let sandbox = Sandbox::new();
+    for options in [&["--exit-ms", "300"][..], &["--exit-ms", "300", "--capture-stderr"]] {
+        let hang = async |address: &str| {
+            let host = Attach::new(record(0, address)).connect().await.expect("it listens");
+            let block = DieRequest { how: "block".to_owned() };
+            let unanswered = timeout(ALONE, probe(&host).die(block)).await;
+            assert!(unanswered.is_err(), "{unanswered:?}");
+        };
+        let (mut child, _, _unread) = left(&sandbox, options, hang).await;
+        let status = timeout(LIMIT, child.wait()).await.expect("it ends").expect("it was ours");
+        assert_eq!(status.code(), Some(1), "{options:?}: somebody else ended it");
     }
     sandbox.assert_empty().await;
 }

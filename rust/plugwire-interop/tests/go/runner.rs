@@ -13,14 +13,15 @@ use namespace::Namespace;
 use plugwire::host::{Plan, Runner, Running, Started, StopPhase};
 use plugwire::transport::Mounted;
 use plugwire_interop::brokered::{Brokered, MODES, Mode};
-use plugwire_interop::leaks::eventually;
+use plugwire_interop::leaks::{eventually, sockets};
 use plugwire_interop::probe::{DieRequest, InspectRequest};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::{self, probe};
 use plugwire_interop::{PROBE, RELEASES, go, not_here, rust};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -82,7 +83,10 @@ async fn a_plugin_in_a_namespace_of_its_own() {
                 broker_both_ways(&pair).await;
                 let stop = pair.plugin.shutdown().await.expect("it ends");
                 let exit = stop.exit.expect("it was waited for");
-                assert_eq!((stop.phase, exit.status.code()), (StopPhase::Asked, Some(0)));
+                assert_eq!(
+                    (stop.phase, exit.status.and_then(|status| status.code())),
+                    (StopPhase::Asked, Some(0))
+                );
                 sandbox.assert_empty().await;
             }
         }
@@ -155,8 +159,47 @@ async fn the_ends_of_a_plugin_in_a_namespace() {
             let status = probe(&plugin).die(DieRequest { how: "exit:6".to_owned() }).await;
             status.expect_err("it is gone");
             let exit = timeout(LIMIT, plugin.exited()).await.expect("in time");
-            assert_eq!(exit.status.code(), Some(6));
+            assert_eq!(exit.status.and_then(|status| status.code()), Some(6));
             drop(plugin);
+            sandbox.assert_empty().await;
+        }
+    }
+}
+
+/// A host that is killed drops nothing, and its guardian knows of no runner. So this one's plugins live on, but for those in
+/// Rust that notice; the folder stays until a next start.
+#[tokio::test]
+async fn a_plugin_in_a_namespace_whose_host_is_killed() {
+    for namespace in namespaces() {
+        for program in plugins() {
+            let sandbox = Sandbox::new();
+            let mut host = sandbox.command(rust::program("mortal-host"));
+            host.args(["--runner", if namespace.user { "user" } else { "root" }]);
+            host.args(["--lives", "1", "--then", "wait", "--"]).arg(&program);
+            let notices = program == rust::program("probe-plugin");
+            if notices {
+                host.args(["--orphan-ms", "300"]);
+            }
+            let mut host = host.stdout(Stdio::piped()).spawn().expect("it starts");
+            let mut said = BufReader::new(host.stdout.take().expect("piped")).lines();
+            let called = async {
+                while said.next_line().await.expect("text").expect("it goes on") != "called" {}
+            };
+            timeout(LIMIT, called).await.expect("in time");
+            host.kill().await.expect("it dies");
+            if notices {
+                sandbox.assert_no_processes().await;
+            } else {
+                // The time itself is what is tested.
+                sleep(Duration::from_secs(1)).await;
+                assert!(!sandbox.processes().is_empty(), "it went, so mend the documents");
+                sandbox.kill_all();
+                sandbox.assert_no_processes().await;
+            }
+            assert_eq!(sockets(sandbox.folder()).len(), 1, "its folder is left");
+            let mut next = sandbox.command(rust::program("mortal-host"));
+            next.args(["--lives", "1", "--"]).arg(&program);
+            assert!(sandbox.run(&mut next).await.status.success());
             sandbox.assert_empty().await;
         }
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use plugwire::host::{Checksum, ChecksumError, Executable, Launch, StartError};
 use plugwire_interop::scene::Scene;
-use plugwire_interop::{GREETER, rust};
+use plugwire_interop::{GREETER, not_here, rust};
 
 /// A file to execute, beside the sandbox, which a test expects to be empty.
 struct File(tempfile::TempDir);
@@ -131,7 +131,7 @@ async fn a_named_pipe() {
     let StartError::Checksum { cause: ChecksumError::Read(cause), .. } = &error else {
         panic!("{error:?}")
     };
-    assert_eq!(cause.to_string(), "it is not a file");
+    assert_eq!(cause.to_string(), "it is a folder, a named pipe or a device, and no file");
 }
 
 fn any_checksum() -> Checksum {
@@ -182,6 +182,11 @@ async fn a_group_that_is_not_there() {
 /// Tried where this user may mount something for himself.
 #[test]
 fn a_file_system_mounted_noexec() {
+    noexec("executables::inside_a_file_system_mounted_noexec");
+}
+
+/// Runs an ignored test of this program where a folder with a plugin in it is mounted `noexec`; [`NOEXEC`] names it.
+pub(crate) fn noexec(test: &str) {
     const MOUNT: &str = r#"mount -t tmpfs -o noexec none "$0" && cp "$1" "$0/plugin" && exec "$2" --exact --ignored "$3""#;
     let works = |options: &&[&str]| {
         let tried = Command::new("unshare").args(*options).arg("true").output();
@@ -189,8 +194,7 @@ fn a_file_system_mounted_noexec() {
     };
     let own_view = [&["--mount"][..], &["--user", "--map-root-user", "--mount"]];
     let Some(options) = own_view.into_iter().find(works) else {
-        eprintln!("not tried: nothing can be mounted here");
-        return;
+        return not_here("nothing can be mounted");
     };
     let folder = tempfile::tempdir().expect("a folder");
     let inner = Command::new("unshare")
@@ -199,7 +203,7 @@ fn a_file_system_mounted_noexec() {
         .arg(folder.path())
         .arg(rust::program("probe-plugin"))
         .arg(std::env::current_exe().expect("a test is a program"))
-        .arg("executables::inside_a_file_system_mounted_noexec")
+        .arg(test)
         .env(NOEXEC, folder.path())
         .output()
         .expect("it runs");
@@ -207,7 +211,8 @@ fn a_file_system_mounted_noexec() {
     assert!(said.contains("1 passed"), "{inner:?}");
 }
 
-const NOEXEC: &str = "PLUGWIRE_NOEXEC";
+/// Where [`noexec`] has its plugin.
+pub(crate) const NOEXEC: &str = "PLUGWIRE_NOEXEC";
 
 #[tokio::test]
 #[ignore = "run by the test above, where the folder is mounted"]

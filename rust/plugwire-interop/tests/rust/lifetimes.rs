@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use plugwire::Handshake;
 use plugwire::host::{Attach, Launch};
 use plugwire::plugin::Plugin;
 use plugwire_interop::PROBE;
 use plugwire_interop::broker_probe::Side;
+use plugwire_interop::leaks::eventually;
 use plugwire_interop::sandbox::Sandbox;
 use tokio::time::timeout;
 
@@ -18,19 +18,31 @@ fn sleeper(sandbox: &Sandbox) -> Launch {
     sandbox.launch(Handshake::new("NOBODY", "asks"), "/bin/sleep").arg("600").version(1)
 }
 
-#[test]
-fn a_start_that_is_dropped_leaves_no_process_even_if_its_runtime_ends_at_once() {
+/// Lets a start come as far as `reached`, and drops it together with its runtime.
+fn dropped_start(reached: impl AsyncFn(&Sandbox)) {
     let sandbox = Sandbox::new();
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let mut start = Box::pin(sleeper(&sandbox).start());
-        assert!((&mut start).now_or_never().is_none(), "it waits for the line");
+        || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime().block_on(async {
+        tokio::select! {
+            biased;
+            _ = sleeper(&sandbox).start() => panic!("it waits for the line"),
+            () = reached(&sandbox) => {}
+        }
     });
-    drop(runtime);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(sandbox.assert_no_processes());
+    runtime().block_on(sandbox.assert_empty());
+}
+
+#[test]
+fn a_start_that_is_dropped_at_once_leaves_nothing_even_if_its_runtime_ends() {
+    dropped_start(async |_| {});
+}
+
+#[test]
+fn a_start_that_is_dropped_leaves_no_process_even_if_its_runtime_ends_at_once() {
+    dropped_start(async |sandbox| {
+        assert!(eventually(LIMIT, || !sandbox.processes().is_empty()).await, "nothing starts");
+    });
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! What can be proved without Go.
 
+mod attached;
 mod confined;
 mod docs;
 mod executables;
+mod ignored_children;
 mod lifetimes;
 mod logs;
 mod misconfigured_hosts;
@@ -12,6 +14,7 @@ mod reflection;
 mod reports;
 mod requests;
 mod runner;
+mod sandboxed_hosts;
 mod scripts;
 mod stdio;
 mod stolen_certificates;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use plugwire_interop::sandbox::Sandbox;
-use plugwire_interop::{not_here, rust};
+use plugwire_interop::{not_here, rust, snapshot};
 
 const LIMIT: &str = "67108864";
 
@@ -56,6 +56,8 @@ async fn who_dies_for_want_of_memory_says_so() {
     assert!(died.contains("killed by signal 9 (SIGKILL)"), "{died}");
     let memory = "in that time the out-of-memory killer killed a process of its memory cgroup";
     assert!(died.contains(memory), "{died}");
-    println!("{died}");
+    let reports = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rust/reports");
+    let text = died.strip_prefix("died ").unwrap_or(died);
+    snapshot::assert_same(&reports.join("gone-out-of-memory.txt"), text, &[]);
     sandbox.assert_no_processes().await;
 }

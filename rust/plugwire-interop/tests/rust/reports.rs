@@ -4,15 +4,18 @@
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use plugwire::Handshake;
-use plugwire::host::{Checksum, Launch, PluginGone};
+use plugwire::host::{Checksum, Confinement, Launch, PluginGone, PluginHandle};
 use plugwire_interop::probe::DieRequest;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::probe;
-use plugwire_interop::{PROBE, rust, snapshot};
+use plugwire_interop::{PROBE, not_here, rust, snapshot};
+
+use crate::executables;
 
 /// A place for plugins that go wrong in one way.
 struct Stage {
@@ -48,6 +51,27 @@ impl Stage {
         let names = [(&*build, "<build>"), (&*sockets, "<sockets>"), (&*programs, "<programs>")];
         let reports = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rust/reports");
         snapshot::assert_same(&reports.join(name).with_extension("txt"), text, &names);
+    }
+
+    /// A running plugin is told how to die, and the call to it fails.
+    async fn dies(&self, name: &str, plugin: &PluginHandle, how: &str) {
+        let died = probe(plugin).die(DieRequest { how: how.to_owned() }).await;
+        let status = died.expect_err("it is gone");
+        let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
+        let gone = gone.unwrap_or_else(|| panic!("{status:?}"));
+        self.assert_same(name, &snapshot::with_causes(gone));
+    }
+
+    /// A running plugin ends with these last words, in shell.
+    async fn ends(&self, name: &str, words: &str) {
+        let script = r#""$0" & trap 'kill -KILL $!; eval "$1"' TERM; wait"#;
+        let launch = self.script(script).arg(rust::program("probe-plugin")).arg(words);
+        let plugin = launch.start().await.expect("a start");
+        let pid = i32::try_from(plugin.id()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
+            .expect("it lives");
+        plugin.exited().await;
+        self.dies(name, &plugin, "").await;
     }
 
     async fn start_fails(&self, name: &str, launch: Launch) {
@@ -144,25 +168,60 @@ async fn hosts_that_ask_for_the_impossible() {
 #[tokio::test]
 async fn plugins_that_are_gone() {
     let stage = Stage::new();
+    // Whether there is a core dump would be up to the machine.
+    let launch =
+        || stage.launch(rust::program("probe-plugin")).confine(Confinement::new().core_dumps(0));
     for how in ["exit:7", "kill", "abort"] {
-        let launch = stage.launch(rust::program("probe-plugin"));
-        let plugin = launch.start().await.expect("a start");
-        let died = probe(&plugin).die(DieRequest { how: how.to_owned() }).await;
-        let status = died.expect_err("it is gone");
-        let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
-        let gone = gone.unwrap_or_else(|| panic!("{status:?}"));
-        // Whether there is a core dump is up to the machine.
-        let text = snapshot::with_causes(gone).replace(", core dumped", "");
-        stage.assert_same(&format!("gone-{}", how.replace(':', "-")), &text);
+        let plugin = launch().start().await.expect("a start");
+        stage.dies(&format!("gone-{}", how.replace(':', "-")), &plugin, how).await;
     }
-    let words = r#""$0" & trap 'echo "the disk is full" >&2; kill -KILL $!; exit 4' TERM; wait"#;
-    let launch = stage.script(words).arg(rust::program("probe-plugin"));
+    let plugin = launch().env("RUST_BACKTRACE", "0").start().await.expect("a start");
+    stage.dies("gone-rust-panic", &plugin, "panic-abort").await;
+
+    let words = r#"echo "the disk is full" >&2; exit 4"#;
+    stage.ends("gone-with-words", words).await;
+    let python = r#"exec python3 -c 'raise KeyError("no such region")'"#;
+    stage.ends("gone-python-error", python).await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_gone_and_left_a_core_dump() {
+    let stage = Stage::new();
+    let dumps = Confinement::new().core_dumps(1 << 30);
+    let launch = stage.launch(rust::program("probe-plugin")).confine(dumps);
+    let plugin = launch.current_dir(stage.programs.path()).start().await;
+    let Ok(plugin) = plugin else { return not_here("this user may not raise the limit") };
+    probe(&plugin).die(DieRequest { how: "abort".to_owned() }).await.expect_err("it is gone");
+    if !plugin.exited().await.status.is_some_and(|status| status.core_dumped()) {
+        return not_here("the system dumps no core");
+    }
+    stage.dies("gone-abort-core-dumped", &plugin, "").await;
+}
+
+/// The panic ends the call, and not the plugin.
+#[tokio::test]
+async fn a_call_in_which_a_rust_plugin_panics() {
+    let stage = Stage::new();
+    let launch = stage.launch(rust::program("probe-plugin"));
     let plugin = launch.start().await.expect("a start");
-    let pid = i32::try_from(plugin.id()).ok().and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
-        .expect("it lives");
-    plugin.exited().await;
-    let status = probe(&plugin).die(DieRequest::default()).await.expect_err("it is gone");
-    let gone = status.source().expect("a source");
-    stage.assert_same("gone-with-words", &snapshot::with_causes(gone));
+    let died = probe(&plugin).die(DieRequest { how: "panic".to_owned() }).await;
+    stage.assert_same("call-rust-panic", &died.expect_err("it panics").to_string());
+    plugin.ping().await.expect("it lives");
+}
+
+/// Tried where this user may mount something.
+#[test]
+fn a_file_system_mounted_noexec() {
+    executables::noexec("reports::inside_a_file_system_mounted_noexec");
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, where the folder is mounted"]
+async fn inside_a_file_system_mounted_noexec() {
+    let stage = Stage::new();
+    let folder = std::env::var(executables::NOEXEC).expect("it is set by the test above");
+    let launch = stage.launch(Path::new(&folder).join("plugin"));
+    let error = launch.start().await.expect_err("it does not start");
+    let text = snapshot::start_error(&error).replace(&folder, "<noexec>");
+    stage.assert_same("file-noexec", &text);
 }

@@ -5,7 +5,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use plugwire::host::{
-    Confinement, Launch, Plan, Runner, Running, ShutdownError, StartError, Started, TimeoutStep,
+    Confinement, Launch, Plan, Runner, Running, ShutdownError, StartError, Started, StopPhase,
+    TimeoutStep,
 };
 use plugwire::transport::{Address, Translate};
 use plugwire_interop::sandbox::Sandbox;
@@ -20,22 +21,26 @@ enum Odd {
     Hangs,
     NoLine,
     NoTranslation,
+    Silent,
     Unkillable,
 }
 
-/// With `false`, nobody ends it but by dropping it.
-struct Local(Child, bool);
+/// `Unkillable` is ended by nobody but by dropping it; `Silent` never tells that it has ended.
+struct Local(Child, Odd);
 
 #[tonic::async_trait]
 impl Running for Local {
     async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.0.wait().await
+        match self.1 {
+            Odd::Silent => std::future::pending().await,
+            _ => self.0.wait().await,
+        }
     }
 
     async fn kill(&mut self) -> io::Result<()> {
         match self.1 {
-            true => self.0.start_kill(),
-            false => std::future::pending().await,
+            Odd::Unkillable => std::future::pending().await,
+            _ => self.0.start_kill(),
         }
     }
 }
@@ -72,12 +77,7 @@ impl Runner for Odd {
         }
         let stdout = child.stdout.take().expect("it is piped");
         let stderr = child.stderr.take().expect("it is piped");
-        let started = Started::new(
-            "the odd one",
-            stdout,
-            stderr,
-            Local(child, !matches!(self, Odd::Unkillable)),
-        );
+        let started = Started::new("the odd one", stdout, stderr, Local(child, *self));
         match self {
             Odd::NoTranslation => Ok(started.translate(Nowhere)),
             _ => Ok(started),
@@ -118,7 +118,10 @@ async fn a_plugin_that_ends_is_diagnosed_by_its_runner() {
     let sandbox = Sandbox::new();
     let error = launch(&sandbox, Odd::NoLine).start().await.expect_err("no line");
     let StartError::Exited(evidence) = &error else { panic!("{error:?}") };
-    assert_eq!(evidence.exit.as_ref().and_then(|exit| exit.status.code()), Some(3));
+    assert_eq!(
+        evidence.exit.as_ref().and_then(|exit| exit.status.and_then(|status| status.code())),
+        Some(3)
+    );
     assert_eq!(evidence.stderr, "out of order");
     assert_eq!(evidence.executable, None, "what lies under that name here says nothing");
     let text = evidence.to_string();
@@ -150,6 +153,22 @@ async fn a_runner_that_does_not_kill() {
     let error = stop.expect("it returns").expect_err("it lives on");
     assert_eq!(error, ShutdownError::Unkillable { pid: 0 });
     sandbox.kill_all();
+    sandbox.assert_empty().await;
+}
+
+/// It was killed, so nobody waits for ever to hear how it ended.
+#[tokio::test]
+async fn a_runner_that_does_not_tell_of_the_end() {
+    let sandbox = Sandbox::new();
+    let limit = Duration::from_millis(200);
+    let launch = launch(&sandbox, Odd::Silent).shutdown_timeout(limit).exit_timeout(limit);
+    let plugin = launch.start().await.expect("a start");
+    let stop = tokio::time::timeout(Duration::from_secs(60), plugin.shutdown()).await;
+    let stop = stop.expect("it returns").expect("it was killed");
+    let exit = stop.exit.expect("it was this host's");
+    assert_eq!((stop.phase, exit.status), (StopPhase::Killed, None));
+    assert!(exit.to_string().contains("or has a runner that cannot tell"), "{exit}");
+    assert_eq!(plugin.exited().await, exit);
     sandbox.assert_empty().await;
 }
 

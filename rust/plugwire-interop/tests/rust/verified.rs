@@ -5,19 +5,23 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
-use plugwire::host::{Checksum, Launch, StartError};
+use plugwire::host::{Checksum, Launch, StartError, TimeoutStep};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{GREETER, PROBE, not_here, rust, soaks};
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
 type Checked = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// The last byte of a program that may run, and of one that may not.
 const GOOD: u8 = b'G';
 const EVIL: u8 = b'E';
+/// How long what must come may take.
+const SOON: Duration = Duration::from_secs(10);
 
 /// A program that can be swapped for another under its name, and the list of those that ran.
 struct Stage {
@@ -308,4 +312,41 @@ async fn a_copy_where_nothing_can_be_executed() {
     );
     assert!(cause.ends_with("(`Launch::socket_dir`)"), "{cause}");
     assert_eq!(stage.ran(), b"");
+}
+
+const IN_TIME: Duration = Duration::from_millis(300);
+
+async fn takes_too_long(launch: Launch) {
+    let started = timeout(IN_TIME + SOON, launch.start_timeout(IN_TIME).start());
+    let error = started.await.expect("the start has a deadline").expect_err("not in time");
+    let too_long = matches!(error, StartError::Timeout { step: TimeoutStep::Program, .. });
+    assert!(too_long, "{error:?}");
+    let text = "the program's file was not found, read and verified within 300ms";
+    assert_eq!(error.to_string(), text);
+}
+
+#[tokio::test]
+async fn a_check_that_hangs_does_not_hold_up_the_start() {
+    let stage = Stage::new(false);
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let hangs = move |_: &File| {
+        let released = released.lock().expect("not poisoned");
+        let _ = released.recv_timeout(SOON * 2);
+        Ok(())
+    };
+    takes_too_long(stage.launch().verify_with(hangs)).await;
+    drop(release);
+    stage.sandbox.assert_empty().await;
+    assert_eq!(stage.ran(), b"");
+}
+
+/// Three gigabytes that take no room. Whoever reads them stops when nobody waits any more.
+#[tokio::test]
+async fn a_huge_file_does_not_hold_up_the_start() {
+    let stage = Stage::new(true);
+    let file = File::options().write(true).open(&stage.program).expect("it is there");
+    file.set_len(3 * 1024 * 1024 * 1024).expect("its length");
+    takes_too_long(stage.launch().checksum(Checksum::new::<Sha256>([0; 32]))).await;
+    stage.sandbox.assert_empty().await;
 }

@@ -11,9 +11,10 @@ use plugwire_protocol::handshake::AddressError;
 use plugwire_protocol::reattach::Reattach;
 use tokio::io::AsyncWrite;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::PluginHandle;
+use super::aside::aside;
 use super::dispense::Dispensers;
 use super::handle::Owner;
 use super::launch::Limits;
@@ -105,7 +106,9 @@ impl Attach {
     /// go-plugin: its default, by the process id in the record, whoever has that id by then.
     ///
     /// Here the system must confirm that the process of the record is the one that listens at the record's address, so
-    /// this needs a unix socket, and Linux.
+    /// this needs a unix socket, and Linux. What is killed is the process that had the id at that moment, whoever has it
+    /// later. Not noticed is a plugin that has ended while a child of it goes on listening with its socket, and whose id
+    /// has become somebody else's: for the system that socket is the plugin's still.
     pub fn kill_on_shutdown(mut self) -> Self {
         self.kill = true;
         self
@@ -145,11 +148,19 @@ impl Attach {
     pub async fn connect(self) -> Result<PluginHandle, AttachError> {
         let Reattach { network, address, .. } = &self.record;
         let address = Address::parse(*network, address).map_err(AttachError::Address)?;
+        let limit = self.limits.start;
+        let deadline = Instant::now() + limit;
+        let late = |_| AttachError::Timeout { limit };
         let process = match self.kill && !self.record.test {
-            true => Some(Arc::new(confirmed(&address, self.record.pid).await?)),
+            true => {
+                let confirming = confirmed(&address, self.record.pid);
+                Some(Arc::new(timeout_at(deadline, confirming).await.map_err(late)??))
+            }
             false => None,
         };
-        let folder = sockets::private_folder(None, None).map_err(AttachError::Folder)?;
+        let making = aside(|_| sockets::private_folder(None, None));
+        let folder = timeout_at(deadline, making).await.map_err(late)?;
+        let folder = folder.and_then(|made| made).map_err(AttachError::Folder)?;
         let main = address.folder().map(Path::to_owned);
         let folders = main.into_iter().chain(sockets::temporary_folders(None));
         let settings = broker::Settings {
@@ -163,9 +174,9 @@ impl Attach {
             peer: None,
         };
         let connecting = Session::connect(&address, settings);
-        let mut session = timeout(self.limits.start, connecting)
+        let mut session = timeout_at(deadline, connecting)
             .await
-            .map_err(|_| AttachError::Timeout { limit: self.limits.start })?
+            .map_err(late)?
             .map_err(|(step, cause)| AttachError::Connect { step, cause })?;
         session.copy_stdio(&self.name, self.stdout, self.stderr).await;
         let owner = Owner::Other {

@@ -1,13 +1,12 @@
 //! What a plugin may not do or use.
 
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
 
 use rustix::fs::{Gid, Uid};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+use super::exec::Execution;
 use super::system;
 
 /// Limits for a plugin's process, set between its birth and its first instruction. Its children inherit them. By default there
@@ -128,7 +127,7 @@ impl Confinement {
     }
 
     /// Lets the child confine itself before it executes the plugin. `sockets` is the group that goes with the sockets.
-    pub(super) fn apply(&self, command: &mut Command, sockets: Option<u32>) {
+    pub(super) fn apply(&self, execution: &mut Execution, sockets: Option<u32>) {
         if self.is_empty() {
             return;
         }
@@ -137,7 +136,7 @@ impl Confinement {
         // SAFETY: between fork and exec only what is safe in a signal handler may be done. `enter` makes system calls, without
         // libc's wrappers, on values that were allocated before the fork; it takes no lock, allocates nothing and
         // frees nothing, and its errors are numbers.
-        unsafe { command.pre_exec(move || confinement.enter(&groups)) };
+        unsafe { execution.before(move || confinement.enter(&groups)) };
     }
 
     /// In the child, which has one thread.

@@ -144,8 +144,14 @@ pub enum TimeoutStep {
     Connection,
     /// The system, to execute the program: its file lies on something that does not answer.
     Execution,
+    /// A private folder for sockets, in the folder that is swept first of what dead hosts left there: it lies on something that
+    /// does not answer.
+    Folder,
     /// The handshake line.
     Line,
+    /// The program's file, to be found, read and verified: it is very large, or lies on something that does not answer, or
+    /// the check of `Launch::verify_with` takes that long.
+    Program,
     /// The [`Runner`](super::Runner), to have started the plugin.
     Runner,
 }
@@ -242,6 +248,12 @@ impl fmt::Display for StartError {
             },
             StartError::Timeout { limit, step: TimeoutStep::Execution, .. } => {
                 write!(f, "the system did not execute the program within {limit:?}")
+            }
+            StartError::Timeout { limit, step: TimeoutStep::Folder, .. } => {
+                write!(f, "the system did not make a folder for sockets within {limit:?}")
+            }
+            StartError::Timeout { limit, step: TimeoutStep::Program, .. } => {
+                write!(f, "the program's file was not found, read and verified within {limit:?}")
             }
             StartError::Timeout { limit, step: TimeoutStep::Line, .. } => {
                 write!(f, "the plugin printed no handshake line within {limit:?}")

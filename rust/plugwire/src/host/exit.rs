@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use super::OutOfMemory;
 
+const LOST: &str = "its exit status is lost: this host ignores SIGCHLD, waits for children that are not its own, \
+                    or has a runner that cannot tell";
+
 /// The end of a plugin's process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exit {
-    /// Exit code or signal.
-    pub status: ExitStatus,
+    /// Exit code or signal. `None` where it is lost: the host ignores SIGCHLD, or waits for children that are not its own,
+    /// and the system then keeps no status for this crate; or a [`Runner`](super::Runner) cannot tell.
+    pub status: Option<ExitStatus>,
     /// How long the process lived.
     pub lived: Duration,
     /// What the out-of-memory killer did while it lived, where it may have been that; see [`OutOfMemory`].
@@ -26,15 +30,18 @@ pub struct Exit {
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.status.code(), self.status.signal()) {
+        let Some(status) = self.status else {
+            return write!(f, "gone after {:.1?}, {LOST}", self.lived);
+        };
+        match (status.code(), status.signal()) {
             (Some(code), _) => write!(f, "exit status {code}")?,
             (_, Some(signal)) => {
                 write!(f, "killed by signal {signal}{}", signal_name(signal))?;
-                if self.status.core_dumped() {
+                if status.core_dumped() {
                     write!(f, ", core dumped")?;
                 }
             }
-            _ => write!(f, "{}", self.status)?,
+            _ => write!(f, "{status}")?,
         }
         write!(f, " after {:.1?}", self.lived)?;
         self.out_of_memory.map_or(Ok(()), |memory| write!(f, "; {memory}"))
@@ -124,7 +131,7 @@ mod tests {
 
     fn exit(crash: &str, stderr: &str) -> Exit {
         Exit {
-            status: ExitStatus::from_raw(9),
+            status: Some(ExitStatus::from_raw(9)),
             lived: Duration::from_secs(3),
             out_of_memory: Some(OutOfMemory::InCgroup),
             crash: (!crash.is_empty()).then(|| crash.to_owned()),

@@ -22,11 +22,12 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, getpid, getppid};
 
+use super::exec::Execution;
 use super::system;
 
 const SCRIPT: &str = include_str!("guardian.sh");
@@ -84,7 +85,7 @@ impl Ward {
 
     /// Lets the plugin's own process tell the guardian, before it becomes the plugin: there is then no moment in which
     /// it runs and nobody knows of it.
-    pub(super) fn announce(&self, command: &mut Command, leads_group: bool) {
+    pub(super) fn announce(&self, execution: &mut Execution, leads_group: bool) {
         let state = state();
         let Some(guardian) = &state.guardian else { return };
         let (key, pipe, host) = (self.key, guardian.pipe.clone(), getpid());
@@ -104,7 +105,7 @@ impl Ward {
             Ok(())
         };
         // SAFETY: it formats numbers into a buffer on the stack and makes three system calls; no memory, no locks.
-        unsafe { command.pre_exec(announce) };
+        unsafe { execution.before(announce) };
     }
 
     /// The plugin runs. The guardian has heard of it already, unless it was replaced in the meantime.
@@ -237,10 +238,11 @@ impl Guardian {
         let (reader, pipe) = io::pipe()?;
         let (reader, pipe) = (OwnedFd::from(reader), OwnedFd::from(pipe));
         rustix::io::ioctl_fionbio(&pipe, true)?;
-        let mut command = Command::new("/bin/sh");
-        command
+        let shell = Path::new("/bin/sh");
+        let mut execution = Execution::of(shell);
+        execution
+            .command
             .args(["-c", SCRIPT, NAME])
-            .env_clear()
             .env("PATH", search_path(std::env::var_os("PATH")))
             // What it holds open or stands in, nobody else could close or unmount while the host lives.
             .current_dir("/")
@@ -255,8 +257,9 @@ impl Guardian {
             Ok(())
         };
         // SAFETY: system calls on a buffer on the stack; no memory, no locks.
-        unsafe { command.pre_exec(keep_only_these) };
-        Ok(Self { shell: command.spawn()?, pipe: Arc::new(pipe), _reader: reader })
+        unsafe { execution.before(keep_only_these) };
+        let shell = execution.spawn(shell.as_os_str())?;
+        Ok(Self { shell, pipe: Arc::new(pipe), _reader: reader })
     }
 
     fn lives(&mut self) -> bool {
@@ -286,6 +289,8 @@ impl Drop for Guardian {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]

@@ -221,8 +221,8 @@ impl Launch {
         self
     }
 
-    /// How long everything from starting the process to the first answer in HTTP/2 may take; reading a file for its checksum
-    /// comes before that. Default one minute.
+    /// How long everything may take, from the folder for the sockets and the verification of the program to the first
+    /// answer in HTTP/2. Default one minute.
     /// go-plugin: `ClientConfig.StartTimeout`, which ends with the handshake line.
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.limits.start = limit;
@@ -360,7 +360,8 @@ impl Launch {
 
     /// Lets a check of one's own decide about the program's bytes: a signature, say. What it is given is what is
     /// executed, as for [`Launch::checksum`], and can no longer be changed; with both, both have to agree. It is called on
-    /// a thread where it may take its time, which [`Launch::start_timeout`] does not limit. An error refuses the program, as
+    /// a thread of its own; one that takes longer than [`Launch::start_timeout`] allows is no longer waited for, and runs on to
+    /// its end. An error refuses the program, as
     /// [`StartError::Unverified`]. go-plugin: none.
     ///
     /// ```

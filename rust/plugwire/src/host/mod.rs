@@ -6,6 +6,7 @@
 //! the process until it is gone and says how it ended; `shutdown` ends it. Should the host itself be killed, the
 //! `guardian` ends its plugins, and what even that leaves the next host's `sweep` removes.
 
+mod aside;
 mod attach;
 mod checksum;
 mod confinement;

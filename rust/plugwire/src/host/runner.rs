@@ -106,10 +106,11 @@ impl fmt::Debug for Started {
 /// goes. go-plugin: `runner.AttachedRunner`.
 #[tonic::async_trait]
 pub trait Running: Send + 'static {
-    /// Waits for the end. Has to be cancel safe; is called again after [`Running::kill`]. go-plugin: `Wait`.
+    /// Waits for the end. Has to be cancel safe; is called again after [`Running::kill`], and has then 2 s to tell.
+    /// go-plugin: `Wait`.
     async fn wait(&mut self) -> io::Result<ExitStatus>;
 
-    /// Ends it now, with everything that it started. Harmless when it has ended. go-plugin: `Kill`.
+    /// Ends it now, with everything that it started, within 5 s. Harmless when it has ended. go-plugin: `Kill`.
     async fn kill(&mut self) -> io::Result<()>;
 }
 

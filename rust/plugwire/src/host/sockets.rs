@@ -22,7 +22,15 @@ pub(super) fn private_folder(
     let base = match base {
         Some(base) if is_short(base) => base.to_owned(),
         Some(base) => {
-            let why = format!("the path of {} is too long for a socket", base.display());
+            let why = match base.is_absolute() {
+                true => format!(
+                    "the path of {} is too long for a socket: {} bytes, of at most {} (`Launch::socket_dir`)",
+                    base.display(),
+                    base.as_os_str().len(),
+                    LONGEST_PATH - LONGEST_NAMES
+                ),
+                false => format!("{} is no absolute path (`Launch::socket_dir`)", base.display()),
+            };
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         None => Some(std::env::temp_dir())

@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 use tokio::time::{Instant, timeout_at};
 
-use super::diagnosis;
 use super::error::{Evidence, StartError, TimeoutStep};
+use super::exec::{Execution, MakeExecution};
 use super::launch::Launch;
 use super::logs::{self, SharedTail};
 use super::runner::{Output, Plan, Runner};
@@ -42,13 +42,13 @@ pub(super) async fn spawn(
     let sockets = sockets.map_err(start::machine("looking up the socket group"))?;
     let named = image.program().to_owned();
     let arg0 = launch.program.clone().into_os_string();
-    let program =
-        Program { image, arg0, command: command(launch, variables, leads_group, sockets) };
+    let execution = execution(launch, variables, leads_group, sockets);
+    let program = Program { image, arg0, execution };
     let terms = Terms { folder, leads_group, stderr: stderr_reader(launch) };
     let starting = Process::start(program, terms, launch.outlives_host);
     match timeout_at(deadline, starting).await {
         Ok(Ok((process, stdout))) => Ok((process, Box::pin(stdout), None)),
-        Ok(Err(cause)) => Err(not_spawned(cause, launch, &named, withheld)),
+        Ok(Err(cause)) => Err(not_spawned(cause, launch, &named, withheld).await),
         Err(_) => {
             let (limit, step) = (launch.limits.start, TimeoutStep::Execution);
             let evidence = Evidence { program: named, withheld, ..Evidence::default() };
@@ -57,46 +57,46 @@ pub(super) async fn spawn(
     }
 }
 
-/// Makes the command that executes a path. `sockets` is the group that goes with the sockets.
-fn command(
+/// Makes what executes a path. `sockets` is the group that goes with the sockets.
+fn execution(
     launch: &Launch,
     variables: BTreeMap<OsString, OsString>,
     leads_group: bool,
     sockets: Option<u32>,
-) -> Box<dyn Fn(&Path) -> Command + Send> {
+) -> MakeExecution {
     let (arguments, directory) = (launch.arguments.clone(), launch.directory.clone());
     let (confinement, inherit_stdin) = (launch.confinement.clone(), launch.inherit_stdin);
     Box::new(move |path| {
-        let mut command = Command::new(path);
-        command
+        let mut execution = Execution::of(path);
+        execution
+            .command
             .args(&arguments)
-            .env_clear()
             .envs(&variables)
             .stdin(if inherit_stdin { Stdio::inherit() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         if leads_group {
-            command.process_group(0);
+            execution.command.process_group(0);
         }
         if let Some(directory) = &directory {
-            command.current_dir(directory);
+            execution.begin_in(directory)?;
         }
-        keep_the_hosts_descriptors(&mut command, confinement.is_other_user());
-        confinement.apply(&mut command, sockets);
-        command
+        keep_the_hosts_descriptors(&mut execution, confinement.is_other_user());
+        confinement.apply(&mut execution, sockets);
+        Ok(execution)
     })
 }
 
 /// What this process has open without the flag that closes it at exec is not the plugin's: what a service manager passed, what a C
 /// library opened. It comes before the confinement, which may forbid to open anything, and before all that gives the
 /// plugin a descriptor. Where the system cannot do that, a plugin of this user starts all the same.
-fn keep_the_hosts_descriptors(command: &mut Command, insist: bool) {
+fn keep_the_hosts_descriptors(execution: &mut Execution, insist: bool) {
     let keep = move || match system::keep_only_standard_descriptors() {
         Err(error) if insist => Err(error),
         _ => Ok(()),
     };
     // SAFETY: system calls on a buffer on the stack; no memory, no locks.
-    unsafe { command.pre_exec(keep) };
+    unsafe { execution.before(keep) };
 }
 
 /// As the user's runner does it.
@@ -131,7 +131,12 @@ pub(super) async fn run(
 }
 
 /// The system's error is the same for a program and for a working directory that cannot be used.
-fn not_spawned(cause: io::Error, launch: &Launch, program: &Path, withheld: usize) -> StartError {
+async fn not_spawned(
+    cause: io::Error,
+    launch: &Launch,
+    program: &Path,
+    withheld: usize,
+) -> StartError {
     if let Some(directory) = launch.directory.as_ref().filter(|directory| !directory.is_dir()) {
         let directory = directory.display();
         return StartError::Configuration(format!(
@@ -144,7 +149,7 @@ fn not_spawned(cause: io::Error, launch: &Launch, program: &Path, withheld: usiz
             "the system refuses a limit or the user (`Launch::confine`): this host may not set it";
         return StartError::Configuration(why.to_owned());
     }
-    let executable = Some(diagnosis::examine(program));
+    let executable = start::examine(program).await;
     let program = program.to_owned();
     let evidence = Evidence { program, executable, withheld, ..Evidence::default() };
     StartError::Spawn { cause, evidence: Box::new(evidence) }

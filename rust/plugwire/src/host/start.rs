@@ -12,6 +12,7 @@ use plugwire_protocol::environment::HostEnvironment;
 use plugwire_protocol::handshake::{Expectation, HandshakeLine, MultiplexWish};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::aside::{GivenUp, aside};
 use super::diagnosis::{self, Executable};
 use super::environment::{self, Environment};
 use super::error::{Evidence, StartError, TimeoutStep};
@@ -35,33 +36,21 @@ use crate::transport::{Address, ConnectStep, Tls, Translate};
 const ABOUT_TO_END: Duration = Duration::from_millis(500);
 /// How long a process's last output may take to be read.
 const LAST_LINE: Duration = Duration::from_millis(100);
-/// How long a runner may look for what went wrong.
+/// How long it may take to look for what went wrong.
 const DIAGNOSED: Duration = Duration::from_secs(5);
 /// How long a killed process may take to be gone.
 const KILLED: Duration = Duration::from_secs(2);
 
 pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError> {
-    let limit = launch.limits.start;
     check(&launch).map_err(|why| StartError::Configuration(why.to_owned()))?;
+    let limit = launch.limits.start;
+    let deadline = Instant::now() + limit;
     let versions: Vec<u32> = launch.versions.keys().copied().collect();
-    let program = match &launch.runner {
-        Some(_) => launch.program.clone(),
-        None => find(&launch.program)?,
-    };
-    if let (None, Some(group)) = (&launch.socket_group, launch.confinement.group()) {
-        launch.socket_group = Some(group.to_string());
-    }
-    let folder =
-        sockets::private_folder(launch.socket_dir.as_deref(), launch.socket_group.as_deref())
-            .map_err(machine("making a folder for sockets"))?;
-    let verification = std::mem::take(&mut launch.verification);
-    let (image, folder) = verification.image(&program, folder).await?;
+    let (image, folder) = prepare(&mut launch, deadline).await?;
     let identity = match launch.security {
         Security::Mutual => Some(make_identity()?),
         Security::Own(_) | Security::Plaintext => None,
     };
-
-    let deadline = Instant::now() + limit;
     let (mut attempt, mut stdout) =
         Attempt::begin(&mut launch, image, folder, &versions, identity.as_ref(), deadline).await?;
     let expected = Expectation { app_versions: &versions, multiplex: launch.multiplex };
@@ -99,6 +88,54 @@ fn check(launch: &Launch) -> Result<(), &'static str> {
     }
     launch.confinement.check()?;
     runner::check(launch)
+}
+
+/// What is on the file system: a folder for the sockets, and what to execute.
+async fn prepare(
+    launch: &mut Launch,
+    deadline: Instant,
+) -> Result<(Image, PrivateFolder), StartError> {
+    if let (None, Some(group)) = (&launch.socket_group, launch.confinement.group()) {
+        launch.socket_group = Some(group.to_string());
+    }
+    let (base, group) = (launch.socket_dir.clone(), launch.socket_group.clone());
+    let make = move |_| sockets::private_folder(base.as_deref(), group.as_deref());
+    let folder = in_time(launch, deadline, TimeoutStep::Folder, make).await?;
+    let folder = folder.map_err(machine("making a folder for sockets"))?;
+    let program = launch.program.clone();
+    if launch.runner.is_some() {
+        return Ok((Image::Unverified(program), folder));
+    }
+    let verification = std::mem::take(&mut launch.verification);
+    // The folder goes along, so that it is not removed under a copy that nobody waits for any more.
+    let read = move |given_up| {
+        let image = verification.image(find(&program)?, folder.path(), &given_up)?;
+        Ok((image, folder))
+    };
+    in_time(launch, deadline, TimeoutStep::Program, read).await?
+}
+
+async fn in_time<T: Send + 'static>(
+    launch: &Launch,
+    deadline: Instant,
+    step: TimeoutStep,
+    work: impl FnOnce(GivenUp) -> T + Send + 'static,
+) -> Result<T, StartError> {
+    match timeout_at(deadline, aside(work)).await {
+        Ok(done) => done.map_err(machine("starting a thread")),
+        Err(_) => {
+            let evidence = Evidence { program: launch.program.clone(), ..Evidence::default() };
+            let limit = launch.limits.start;
+            Err(StartError::Timeout { limit, step, evidence: Box::new(evidence) })
+        }
+    }
+}
+
+/// Looks at the program's file, unless the file system hangs.
+pub(super) async fn examine(program: &Path) -> Option<Executable> {
+    let program = program.to_owned();
+    let examined = timeout(DIAGNOSED, aside(move |_| diagnosis::examine(&program)));
+    examined.await.ok()?.ok()
 }
 
 /// The process has ended and what it printed was read, though its output is open: a process that it left behind holds it.
@@ -342,7 +379,7 @@ impl Attempt {
     async fn fail(self) -> Box<Evidence> {
         let exit = self.process.ended();
         let (executable, diagnosis) = match &self.runner {
-            None => (Some(diagnosis::examine(&self.program)), None),
+            None => (examine(&self.program).await, None),
             Some(runner) => {
                 let diagnosis = runner.diagnose(self.process.id.as_deref().unwrap_or_default());
                 (None, timeout(DIAGNOSED, diagnosis).await.ok().flatten())
@@ -396,6 +433,29 @@ fn is_about_the_cookie(evidence: &Evidence) -> bool {
     let words =
         ["These are not meant to be executed directly", "This program is a plugin", "magic cookie"];
     evidence.stdout.is_empty()
-        && evidence.exit.as_ref().is_none_or(|exit| exit.status.code() == Some(1))
+        && evidence
+            .exit
+            .as_ref()
+            .is_none_or(|exit| exit.status.is_none_or(|status| status.code() == Some(1)))
         && words.iter().any(|words| evidence.stderr.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use crate::Handshake;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_system_that_hangs_ends_at_the_deadline() {
+        let limit = Duration::from_millis(50);
+        let launch = Launch::new(Handshake::new("A", "b"), "plugin").start_timeout(limit);
+        let (_never, hangs) = mpsc::channel::<()>();
+        let work = move |_| hangs.recv().is_err();
+        let error = in_time(&launch, Instant::now() + limit, TimeoutStep::Folder, work).await;
+        let error = error.expect_err("it hangs").to_string();
+        assert_eq!(error, "the system did not make a folder for sockets within 50ms");
+    }
 }

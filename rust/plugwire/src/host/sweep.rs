@@ -4,7 +4,7 @@
 //! container, stops at once.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -46,18 +46,29 @@ fn sweep(base: &Path) {
     });
     for entry in left {
         if let Err(error) = remove(&entry.path(), us) {
-            tracing::debug!(%error, path = %entry.path().display(), "not swept");
+            let path = entry.path();
+            tracing::warn!(%error, path = %path.display(), "what may be a dead host's folder stays");
         }
     }
 }
 
-/// Removes a folder whose owner is dead. Only sockets, the note and a verified copy are removed from it: a folder with
-/// anything else in it stays, since somebody else may like the name, too. The note counts only if it is of this user: a
-/// plugin of another may put one there.
+/// Removes a folder whose owner is dead. Only sockets, the note and a verified copy are ours: a folder with anything else in
+/// it stays as it is, since somebody else may like the name, too. The note counts only if it is of this user: a plugin of
+/// another may put one there.
 fn remove(path: &Path, us: u32) -> io::Result<()> {
     // The lock is held until the folder is gone, so no new owner can be deceived.
     // Where none can be had, nobody is known to be dead.
     let Lock::Held(_lock) = folder::lock(path)? else { return Ok(()) };
+    let entries: Vec<DirEntry> = fs::read_dir(path)?.collect::<Result<_, _>>()?;
+    for entry in &entries {
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        let ours = kind.is_socket()
+            || (kind.is_symlink() && name == NOTE)
+            || (kind.is_dir() && name == COPY);
+        if !ours {
+            return Err(io::Error::other(format!("{name:?} in it is not plugwire's")));
+        }
+    }
     let note = path.join(NOTE);
     if let Ok(socket) = fs::read_link(&note) {
         if fs::symlink_metadata(&note)?.uid() == us && is_dead(&socket) {
@@ -69,10 +80,9 @@ fn remove(path: &Path, us: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    for entry in fs::read_dir(path)?.flatten() {
-        if entry.file_type()?.is_socket() {
-            fs::remove_file(entry.path())?;
-        }
+    for entry in entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()))
+    {
+        fs::remove_file(entry.path())?;
     }
     fs::remove_dir(path)?;
     tracing::debug!(path = %path.display(), "a dead host's folder was removed");
@@ -171,12 +181,32 @@ mod tests {
         assert!(!folder.exists());
     }
 
+    /// Not even a socket in it is removed, nor a noted one.
     #[test]
-    fn somebody_elses_folder_of_such_a_name_stays() {
-        let base = tempfile::tempdir().expect("a folder");
-        let notes = abandoned(base.path()).join("notes.txt");
-        fs::write(&notes, "precious").expect("a file");
-        sweep(base.path());
-        assert!(notes.exists());
+    fn a_folder_with_anything_else_in_it_stays_as_it_is() {
+        let foreign: [fn(&Path); 4] = [
+            |folder| fs::write(folder.join("notes.txt"), "precious").expect("a file"),
+            |folder| fs::create_dir_all(folder.join("subfolder/deeper")).expect("a folder"),
+            |folder| fs::write(folder.join(COPY), "precious").expect("a file"),
+            |folder| std::os::unix::fs::symlink("/", folder.join("root")).expect("a link"),
+        ];
+        for put in foreign {
+            let base = tempfile::tempdir().expect("a folder");
+            let noted = base.path().join("plugin1");
+            drop(UnixListener::bind(&noted).expect("a socket"));
+            let folder = abandoned(base.path());
+            note(&folder, &noted);
+            put(&folder);
+            let names = || {
+                let entries = fs::read_dir(&folder).expect("it is there").flatten();
+                entries.map(|entry| entry.file_name()).collect::<BTreeSet<_>>()
+            };
+            let before = names();
+            sweep(base.path());
+            assert_eq!((names(), noted.exists()), (before, true));
+            let us = rustix::process::geteuid().as_raw();
+            let why = remove(&folder, us).expect_err("it stays").to_string();
+            assert!(why.ends_with("in it is not plugwire's"), "{why}");
+        }
     }
 }

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Access, OFlags};
 use rustix::io::Errno;
 
+use super::aside::GivenUp;
 use super::checksum::{Checksum, ChecksumError};
 use super::diagnosis::{self, Executable};
 use super::error::{Evidence, StartError};
 use super::{sweep, system};
-use crate::transport::folder::PrivateFolder;
 
 /// A larger program is copied to the disk instead of into memory.
 const LARGEST_IN_MEMORY: u64 = 512 * 1024 * 1024;
@@ -46,29 +46,29 @@ impl Verification {
         self.checksum.is_some() || self.check.is_some()
     }
 
-    /// Reads the program once, on a thread where that may take its time. `folder` goes along, so that it is not removed
-    /// under a copy that nobody waits for any more.
-    pub(super) async fn image(
-        self,
-        program: &Path,
-        folder: PrivateFolder,
-    ) -> Result<(Image, PrivateFolder), StartError> {
+    /// What to execute, copied into `folder` and checked if that is wanted. Reads the program once, which may take its time.
+    pub(super) fn image(
+        &self,
+        mut program: PathBuf,
+        folder: &Path,
+        given_up: &GivenUp,
+    ) -> Result<Image, StartError> {
         if !self.is_wanted() {
-            return Ok((Image::Unverified(program.to_owned()), folder));
+            return Ok(Image::Unverified(program));
         }
-        let mut program = program.to_owned();
-        let copying = tokio::task::spawn_blocking(move || {
-            if self.with_neighbours {
-                // Where a program finds itself, whatever links led there.
-                program = program.canonicalize().unwrap_or(program);
-            }
-            let image = self.verified_copy(&program, folder.path())?;
-            Ok((image, folder))
-        });
-        copying.await.map_err(|error| machine(io::Error::other(error)))?
+        if self.with_neighbours {
+            // Where a program finds itself, whatever links led there.
+            program = program.canonicalize().unwrap_or(program);
+        }
+        self.verified_copy(&program, folder, given_up)
     }
 
-    fn verified_copy(&self, program: &Path, folder: &Path) -> Result<Image, StartError> {
+    fn verified_copy(
+        &self,
+        program: &Path,
+        folder: &Path,
+        given_up: &GivenUp,
+    ) -> Result<Image, StartError> {
         let unreadable = |error| self.unreadable(program, error);
         let mut original = open(program).map_err(unreadable)?;
         let size = original.metadata().map_err(unreadable)?.len();
@@ -85,7 +85,7 @@ impl Verification {
         let fits = head == b"\x7fELF" && size <= LARGEST_IN_MEMORY && !self.with_neighbours;
         let memory = if fits { system::memory_file(name) } else { None };
         // What grows while it is read is cut off here, and then is no longer what was signed.
-        let mut contents = head.as_slice().chain(original.take(size));
+        let mut contents = given_up.until(head.as_slice().chain(original.take(size)));
         let image = match memory {
             Some(mut file) => {
                 io::copy(&mut contents, &mut file).map_err(machine)?;
@@ -97,17 +97,17 @@ impl Verification {
                 Image::Copy { copy, program: program.to_owned() }
             }
         };
-        self.decide(&image)?;
+        self.decide(&image, given_up)?;
         if self.with_neighbours {
             link_neighbours(program, &image.path()).map_err(machine)?;
         }
         Ok(image)
     }
 
-    fn decide(&self, image: &Image) -> Result<(), StartError> {
+    fn decide(&self, image: &Image, given_up: &GivenUp) -> Result<(), StartError> {
         let program = || image.program().to_owned();
         if let Some(checksum) = &self.checksum {
-            let mut file = image.open().map_err(machine)?;
+            let mut file = given_up.until(image.open().map_err(machine)?);
             checksum
                 .verify(&mut file)
                 .map_err(|cause| StartError::Checksum { program: program(), cause })?;
@@ -151,7 +151,10 @@ fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a folder, a named pipe or a device, and no file",
+        ))
     }
 }
 
@@ -286,7 +289,7 @@ mod tests {
     fn tried(refuse: impl Fn(usize, &Path) -> Option<io::ErrorKind>) -> Vec<PathBuf> {
         let folder = tempfile::tempdir().expect("a folder");
         let verification = Verification { check: Some(Box::new(|_| Ok(()))), ..Default::default() };
-        let image = verification.verified_copy(Path::new("/bin/true"), folder.path());
+        let image = verification.image("/bin/true".into(), folder.path(), &GivenUp::never());
         let tried = Mutex::new(Vec::new());
         let start = |path: &Path| {
             let mut tried = tried.lock().expect("not poisoned");

@@ -1,7 +1,7 @@
 //! When a plugin ends though nobody asks it to, and though something hangs.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use crate::transport::peers::Peers;
 
 /// How often a plugin without a connection looks for its host. One with a connection never does.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long the last words may take.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What a plugin knows of its own process.
 pub(super) struct OwnProcess {
@@ -32,7 +34,6 @@ impl OwnProcess {
             sleep(LOOK.min(after)).await;
             let alone = peers.alone_for().is_some_and(|time| time >= after);
             if alone && has_no_reader(&self.stdout) {
-                log::warn("the host is gone: the plugin ends");
                 return;
             }
         }
@@ -43,7 +44,7 @@ impl OwnProcess {
     pub(super) fn exit_in_any_case(self) {
         let exit = move || {
             thread::sleep(self.exit);
-            log::warn("something hangs in the plugin: it ends all the same");
+            say_at_last("something hangs in the plugin: it ends all the same");
             // SAFETY: it takes a number and never returns. `exit` would run what was left for the end, which may hang too.
             unsafe { libc::_exit(1) }
         };
@@ -51,6 +52,18 @@ impl OwnProcess {
         if let Err(error) = watch {
             log::warn(&format!("nobody sees to the plugin's end: {error}"));
         }
+    }
+}
+
+/// On a thread of its own: somebody else may fill the pipe in the moment between the look at it and the write.
+fn say_at_last(words: &'static str) {
+    let (said, saying) = mpsc::channel();
+    let say = move || {
+        log::warn(words);
+        said.send(())
+    };
+    if thread::Builder::new().spawn(say).is_ok() {
+        let _ = saying.recv_timeout(LAST_WORDS);
     }
 }
 

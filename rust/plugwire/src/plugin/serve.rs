@@ -208,6 +208,7 @@ impl Running {
         // One watch for all turns of the loop: strangers and failed accepts do not begin it anew.
         let peers = self.server.peers.clone();
         let mut orphaned = Box::pin(orphaned(process.as_ref(), &peers));
+        let mut host_is_gone = false;
         let answer = loop {
             tokio::select! {
                 accepted = listener.accept(), if session.is_none() && connections.len() < MOST_CONNECTIONS => match accepted {
@@ -227,7 +228,10 @@ impl Running {
                 Some(answer) = self.shutdowns.recv() => break Some(answer),
                 // As in Go: nobody else can ever connect to a multiplexed plugin.
                 () = ended(session.as_ref()) => break None,
-                () = &mut orphaned, if session.is_none() => break None,
+                () = &mut orphaned, if session.is_none() => {
+                    host_is_gone = true;
+                    break None;
+                }
             }
         };
         drop(orphaned);
@@ -235,6 +239,10 @@ impl Running {
             process.exit_in_any_case();
         }
         drop(listener);
+        if host_is_gone {
+            // By now not even this can keep the process from ending.
+            log::warn("the host is gone: the plugin ends");
+        }
         self.server.calls.finished(self.drain).await;
         self.flush(captures).await;
         let _ = answer.map(|answer| answer.send(()));

@@ -1,8 +1,11 @@
 //! The life of a plugin that a runner has started.
 
+use std::io;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Process, traces};
@@ -12,6 +15,8 @@ use crate::transport::folder::PrivateFolder;
 
 /// How long a runner may take to end a plugin.
 const RUNNER_KILLS: Duration = Duration::from_secs(5);
+/// How long it may then take to say how the plugin ended. Shorter than what a shutdown waits for a killed plugin.
+const RUNNER_TELLS: Duration = Duration::from_secs(2);
 
 /// What is attended to, of what a runner has started.
 pub(in crate::host) struct Attended {
@@ -31,27 +36,28 @@ pub(super) async fn attend(
     let started = Instant::now();
     let status = tokio::select! {
         status = running.wait() => status,
-        () = kill.cancelled() => {
-            match tokio::time::timeout(RUNNER_KILLS, running.kill()).await {
-                Ok(Ok(())) => {}
-                failed => {
-                    tracing::error!(?failed, plugin = %process.name, "a plugin's runner cannot end it");
-                }
-            }
-            running.wait().await
-        }
+        () = kill.cancelled() => killed(&mut *running, &process.name).await,
     };
     let lived = started.elapsed();
     drop(running);
     process.readers.finished().await;
     traces::remove_folder(folder);
     let (stderr, crash) = process.tail.read();
-    match status {
-        Ok(status) => {
-            exit.send_replace(Some(Exit { status, lived, out_of_memory: None, crash, stderr }));
-        }
-        Err(error) => {
-            tracing::error!(%error, plugin = %process.name, "a plugin's end cannot be waited for");
+    if let Err(error) = &status {
+        tracing::error!(%error, plugin = %process.name, "a plugin's runner cannot tell how it ended");
+    }
+    let status = status.ok();
+    exit.send_replace(Some(Exit { status, lived, out_of_memory: None, crash, stderr }));
+}
+
+/// Lets the runner end it. Where it says that it did, nobody waits for long to hear how; where it cannot, the plugin may
+/// still end by itself.
+async fn killed(running: &mut dyn Running, plugin: &str) -> io::Result<ExitStatus> {
+    match timeout(RUNNER_KILLS, running.kill()).await {
+        Ok(Ok(())) => timeout(RUNNER_TELLS, running.wait()).await?,
+        failed => {
+            tracing::error!(?failed, plugin, "a plugin's runner cannot end it");
+            running.wait().await
         }
     }
 }

@@ -7,16 +7,16 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout as ChildPipe, Command};
+use std::process::{Child, ChildStdout as ChildPipe, ExitStatus};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::io::FdFlags;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, waitid};
 use tokio::process::ChildStdout;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -24,10 +24,11 @@ use tokio::sync::{oneshot, watch};
 use super::lock;
 use super::readers::Readers;
 use super::traces::{self, Traces};
+use crate::host::exec::{Execution, MakeExecution};
 use crate::host::exit::Exit;
 use crate::host::memory::Kills;
 use crate::host::verify::Image;
-use crate::host::{exec, logs, system};
+use crate::host::{logs, system};
 use crate::transport::folder::PrivateFolder;
 
 /// How long a runtime that ends is held up until the plugin has gone.
@@ -38,8 +39,8 @@ pub(in crate::host) struct Program {
     pub(in crate::host) image: Image,
     /// What it is told to be called.
     pub(in crate::host) arg0: OsString,
-    /// The command that executes this path, with pipes for its output and a cleared environment.
-    pub(in crate::host) command: Box<dyn Fn(&Path) -> Command + Send>,
+    /// What executes this path, with pipes for its output and a cleared environment.
+    pub(in crate::host) execution: MakeExecution,
 }
 
 /// How a plugin's process is to live.
@@ -83,17 +84,16 @@ impl Life {
     /// The order counts: the command itself may change the user, and that undoes a parent-death signal.
     fn spawn(&self, program: &Program, path: &Path) -> io::Result<Child> {
         // It holds copies of what the plugin gets, so it must not live on: the pipes have to end with the plugin.
-        let mut command = (program.command)(path);
+        let mut execution = (program.execution)(path)?;
         let mut own_stdout = None;
         match &self.traces.ward {
             Some(ward) => {
-                die_with_this_thread(&mut command);
-                ward.announce(&mut command, self.terms.leads_group);
+                die_with_this_thread(&mut execution);
+                ward.announce(&mut execution, self.terms.leads_group);
             }
-            None => own_stdout = Some(give_for_life(&mut command, &self.terms.folder)?),
+            None => own_stdout = Some(give_for_life(&mut execution, &self.terms.folder)?),
         }
-        exec::directly(&mut command, &program.arg0)?;
-        let mut child = command.spawn()?;
+        let mut child = execution.spawn(&program.arg0)?;
         child.stdout = child.stdout.or(own_stdout);
         Ok(child)
     }
@@ -117,30 +117,24 @@ impl Life {
                 let _ = born.send(Err(error));
             }
         }
-        let ended = wait_without_reaping(leader);
+        let status = wait_without_reaping(leader);
         let killed_before = tree.killed.load(Relaxed);
         let lived = started.elapsed();
-        if ended.is_ok() && leads_group {
-            // Whoever it left in its group goes now.
+        if leads_group {
+            // Whoever it left in its group goes now. Where its status is lost, its id is free already, but for those; ids are
+            // given out in a circle, so this moment is too short for it to be somebody else's.
             tree.signal(Signal::KILL);
         }
         self.readers.finish(&self.read);
         self.traces.remove_socket();
         traces::remove_folder(folder);
         self.traces.forget();
-        match tree.reap(child) {
-            Ok(status) => {
-                let (stderr, crash) = tail.read();
-                let by_somebody_else =
-                    status.signal() == Some(Signal::KILL.as_raw()) && !killed_before;
-                let out_of_memory = by_somebody_else.then(|| kills.until_now()).flatten();
-                let exit = Exit { status, lived, out_of_memory, crash, stderr };
-                self.exit.send_replace(Some(exit));
-            }
-            Err(error) => {
-                tracing::error!(%error, pid = tree.pid(), "a plugin's end cannot be waited for");
-            }
-        }
+        tree.reap(child);
+        let (stderr, crash) = tail.read();
+        let by_somebody_else = !killed_before
+            && status.is_some_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
+        let out_of_memory = by_somebody_else.then(|| kills.until_now()).flatten();
+        self.exit.send_replace(Some(Exit { status, lived, out_of_memory, crash, stderr }));
     }
 }
 
@@ -177,12 +171,12 @@ impl Tree {
         };
     }
 
-    /// From here on the id may be somebody else's.
-    fn reap(&self, mut child: Child) -> io::Result<std::process::ExitStatus> {
+    /// From here on the id may be somebody else's. It has ended, so nobody is held up; an error says that somebody else
+    /// has waited for it.
+    fn reap(&self, mut child: Child) {
         let mut reaped = lock(&self.reaped);
-        let status = child.wait();
+        let _ = child.try_wait();
         *reaped = true;
-        status
     }
 }
 
@@ -226,28 +220,48 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// Until a process is reaped, its id and its group's are nobody else's.
-fn wait_without_reaping(leader: Pid) -> rustix::io::Result<()> {
+/// Until a process is reaped, its id and its group's are nobody else's. None where the system keeps no status for us: the host
+/// ignores SIGCHLD, or waits for others' children. It returns when the process has ended, all the same.
+fn wait_without_reaping(leader: Pid) -> Option<ExitStatus> {
     loop {
         match waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
             Err(rustix::io::Errno::INTR) => {}
-            waited => return waited.map(drop),
+            waited => return waited.ok().flatten().map(exit_status),
         }
     }
 }
 
-/// The plugin itself ends with its host without anybody's help, where the system can do that.
-fn die_with_this_thread(command: &mut Command) {
+/// The standard library makes one only of what `wait` says: an exit code, or a signal and whether there is a core dump.
+fn exit_status(waited: WaitIdStatus) -> ExitStatus {
+    let code = waited.exit_status().map(|code| (code & 0xff) << 8);
+    let signal = waited.terminating_signal().unwrap_or_default();
+    let dumped = if waited.dumped() { 0x80 } else { 0 };
+    ExitStatus::from_raw(code.unwrap_or(signal | dumped))
+}
+
+/// The plugin itself ends with its host without anybody's help, where the system can do that and lets us. Where it does
+/// not, the guardian still sees to it.
+fn die_with_this_thread(execution: &mut Execution) {
+    if let Err(error) = system::may_die_with() {
+        static WARNED: AtomicBool = AtomicBool::new(false);
+        if !WARNED.swap(true, Relaxed) {
+            tracing::warn!(
+                %error,
+                "no parent-death signal: should this process be killed, only its guardian ends its plugins"
+            );
+        }
+        return;
+    }
     let parent = getpid();
     // SAFETY: two system calls; no memory, no locks.
-    unsafe { command.pre_exec(move || system::die_with(parent)) };
+    unsafe { execution.before(move || system::die_with(parent)) };
 }
 
 /// A plugin that outlives its host owns its folder itself, by a copy of the lock. And it holds the other end of its own
 /// standard output: a plugin that looks there for its host still finds a reader.
-fn give_for_life(command: &mut Command, folder: &PrivateFolder) -> io::Result<ChildPipe> {
+fn give_for_life(execution: &mut Execution, folder: &PrivateFolder) -> io::Result<ChildPipe> {
     let (reader, writer) = io::pipe()?;
-    command.stdout(writer);
+    execution.command.stdout(writer);
     let reader = OwnedFd::from(reader);
     let given = [OwnedFd::from(folder.owner().try_clone()?), reader.try_clone()?];
     let give = move || {
@@ -257,6 +271,6 @@ fn give_for_life(command: &mut Command, folder: &PrivateFolder) -> io::Result<Ch
         Ok(())
     };
     // SAFETY: two system calls; no memory, no locks.
-    unsafe { command.pre_exec(give) };
+    unsafe { execution.before(give) };
     Ok(ChildPipe::from(reader))
 }

@@ -148,7 +148,7 @@ impl Process {
         let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
         match ended {
             Some(exit) => exit,
-            // Somebody else in this process waited for it: nobody here will ever know.
+            // The runtime is going, and with it whoever would have told.
             None => std::future::pending().await,
         }
     }

@@ -6,6 +6,10 @@ use std::io;
 use rustix::fs::{Gid, Uid};
 use rustix::process::{Pid, Signal};
 
+pub(in crate::host) fn may_die_with() -> io::Result<()> {
+    Ok(())
+}
+
 pub(in crate::host) fn die_with(_: Pid) -> io::Result<()> {
     Ok(())
 }

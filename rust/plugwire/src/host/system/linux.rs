@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Gid, MemfdFlags, Mode, OFlags, RawDir, SealFlags, Uid, memfd_create};
 use rustix::io::FdFlags;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal,
+    Pid, PidfdFlags, Signal, getppid, parent_process_death_signal, pidfd_open, pidfd_send_signal,
     set_parent_process_death_signal,
 };
 use tokio::io::Interest;
@@ -47,6 +47,12 @@ impl Foreign {
     pub(in crate::host) async fn gone(&self) {
         let _ = self.descriptor.readable().await;
     }
+}
+
+/// Whether [`die_with`] can do what it says: a sandbox may forbid it, to this process and to its children. Tried on this
+/// thread, for which nothing changes.
+pub(in crate::host) fn may_die_with() -> io::Result<()> {
+    Ok(set_parent_process_death_signal(parent_process_death_signal()?)?)
 }
 
 /// Lets this process be killed when the thread that made it ends; `parent` has that thread. Between fork and exec.

@@ -10,11 +10,13 @@ use std::path::PathBuf;
 
 #[cfg(not(target_os = "linux"))]
 pub(super) use elsewhere::{
-    Foreign, become_user, die_with, keep_only_standard_descriptors, memory_file, no_new_privs, seal,
+    Foreign, become_user, die_with, keep_only_standard_descriptors, may_die_with, memory_file,
+    no_new_privs, seal,
 };
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
-    Foreign, become_user, die_with, keep_only_standard_descriptors, memory_file, no_new_privs, seal,
+    Foreign, become_user, die_with, keep_only_standard_descriptors, may_die_with, memory_file,
+    no_new_privs, seal,
 };
 
 /// A path that names an open file for whoever has it open. A child has, until it executes it.

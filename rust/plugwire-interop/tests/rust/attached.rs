@@ -1,0 +1,67 @@
+//! Who is killed with a plugin that somebody else started: nobody but the plugin.
+
+use std::process::{Child, Command};
+
+use plugwire::host::{Attach, AttachError, StopPhase};
+use plugwire_interop::leaks::is_alive;
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::{PROBE, rust};
+
+/// Somebody who has nothing to do with plugins.
+struct Bystander(Child);
+
+impl Bystander {
+    fn new() -> Self {
+        Self(Command::new("sleep").arg("600").spawn().expect("it starts"))
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_the_record_names_and_that_does_not_listen_is_not_killed() {
+    let sandbox = Sandbox::new();
+    let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
+    let plugin = launch.dangerous().plaintext().start().await.expect("a start");
+    let bystander = Bystander::new();
+    let mut wrong = plugin.record();
+    wrong.pid = bystander.0.id();
+
+    let refused = Attach::new(wrong.clone()).kill_on_shutdown().connect().await;
+    let error = refused.expect_err("it is somebody else");
+    assert_eq!(error.code(), "attach.other-process");
+    let AttachError::OtherProcess { pid, cause } = &error else { panic!("{error:?}") };
+    assert_eq!(*pid, bystander.0.id());
+    assert_eq!(cause.to_string(), format!("process {} listens there", plugin.id()));
+    assert!(is_alive(bystander.0.id()) && is_alive(plugin.id()));
+
+    // Without that wish the number in the record is nobody's business.
+    let attached = Attach::new(wrong).connect().await.expect("it listens");
+    assert_eq!(attached.shutdown().await.expect("it was asked").phase, StopPhase::Asked);
+    assert!(is_alive(bystander.0.id()));
+    plugin.exited().await;
+    sandbox.assert_empty().await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_not_there_any_more_is_not_the_plugin() {
+    let sandbox = Sandbox::new();
+    let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
+    let plugin = launch.dangerous().plaintext().start().await.expect("a start");
+    let bystander = Bystander::new();
+    let mut wrong = plugin.record();
+    wrong.pid = bystander.0.id();
+    drop(bystander);
+    for pid in [wrong.pid, 0] {
+        wrong.pid = pid;
+        let refused = Attach::new(wrong.clone()).kill_on_shutdown().connect().await;
+        assert_eq!(refused.expect_err("nobody has that id").code(), "attach.other-process");
+    }
+    plugin.shutdown().await.expect("it ends");
+    sandbox.assert_empty().await;
+}

@@ -1,0 +1,62 @@
+//! Hosts that ignore SIGCHLD, or were started by somebody who did: the system then keeps no exit status for them.
+
+use std::process::Output;
+
+use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::{not_here, rust};
+
+/// Begins a program with the signal ignored, where this system's `env` can do that.
+const IGNORING: [&str; 2] = ["env", "--ignore-signal=CHLD"];
+const LOST: &str = "its exit status is lost: this host ignores SIGCHLD";
+
+/// Runs a host with this plugin to its end.
+async fn host(sandbox: &Sandbox, options: &[&str], plugin: &[&str]) -> Option<Output> {
+    let [env, ignore] = IGNORING;
+    let can = sandbox.command(env).args([ignore, "true"]).output().await;
+    if !can.is_ok_and(|output| output.status.success()) {
+        not_here("no `env --ignore-signal`");
+        return None;
+    }
+    let mut host = sandbox.command(env);
+    host.arg(ignore).arg(rust::program("mortal-host")).args(["--lives", "1"]).args(options);
+    host.arg("--").args(plugin).arg(rust::program("probe-plugin"));
+    Some(sandbox.run(&mut host).await)
+}
+
+const WITH_A_CHILD: [&str; 3] = ["/bin/sh", "-c", r#"sleep 600 & exec "$0" "$@""#];
+
+fn said<'a>(output: &'a Output, word: &str) -> &'a str {
+    let text = std::str::from_utf8(&output.stdout).expect("text");
+    let line = text.lines().find(|line| line.starts_with(word));
+    line.unwrap_or_else(|| panic!("no `{word}`: {output:?}"))
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_and_says_that_the_status_is_lost() {
+    let sandbox = Sandbox::new();
+    let Some(output) = host(&sandbox, &[], &WITH_A_CHILD).await else { return };
+    assert!(output.status.success(), "{output:?}");
+    let ended = said(&output, "ended");
+    assert!(ended.starts_with("ended Asked: gone after ") && ended.contains(LOST), "{ended}");
+    sandbox.assert_empty().await;
+}
+
+#[tokio::test]
+async fn a_crash_fails_the_call_and_takes_the_group_along() {
+    let sandbox = Sandbox::new();
+    let Some(output) = host(&sandbox, &["--die", "abort"], &WITH_A_CHILD).await else { return };
+    assert!(output.status.success(), "{output:?}");
+    assert!(said(&output, "died").contains(LOST), "{output:?}");
+    sandbox.assert_empty().await;
+}
+
+/// There is a child then that could not become the program, and nobody can wait for it.
+#[tokio::test]
+async fn a_program_that_cannot_be_executed_is_an_error_and_no_panic() {
+    let sandbox = Sandbox::new();
+    let Some(output) = host(&sandbox, &[], &["/nowhere/plugin"]).await else { return };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(errors.contains("NotFound") && !errors.contains("panicked"), "{errors}");
+    sandbox.assert_empty().await;
+}
