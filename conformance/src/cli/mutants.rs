@@ -33,6 +33,9 @@ pub(super) fn check(args: &Mutants) -> Result<ExitCode, Trouble> {
     if let Some(file) = &args.markdown {
         write(file, &trust::markdown(&cells))?;
     }
+    if let Some(file) = &args.caught {
+        write(file, &trust::caught_file(&cells))?;
+    }
     say(&trust::summary(&cells))?;
     let alive = cells.iter().any(|cell| !cell.is_good());
     Ok(ExitCode::from(if alive { Outcome::NotConformant } else { Outcome::Conformant }.code()))

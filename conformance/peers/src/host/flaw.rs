@@ -202,7 +202,7 @@ pub(super) enum Flaw {
     OpensAfterARefusal,
     /// Opens the stream although no answer came.
     OpensWithoutAnAnswer,
-    /// Takes any acknowledgement for its own, and does not even knock if one is there.
+    /// Takes any acknowledgement for its own, and waits a second for one before it knocks itself.
     AnyAcknowledgement,
     /// Ends its broker at a knock for an id that it does not serve.
     UnknownKnockEndsTheBroker,
