@@ -32,6 +32,17 @@ pub struct Effort {
     pub timeout_scale: u32,
 }
 
+/// What is told while mutants are played: this one has been, so many have, and so many there are.
+#[derive(Debug)]
+pub struct Tried<'a> {
+    /// The last.
+    pub cell: &'a Cell,
+    /// How many.
+    pub done: usize,
+    /// Of how many.
+    pub total: usize,
+}
+
 /// One case against one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
@@ -68,7 +79,12 @@ impl Cell {
 /// # Errors
 ///
 /// What is wrong with a case file or a pattern.
-pub async fn check(role: Role, program: &Path, effort: &Effort) -> Result<Vec<Cell>, String> {
+pub async fn check(
+    role: Role,
+    program: &Path,
+    effort: &Effort,
+    tell: impl FnMut(Tried<'_>),
+) -> Result<Vec<Cell>, String> {
     match role {
         Role::Plugin => {
             let catalogue = catalogue::plugin(None).map_err(|error| error.to_string())?;
@@ -77,12 +93,13 @@ pub async fn check(role: Role, program: &Path, effort: &Effort) -> Result<Vec<Ce
                 &catalogue,
                 program,
                 effort,
+                tell,
             )
             .await
         }
         Role::Host => {
             let catalogue = catalogue::host(None).map_err(|error| error.to_string())?;
-            check_with(HostMode::new(effort.timeout_scale), &catalogue, program, effort).await
+            check_with(HostMode::new(effort.timeout_scale), &catalogue, program, effort, tell).await
         }
     }
 }
@@ -92,6 +109,7 @@ async fn check_with<M: Mode + Clone>(
     catalogue: &Catalogue<M::Scene>,
     program: &Path,
     effort: &Effort,
+    mut tell: impl FnMut(Tried<'_>),
 ) -> Result<Vec<Cell>, String>
 where
     M::Scene: Clone,
@@ -104,7 +122,9 @@ where
     let workers = effort.workers.unwrap_or(8 * Options::default().workers);
     let places = Arc::new(Semaphore::new(workers.max(1)));
     let mut running = JoinSet::new();
-    for (peer, tcp, concerned) in runs(cases, effort) {
+    let runs = runs(cases, effort);
+    let total = runs.iter().map(|(.., cases)| cases.len()).sum();
+    for (peer, tcp, concerned) in runs {
         let peer = peer.cloned();
         let plan = Plan {
             mode: mode.clone(),
@@ -127,7 +147,10 @@ where
     }
     let mut cells = Vec::new();
     while let Some(run) = running.join_next().await {
-        cells.extend(run.map_err(|error| format!("the suite panicked: {error}"))?);
+        for cell in run.map_err(|error| format!("the suite panicked: {error}"))? {
+            tell(Tried { cell: &cell, done: cells.len() + 1, total });
+            cells.push(cell);
+        }
     }
     cells.sort_by(|one, other| (&one.case, &one.mutant).cmp(&(&other.case, &other.mutant)));
     Ok(cells)

@@ -286,6 +286,9 @@ pub(super) struct Mutants {
     /// Multiply every budget.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) timeout_scale: u32,
+    /// No progress.
+    #[arg(long, short)]
+    pub(super) quiet: bool,
     /// Write down where each was rejected, in the form of mutants/caught.toml.
     #[arg(long, value_name = "FILE")]
     pub(super) caught: Option<PathBuf>,
