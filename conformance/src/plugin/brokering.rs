@@ -216,7 +216,7 @@ impl Host<'_> {
         let broker = self.broker()?;
         broker.say(knock(id, false, ""));
         let answer = broker.hears(|info| is_answer(info, id));
-        let answer = tokio::time::timeout(*wait, answer).await;
+        let answer = tokio::time::timeout(self.scaled(*wait), answer).await;
         match answer.ok().and_then(|answer| answer.knock) {
             Some(knock) if knock.error.is_empty() && !any => {
                 Err(Failure::differs(format!("id {id} is not acknowledged"), "it was"))
