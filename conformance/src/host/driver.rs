@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use plugwire_conformance_wire::process::{Cage, Exit, Running, Seen};
 use plugwire_conformance_wire::trace::Trace;
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
@@ -96,6 +97,11 @@ impl Driver {
             Some(Err(flood)) => Err(Break::Nonsense(flood)),
             None => Err(self.ended().await),
         }
+    }
+
+    /// Kills its process; whether it is gone.
+    pub(super) async fn kill(&self) -> bool {
+        self.running.signal(Signal::KILL) && self.running.exited(END).await.is_some()
     }
 
     /// Waits for its end, once it has answered everything. The error is what it did instead.

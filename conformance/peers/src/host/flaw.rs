@@ -219,6 +219,8 @@ pub(super) enum Flaw {
     LeavesTheProcessGroup,
     /// Leaves the folder with the plugin's sockets behind.
     LeavesSockets,
+    /// Does nothing for the case that it is killed itself.
+    PluginsOutliveIt,
     /// Ends a plugin in test mode.
     EndsTestPlugins,
 }
