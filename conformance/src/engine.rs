@@ -204,9 +204,17 @@ async fn caged<M: Mode>(shared: &Shared<M>, case: &Case<M::Scene>, trace: &Trace
     let judgement = within_budget(shared, case, &cage, trace, budget).await;
     let judgement = judgement.unwrap_or_else(|| {
         let wanted = format!("an end within {budget:?}");
-        Judgement { verdict: Verdict::Timeout, ..Judgement::fail("", wanted, "none") }
+        let failed = Judgement::fail(last_step(trace), wanted, "none");
+        Judgement { verdict: Verdict::Timeout, ..failed }
     });
     cleaned(judgement, cage, plan.options.keep, trace).await
+}
+
+/// In which step the case was; in none, if it has not begun with them or they are behind it.
+fn last_step(trace: &Trace) -> String {
+    let events = trace.events().into_iter().rev();
+    let mut steps = events.filter(|event| event.source == "suite");
+    steps.find_map(|event| event.text.strip_prefix("step ").map(str::to_owned)).unwrap_or_default()
 }
 
 /// None where the budget is used up. Half of it is told.

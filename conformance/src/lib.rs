@@ -3,10 +3,11 @@
 //!
 //! [`case`] is a case as data, [`catalogue`] has all of them, [`select`] chooses, [`subject`] is who is judged, and
 //! [`engine`] runs. Each role has its mode: in [`plugin`] the suite is the host, in [`host`] the plugin. [`trust`] judges the
-//! suite itself. What comes out is a `Run` of `plugwire-conformance-report`.
+//! suite itself, and [`caught`] says what it must find. What comes out is a `Run` of `plugwire-conformance-report`.
 
 pub mod case;
 pub mod catalogue;
+pub mod caught;
 pub mod cli;
 pub mod engine;
 pub mod host;

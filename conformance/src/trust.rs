@@ -1,6 +1,6 @@
 //! Why the suite can be trusted: every case passes with a healthy peer and rejects each of its mutants.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::case::{Case, Catalogue};
 use crate::catalogue;
+use crate::caught::{self, Caught};
 use crate::engine::{self, Mode, Options, Plan};
 use crate::host::HostMode;
 use crate::plugin::PluginMode;
@@ -31,6 +32,17 @@ pub struct Effort {
     pub timeout_scale: u32,
 }
 
+/// What is told while mutants are played: this one has been, so many have, and so many there are.
+#[derive(Debug)]
+pub struct Tried<'a> {
+    /// The last.
+    pub cell: &'a Cell,
+    /// How many.
+    pub done: usize,
+    /// Of how many.
+    pub total: usize,
+}
+
 /// One case against one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
@@ -44,21 +56,20 @@ pub struct Cell {
     pub verdict: Verdict,
     /// Why.
     pub why: String,
-    /// What is wrong with the mutant is that it ends.
-    pub dies: bool,
+    /// At which place it was rejected.
+    pub place: Option<String>,
+    /// Whether that is the place where this mutant has to be.
+    pub as_said: bool,
 }
 
 impl Cell {
     /// The healthy peer passes; a mutant is rejected for what it does.
     ///
-    /// A plugin that crashes by chance, or a case that runs out of its budget, says nothing of what is wrong with it.
-    /// A host's driver ends with its host, and is no measure of either.
+    /// A failure at another step, a crash by chance and a budget that runs out say nothing of what is wrong with it.
     pub fn is_good(&self) -> bool {
-        match (&self.mutant, self.role, self.verdict) {
-            (None, _, verdict) => verdict == Verdict::Pass,
-            (Some(_), Role::Plugin, Verdict::Crash) => self.dies,
-            (Some(_), Role::Plugin, Verdict::Timeout) => false,
-            (Some(_), _, verdict) => verdict.is_failure(),
+        match self.mutant {
+            None => self.verdict == Verdict::Pass,
+            Some(_) => self.verdict.is_failure() && self.as_said,
         }
     }
 }
@@ -68,7 +79,12 @@ impl Cell {
 /// # Errors
 ///
 /// What is wrong with a case file or a pattern.
-pub async fn check(role: Role, program: &Path, effort: &Effort) -> Result<Vec<Cell>, String> {
+pub async fn check(
+    role: Role,
+    program: &Path,
+    effort: &Effort,
+    tell: impl FnMut(Tried<'_>),
+) -> Result<Vec<Cell>, String> {
     match role {
         Role::Plugin => {
             let catalogue = catalogue::plugin(None).map_err(|error| error.to_string())?;
@@ -77,12 +93,13 @@ pub async fn check(role: Role, program: &Path, effort: &Effort) -> Result<Vec<Ce
                 &catalogue,
                 program,
                 effort,
+                tell,
             )
             .await
         }
         Role::Host => {
             let catalogue = catalogue::host(None).map_err(|error| error.to_string())?;
-            check_with(HostMode::new(effort.timeout_scale), &catalogue, program, effort).await
+            check_with(HostMode::new(effort.timeout_scale), &catalogue, program, effort, tell).await
         }
     }
 }
@@ -92,21 +109,23 @@ async fn check_with<M: Mode + Clone>(
     catalogue: &Catalogue<M::Scene>,
     program: &Path,
     effort: &Effort,
+    mut tell: impl FnMut(Tried<'_>),
 ) -> Result<Vec<Cell>, String>
 where
     M::Scene: Clone,
 {
     let selection = Selection { only: effort.only.clone(), ..Selection::default() };
     let cases = selection.of(&catalogue.cases)?;
-    let mutants = mutants(catalogue.role)?;
-    all_exist(&cases, &mutants)?;
+    all_exist(&cases, &mutants(catalogue.role)?)?;
+    let caught = Arc::new(Caught::read()?);
     // Most of a case is waiting, so there are more runs at a time than cores.
     let workers = effort.workers.unwrap_or(8 * Options::default().workers);
     let places = Arc::new(Semaphore::new(workers.max(1)));
     let mut running = JoinSet::new();
-    for (peer, tcp, concerned) in runs(cases, effort) {
+    let runs = runs(cases, effort);
+    let total = runs.iter().map(|(.., cases)| cases.len()).sum();
+    for (peer, tcp, concerned) in runs {
         let peer = peer.cloned();
-        let dies = peer.as_ref().is_some_and(|name| mutants.get(name) == Some(&true));
         let plan = Plan {
             mode: mode.clone(),
             subject: scripted(catalogue.role, program, peer.as_deref(), tcp),
@@ -119,44 +138,51 @@ where
                 ..Options::default()
             },
         };
-        let places = places.clone();
+        let (places, caught) = (places.clone(), caught.clone());
         running.spawn(async move {
             let _place = places.acquire().await;
             let run = engine::run(plan, |_| {}).await;
-            run.cases.into_iter().map(|case| cell(case, peer.clone(), dies)).collect::<Vec<_>>()
+            run.cases.into_iter().map(|case| cell(case, peer.clone(), &caught)).collect::<Vec<_>>()
         });
     }
     let mut cells = Vec::new();
     while let Some(run) = running.join_next().await {
-        cells.extend(run.map_err(|error| format!("the suite panicked: {error}"))?);
+        for cell in run.map_err(|error| format!("the suite panicked: {error}"))? {
+            tell(Tried { cell: &cell, done: cells.len() + 1, total });
+            cells.push(cell);
+        }
     }
     cells.sort_by(|one, other| (&one.case, &one.mutant).cmp(&(&other.case, &other.mutant)));
     Ok(cells)
 }
 
-fn cell(case: CaseResult, mutant: Option<String>, dies: bool) -> Cell {
+fn cell(case: CaseResult, mutant: Option<String>, caught: &Caught) -> Cell {
+    let place = caught::place(&case);
+    let as_said = match (&mutant, &place) {
+        (Some(mutant), Some(place)) => {
+            caught.places(case.role, &case.id, mutant).contains(&place.as_str())
+        }
+        _ => false,
+    };
     let why = match (case.finding, case.notes.into_iter().next()) {
         (Some(finding), _) => format!("expected {}, got {}", finding.expected, finding.actual),
         (None, note) => note.unwrap_or_default(),
     };
-    Cell { role: case.role, case: case.id, mutant, verdict: case.verdict, why, dies }
+    Cell { role: case.role, case: case.id, mutant, verdict: case.verdict, why, place, as_said }
 }
 
-/// The names of a role's mutants, and whether what is wrong with each is that it ends.
-fn mutants(role: Role) -> Result<BTreeMap<String, bool>, String> {
+/// The names of a role's mutants.
+fn mutants(role: Role) -> Result<BTreeSet<String>, String> {
     match role {
-        Role::Plugin => {
-            let all = peers::plugin::mutants()?.into_iter();
-            Ok(all.map(|(name, mutant)| (name, mutant.dies)).collect())
-        }
-        Role::Host => Ok(peers::host::flaws()?.into_keys().map(|name| (name, false)).collect()),
+        Role::Plugin => Ok(peers::plugin::mutants()?.into_keys().collect()),
+        Role::Host => Ok(peers::host::flaws()?.into_keys().collect()),
     }
 }
 
 /// A mutant that does not exist is rejected by every case, which proves nothing.
-fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeMap<String, bool>) -> Result<(), String> {
+fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeSet<String>) -> Result<(), String> {
     for case in cases {
-        if let Some(name) = case.header.mutants.iter().find(|name| !mutants.contains_key(*name)) {
+        if let Some(name) = case.header.mutants.iter().find(|name| !mutants.contains(*name)) {
             return Err(format!("{}: {}: no mutant is called {name}", case.place, case.header.id));
         }
     }
@@ -219,9 +245,10 @@ pub fn summary(cells: &[Cell]) -> String {
     let mut text = String::new();
     for cell in cells.iter().filter(|cell| !cell.is_good()) {
         let peer = cell.mutant.as_deref().unwrap_or("the healthy peer");
+        let where_ = cell.place.as_ref().map(|place| format!(" at {place:?}")).unwrap_or_default();
         let _ = writeln!(
             text,
-            "{}:{} with {peer}: {} {}",
+            "{}:{} with {peer}: {}{where_} {}",
             cell.role, cell.case, cell.verdict, cell.why
         );
     }
@@ -240,6 +267,13 @@ pub fn summary(cells: &[Cell]) -> String {
     text
 }
 
+/// Where each mutant was rejected, in the form of `mutants/caught.toml`.
+pub fn caught_file(cells: &[Cell]) -> String {
+    caught::written(cells.iter().filter_map(|cell| {
+        Some((cell.role, cell.case.as_str(), cell.mutant.as_deref()?, cell.place.as_deref()?))
+    }))
+}
+
 /// The table case × mutant.
 pub fn markdown(cells: &[Cell]) -> String {
     let mut text = String::from("| case | mutant | verdict | what was said |\n|---|---|---|---|\n");
@@ -255,25 +289,67 @@ pub fn markdown(cells: &[Cell]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use plugwire_conformance_report::model::{Finding, Level};
 
     use super::*;
 
     #[test]
-    fn neither_a_crash_by_chance_nor_a_budget_is_a_rejection() {
-        let good = |role, verdict, dies| {
-            let (case, mutant) = (String::new(), Some("m".to_owned()));
-            Cell { role, case, mutant, verdict, why: String::new(), dies }.is_good()
+    fn only_what_a_mutant_is_about_rejects_it() {
+        let (caught, case) = (Caught::read().unwrap(), "handshake/core-version-is-1");
+        let good = |mutant: Option<&str>, verdict, step: &str| {
+            let finding = Finding {
+                expected: "something".to_owned(),
+                actual: "else".to_owned(),
+                step: step.to_owned(),
+            };
+            let result = CaseResult {
+                id: case.to_owned(),
+                role: Role::Plugin,
+                tier: String::new(),
+                level: Level::Must,
+                clauses: Vec::new(),
+                requirement: String::new(),
+                why: String::new(),
+                verdict,
+                finding: Some(finding),
+                notes: Vec::new(),
+                took_ms: 0,
+                timeline: Vec::new(),
+                replay: None,
+            };
+            cell(result, mutant.map(str::to_owned), &caught).is_good()
         };
-        assert!(
-            good(Role::Plugin, Verdict::Fail, false) && good(Role::Plugin, Verdict::Fail, true)
-        );
-        assert!(good(Role::Plugin, Verdict::Crash, true));
-        assert!(!good(Role::Plugin, Verdict::Crash, false));
-        assert!(!good(Role::Plugin, Verdict::Timeout, true));
-        assert!(
-            !good(Role::Plugin, Verdict::Pass, true) && !good(Role::Host, Verdict::Error, true)
-        );
+        assert!(good(None, Verdict::Pass, "") && !good(None, Verdict::NonStrict, ""));
+        let mutant = Some("core-version-2");
+        assert!(good(mutant, Verdict::Fail, "2: line"));
+        assert!(!good(mutant, Verdict::Fail, "1: start") && !good(mutant, Verdict::Fail, ""));
+        for verdict in [Verdict::Crash, Verdict::Timeout, Verdict::Pass, Verdict::Error] {
+            assert!(!good(mutant, verdict, "2: line"), "{verdict}");
+        }
+        assert!(!good(Some("seventh-field-unasked"), Verdict::Fail, "2: line"), "not its mutant");
+    }
+
+    #[test]
+    fn it_is_said_of_each_pair_and_no_other_where_it_is_caught() {
+        let caught = Caught::read().unwrap();
+        for role in [Role::Plugin, Role::Host] {
+            let pairs: BTreeSet<_> = match role {
+                Role::Plugin => pairs(&catalogue::plugin(None).unwrap().cases),
+                Role::Host => pairs(&catalogue::host(None).unwrap().cases),
+            };
+            let said = caught.pairs(role);
+            let missing: Vec<_> = pairs.difference(&said).collect();
+            let beyond: Vec<_> = said.difference(&pairs).collect();
+            assert!(missing.is_empty() && beyond.is_empty(), "{missing:?} {beyond:?}");
+        }
+    }
+
+    fn pairs<S>(cases: &[Case<S>]) -> BTreeSet<(String, String)> {
+        let of = |case: &Case<S>| {
+            let mutants = case.header.mutants.clone().into_iter();
+            mutants.map(|mutant| (case.header.id.clone(), mutant)).collect::<Vec<_>>()
+        };
+        cases.iter().flat_map(of).collect()
     }
 
     #[test]
@@ -289,11 +365,7 @@ mod tests {
         all_exist(cases, &existing).unwrap();
         let named: BTreeSet<_> =
             cases.iter().flat_map(|case| &case.header.mutants).cloned().collect();
-        assert_eq!(
-            existing.keys().cloned().collect::<BTreeSet<_>>(),
-            named,
-            "a mutant that no case rejects"
-        );
+        assert_eq!(existing, named, "a mutant that no case rejects");
         let one = existing.into_iter().take(1).collect();
         assert!(all_exist(cases, &one).is_err());
     }

@@ -118,8 +118,7 @@ fn every_must_has_a_case_or_a_reason() {
     for Reason { clauses, reason } in read::<Uncovered>("uncovered.toml").uncovered {
         assert!(!reason.trim().is_empty(), "{clauses:?} have no reason");
         for number in clauses {
-            let clause = known.get(number.as_str());
-            assert!(clause.is_some_and(|clause| clause.is_must()), "{number} is no MUST");
+            assert!(known.contains_key(number.as_str()), "{number} is no clause");
             assert!(!cited.contains_key(&number), "{number} has a case, and needs no reason");
             assert!(excused.insert(number.clone()), "{number} has two reasons");
         }

@@ -132,7 +132,7 @@ pub(super) struct One {
     /// Let the case's folder stay: script, witness, sockets, and replay.sh, which starts the subject as the case did.
     #[arg(long)]
     pub(super) keep: bool,
-    /// Multiply every budget, for a debugger.
+    /// Multiply every budget and wait, for a debugger.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) timeout_scale: u32,
     /// Take the cases of this folder in place of the built-in ones.
@@ -173,7 +173,7 @@ pub(super) struct RunOptions {
     /// Cases at a time. Default: the number of cores.
     #[arg(long, short, value_name = "N")]
     pub(super) jobs: Option<usize>,
-    /// Multiply every budget, on a slow machine.
+    /// Multiply every budget and wait, on a slow machine.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) timeout_scale: u32,
     /// Play the cases in another order: that of a seed, or a new one, which is printed.
@@ -283,9 +283,15 @@ pub(super) struct Mutants {
     /// Cases at a time. Default: the number of cores.
     #[arg(long, short, value_name = "N")]
     pub(super) jobs: Option<usize>,
-    /// Multiply every budget.
+    /// Multiply every budget and wait.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) timeout_scale: u32,
+    /// No progress.
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+    /// Write down where each was rejected, in the form of mutants/caught.toml.
+    #[arg(long, value_name = "FILE")]
+    pub(super) caught: Option<PathBuf>,
     /// Write the table as Markdown.
     #[arg(long, value_name = "FILE")]
     pub(super) markdown: Option<PathBuf>,

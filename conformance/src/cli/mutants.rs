@@ -8,6 +8,8 @@ use plugwire_conformance_peers as peers;
 use plugwire_conformance_report::model::{Outcome, Role};
 
 use super::args::{Mutants, RoleWord};
+use super::interrupt::interruptible;
+use super::progress::Shown;
 use super::{Trouble, say};
 use crate::catalogue;
 use crate::select::matches;
@@ -24,14 +26,20 @@ pub(super) fn check(args: &Mutants) -> Result<ExitCode, Trouble> {
     for (role, only) in chosen(args)? {
         let effort =
             Effort { only, one: args.one, workers: args.jobs, timeout_scale: args.timeout_scale };
-        let checked = super::interrupt::interruptible(trust::check(role, &program, &effort));
-        cells.extend(runtime.block_on(checked)?.map_err(Trouble::Usage)?);
+        let mut shown = Shown::new(args.quiet);
+        let checked = trust::check(role, &program, &effort, |tried| shown.tell_tried(&tried));
+        let checked = runtime.block_on(interruptible(checked));
+        shown.clear();
+        cells.extend(checked?.map_err(Trouble::Usage)?);
     }
     if cells.is_empty() {
         return Err(Trouble::Nothing);
     }
     if let Some(file) = &args.markdown {
         write(file, &trust::markdown(&cells))?;
+    }
+    if let Some(file) = &args.caught {
+        write(file, &trust::caught_file(&cells))?;
     }
     say(&trust::summary(&cells))?;
     let alive = cells.iter().any(|cell| !cell.is_good());

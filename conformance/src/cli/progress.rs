@@ -9,6 +9,7 @@ use plugwire_conformance_report::terminal::Style;
 
 use super::args::Color;
 use crate::engine::Progress;
+use crate::trust::Tried;
 
 /// How often something is said where nothing can be written over.
 const EVERY: Duration = Duration::from_secs(10);
@@ -30,17 +31,28 @@ impl Shown {
 
     /// Tells it. Nobody may be reading; that is no reason to end a run.
     pub(super) fn tell(&mut self, progress: &Progress<'_>) {
-        let line = match progress {
+        match progress {
             Progress::Slow(name) => {
                 self.line(&format!("slow: {name} has used up half of its time"));
-                return;
             }
             Progress::Done(case, done, total) => {
                 let failed = case.verdict.is_failure() || case.verdict == Verdict::Error;
                 self.failed += usize::from(failed);
-                format!("{done}/{total}, {} failed, {}", self.failed, case.id)
+                self.over(&format!("{done}/{total}, {} failed, {}", self.failed, case.id));
             }
-        };
+        }
+    }
+
+    /// Tells of a mutant.
+    pub(super) fn tell_tried(&mut self, tried: &Tried<'_>) {
+        self.failed += usize::from(!tried.cell.is_good());
+        let Tried { cell, done, total } = tried;
+        let alive = self.failed;
+        self.over(&format!("{}s: {done}/{total}, {alive} wrong, {}", cell.role, cell.case));
+    }
+
+    /// A line in the place of the last one.
+    fn over(&mut self, line: &str) {
         if self.quiet {
             return;
         }

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use plugwire_conformance_wire::process::{Cage, Exit, Running};
+use plugwire_conformance_wire::process::{Cage, Exit, Running, Seen};
 use plugwire_conformance_wire::trace::Trace;
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
@@ -77,12 +78,12 @@ impl Driver {
     async fn line(&mut self) -> Result<Vec<u8>, Break> {
         let from = self.read;
         let stdout = &self.running.stdout;
-        let found = stdout.find(Duration::MAX, |bytes, _| {
-            let rest = &bytes[from.min(bytes.len())..];
-            let end = rest.iter().position(|byte| *byte == b'\n');
-            match end {
-                Some(end) => Some(Ok(rest[..end].to_vec())),
-                None if bytes.len() as u64 >= MOST => {
+        let found = stdout.find(Duration::MAX, |seen| {
+            // What was read of earlier answers is not looked at again.
+            let seen = Seen { fresh: seen.fresh.max(from).min(seen.bytes.len()), ..seen };
+            match seen.position(b'\n') {
+                Some(end) => Some(Ok(seen.bytes[from..end].to_vec())),
+                None if seen.bytes.len() as u64 >= MOST => {
                     Some(Err("it printed more than 4 MiB".to_owned()))
                 }
                 None => None,
@@ -96,6 +97,11 @@ impl Driver {
             Some(Err(flood)) => Err(Break::Nonsense(flood)),
             None => Err(self.ended().await),
         }
+    }
+
+    /// Kills its process; whether it is gone.
+    pub(super) async fn kill(&self) -> bool {
+        self.running.signal(Signal::KILL) && self.running.exited(END).await.is_some()
     }
 
     /// Waits for its end, once it has answered everything. The error is what it did instead.

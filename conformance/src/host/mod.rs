@@ -112,14 +112,44 @@ impl Play<'_> {
         )
         .await
         .map_err(Judgement::error)?;
-        for number in 1..=scene.steps.len() {
-            self.step(number, &mut driver).await?;
+        let last = scene.steps.len();
+        for number in 1..=last {
+            match &scene.killed_at {
+                Some(moment) if number == last => self.kill(moment, number, &driver).await?,
+                _ => self.step(number, &mut driver).await?,
+            }
         }
-        driver.finish(self.scale).await.map_err(|did| {
-            Judgement::crash("", "the driver ends with status 0 after its last answer", did)
-        })?;
+        if scene.killed_at.is_none() {
+            driver.finish(self.scale).await.map_err(|did| {
+                Judgement::crash("", "the driver ends with status 0 after its last answer", did)
+            })?;
+        }
         self.sightings().await?;
         self.aftermath().await
+    }
+
+    /// Kills the driver in the midst of a step: it and nothing else, as the system does when memory is short.
+    async fn kill(
+        &self,
+        moment: &Sighting,
+        number: usize,
+        driver: &Driver,
+    ) -> Result<(), Judgement> {
+        self.trace
+            .event("suite", format!("step {}, and the host is killed", self.step_name(number)));
+        let give_up = Instant::now() + MOMENT * self.scale;
+        while let Err(why) = moment.check(&self.stage.witnessed().map_err(unreadable)?) {
+            if Instant::now() > give_up {
+                let expected = format!("the plugin sees {moment}");
+                return Err(Judgement::fail(self.step_name(number), expected, why));
+            }
+            // The plugin writes a file; nobody tells of that.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        match driver.kill().await {
+            true => Ok(()),
+            false => Err(Judgement::error("the driver cannot be killed")),
+        }
     }
 
     async fn step(&mut self, number: usize, driver: &mut Driver) -> Result<(), Judgement> {

@@ -36,6 +36,9 @@ pub struct Scene {
     /// What the plugin must not see.
     #[serde(default)]
     pub never: Vec<Sighting>,
+    /// The driver is killed in its last step, once the plugin has noted this.
+    #[serde(default)]
+    pub killed_at: Option<Sighting>,
     /// What there is afterwards.
     #[serde(default)]
     pub after: After,

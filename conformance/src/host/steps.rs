@@ -51,7 +51,7 @@ impl Step {
                 "request": encoded(&call.method, &call.request)?,
                 "timeout_ms": u64::from(scale) * millis(call.timeout, CALL),
                 "metadata": call.metadata,
-                "cancel_after_ms": call.cancel_after.map(|span| span.as_millis() as u64),
+                "cancel_after_ms": call.cancel_after.map(|span| (*span * scale).as_millis() as u64),
             }),
             Self::Stream(stream) => json!({
                 "op": "stream",

@@ -48,7 +48,7 @@ pub(super) fn task(
                 Tls::Mutual => "mutual",
             },
             "multiplex": setting.multiplex,
-            "start_timeout_ms": setting.start_timeout.as_millis() as u64,
+            "start_timeout_ms": (*setting.start_timeout * scale).as_millis() as u64,
             "env": env,
             "reattach": record,
         },

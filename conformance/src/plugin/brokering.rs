@@ -203,12 +203,22 @@ impl Host<'_> {
             (None, Some(id)) => id,
             _ => return Err(Failure::engine("the case", "a knock is for a name, or for an id")),
         };
+        let (wait, any) = match (wanted.not_acknowledged, wanted.whatever) {
+            (Some(wait), None) => (wait, false),
+            (None, Some(wait)) => (wait, true),
+            _ => {
+                return Err(Failure::engine(
+                    "the case",
+                    "a knock is not-acknowledged, or whatever",
+                ));
+            }
+        };
         let broker = self.broker()?;
         broker.say(knock(id, false, ""));
         let answer = broker.hears(|info| is_answer(info, id));
-        let answer = tokio::time::timeout(*wanted.not_acknowledged, answer).await;
+        let answer = tokio::time::timeout(self.scaled(*wait), answer).await;
         match answer.ok().and_then(|answer| answer.knock) {
-            Some(knock) if knock.error.is_empty() => {
+            Some(knock) if knock.error.is_empty() && !any => {
                 Err(Failure::differs(format!("id {id} is not acknowledged"), "it was"))
             }
             _ => Ok(()),

@@ -106,8 +106,9 @@ impl Host<'_> {
     }
 
     pub(super) async fn silent(&mut self, wanted: &Silent) -> Outcome {
+        let throughout = self.scaled(*wanted.throughout);
         let (_, call) = self.open_call(&wanted.name)?;
-        let came = match tokio::time::timeout(*wanted.throughout, call.next()).await {
+        let came = match tokio::time::timeout(throughout, call.next()).await {
             Err(_) => return Ok(()),
             Ok(Ok(Some(_))) => "a message".to_owned(),
             Ok(Ok(None)) => {

@@ -156,15 +156,15 @@ impl Host<'_> {
         }
         self.connections.remove(name);
         let Some(alone_for) = which.alone_for else { return Ok(()) };
-        match self.process()?.exited(*alone_for).await {
+        match self.process()?.exited(self.scaled(*alone_for)).await {
             None => Ok(()),
             Some(exit) => Err(Failure::differs("the plugin lives", format!("it ended: {exit}"))),
         }
     }
 
     pub(super) async fn alive(&mut self, wanted: &Alive) -> Outcome {
-        let end =
-            tokio::time::Instant::now() + wanted.throughout.map_or(Duration::ZERO, |span| *span);
+        let end = tokio::time::Instant::now()
+            + wanted.throughout.map_or(Duration::ZERO, |span| self.scaled(*span));
         loop {
             if let Some(how) = self.process()?.ended() {
                 return Err(Failure::differs("the plugin lives", format!("it ended: {how}")));

@@ -19,6 +19,9 @@ use crate::subject::Subject;
 /// How long a step waits that says nothing else.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a process that died may take to be gone.
+const DEATH: Duration = Duration::from_millis(250);
+
 /// The connection that steps mean which name none.
 pub(super) const MAIN: &str = "main";
 
@@ -156,10 +159,11 @@ impl<'a> Host<'a> {
         time * self.timeout_scale
     }
 
-    /// Whether the plugin died although nobody asked it to.
-    pub(super) fn crashed(&self) -> bool {
-        let ended = self.process.as_ref().and_then(Running::ended);
-        !self.may_end && ended.is_some_and(|exit| exit.code() != Some(0))
+    /// Whether the plugin died although nobody asked it to. Its connections tell of that a moment before the system does.
+    pub(super) async fn crashed(&self) -> bool {
+        let Some(process) = self.process.as_ref().filter(|_| !self.may_end) else { return false };
+        let ended = process.exited(self.scaled(DEATH)).await;
+        ended.is_some_and(|exit| exit.code() != Some(0))
     }
 
     /// Puts what it knows into a case's text.

@@ -50,26 +50,26 @@ impl Mode for PluginMode {
         }
         if let Some(name) = &case.scene.code {
             let outcome = code::run(name, &mut host).await;
-            return judgement(&host, outcome, name);
+            return judgement(&host, outcome, name).await;
         }
         for (number, step) in (1..).zip(&case.scene.steps) {
             let text = format!("{number}: {}", step.name());
             trace.event("suite", format!("step {text}"));
             if let Err(failure) = host.step(step).await {
-                return judgement(&host, Err(failure), &text);
+                return judgement(&host, Err(failure), &text).await;
             }
         }
-        judgement(&host, Ok(()), "")
+        judgement(&host, Ok(()), "").await
     }
 }
 
-fn judgement(host: &Host<'_>, outcome: Outcome, step: &str) -> Judgement {
+async fn judgement(host: &Host<'_>, outcome: Outcome, step: &str) -> Judgement {
     match outcome {
         Ok(()) => Judgement::pass(),
         Err(Failure::Unimplemented(method)) => Judgement::unimplemented(method),
         Err(Failure::DoesNotApply(why)) => Judgement::skip(why),
         Err(Failure::Engine(error)) => Judgement::error(format!("step {step}: {error}")),
-        Err(Failure::Differs { expected, actual }) if host.crashed() => {
+        Err(Failure::Differs { expected, actual }) if host.crashed().await => {
             Judgement::crash(step, expected, actual)
         }
         Err(Failure::Differs { expected, actual }) => Judgement::fail(step, expected, actual),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use plugwire_conformance_wire::environment;
 use plugwire_conformance_wire::identity::Identity;
 use plugwire_conformance_wire::line::Line;
-use plugwire_conformance_wire::process::{Output, Running};
+use plugwire_conformance_wire::process::{Output, Running, Seen};
 use rustix::process::Signal;
 
 use super::host::{Failure, Host, Outcome};
@@ -349,7 +349,8 @@ impl Host<'_> {
 
 /// Waits until standard error is as wanted; what came is what counts when it ends or the time is over.
 async fn seen(output: &Output, limit: Duration, wanted: impl Fn(&str) -> bool) -> bool {
-    let look = |bytes: &[u8], _| wanted(&String::from_utf8_lossy(bytes)).then_some(());
+    // Each line may be what is wanted, by itself.
+    let look = |seen: Seen<'_>| wanted(&String::from_utf8_lossy(seen.fresh_lines())).then_some(());
     output.find(limit, look).await.is_some() || wanted(&output.text())
 }
 

@@ -45,7 +45,11 @@ impl Host<'_> {
         let mut seen = Seen::default();
         let all = async {
             while seen.stdout.len() < stdout.len() || seen.stderr.len() < stderr.len() {
-                let by_pipe = pipe.find(limit, |text, _| holds(text, &stderr).then_some(()));
+                let by_pipe = pipe.find(limit, |seen| {
+                    // What is wanted may have begun before what is new.
+                    let from = seen.fresh.saturating_sub(stderr.len());
+                    holds(&seen.bytes[from..], &stderr).then_some(())
+                });
                 tokio::select! {
                     found = by_pipe, if wanted.or_pipe && seen.stderr.is_empty() => match found {
                         Some(()) => seen.stderr.clone_from(&stderr),
@@ -61,8 +65,9 @@ impl Host<'_> {
             return Err(failure);
         }
         if let Some(silence) = wanted.then_silent {
+            let silence = self.scaled(*silence);
             let more = self.next_printed(&name, &mut seen);
-            if let Ok(Err(failure)) = timeout(*silence, more).await {
+            if let Ok(Err(failure)) = timeout(silence, more).await {
                 return Err(failure);
             }
         }
@@ -89,7 +94,7 @@ impl Host<'_> {
                 }
             }
             if seen.stdout.len() >= wanted.len() {
-                quiet_until.get_or_insert(Instant::now() + silence);
+                quiet_until.get_or_insert(Instant::now() + self.scaled(silence));
             }
         }
         compare("STDOUT", wanted, &seen.stdout)

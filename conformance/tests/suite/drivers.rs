@@ -24,6 +24,19 @@ async fn nonsense_is_quoted() {
 }
 
 #[tokio::test]
+async fn on_a_slow_machine_every_time_of_its_task_is_longer() {
+    let desk = Desk::new();
+    let driver = desk.driver("cat > DESKtask; echo nonsense");
+    let case = ["host", "--only", "calls/cancellation", "--timeout-scale", "3"];
+    desk.run([&case[..], &["--", "/bin/sh", &driver]].concat()).await.says(1, &["nonsense"]);
+    let task: serde_json::Value = serde_json::from_str(&desk.read("task")).unwrap();
+    let call = &task["steps"][1];
+    let times =
+        [&task["plugin"]["start_timeout_ms"], &call["timeout_ms"], &call["cancel_after_ms"]];
+    assert_eq!(times, [30_000, 60_000, 900]);
+}
+
+#[tokio::test]
 async fn a_flood_is_ended() {
     let desk = Desk::new();
     drive(&desk, "exec cat /dev/zero", &[]).await.says(1, &["more than 4 MiB"]);

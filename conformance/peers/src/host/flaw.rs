@@ -202,7 +202,7 @@ pub(super) enum Flaw {
     OpensAfterARefusal,
     /// Opens the stream although no answer came.
     OpensWithoutAnAnswer,
-    /// Takes any acknowledgement for its own, and does not even knock if one is there.
+    /// Takes any acknowledgement for its own, and waits a second for one before it knocks itself.
     AnyAcknowledgement,
     /// Ends its broker at a knock for an id that it does not serve.
     UnknownKnockEndsTheBroker,
@@ -219,6 +219,8 @@ pub(super) enum Flaw {
     LeavesTheProcessGroup,
     /// Leaves the folder with the plugin's sockets behind.
     LeavesSockets,
+    /// Does nothing for the case that it is killed itself.
+    PluginsOutliveIt,
     /// Ends a plugin in test mode.
     EndsTestPlugins,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use plugwire_conformance_wire::messages::{ConnInfo, Knock};
 use plugwire_conformance_wire::socket::Io;
@@ -27,6 +28,8 @@ struct State {
     given_up: HashSet<u32>,
 }
 
+/// How long a host waits for an acknowledgement that it did not ask for, if that is its flaw.
+const UNASKED: Duration = Duration::from_secs(1);
 /// As many early knocks as are kept.
 const KEPT: usize = 1024;
 
@@ -101,7 +104,8 @@ pub(super) async fn dial(broker: &Broker, id: u32) -> Result<Io, Failure> {
     let session = broker.link.session().await?;
     let _turn = broker.link.turn.lock().await;
     let flaw = broker.settings.flaw;
-    let is_answered_already = flaw == Some(Flaw::AnyAcknowledgement) && broker.heard(id).is_some();
+    let is_answered_already =
+        flaw == Some(Flaw::AnyAcknowledgement) && broker.hear(id, UNASKED).await.is_ok();
     if flaw != Some(Flaw::DialsWithoutKnocking) && !is_answered_already {
         knock(broker, id).await?;
     }

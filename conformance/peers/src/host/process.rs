@@ -42,6 +42,12 @@ impl Process {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(variables).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        match settings.flaw {
+            // Those that these leave would end with the driver.
+            Some(Flaw::LeavesPlugins | Flaw::LeavesRefusedPlugins) => {}
+            Some(Flaw::PluginsOutliveIt) => {}
+            _ => ends_with_its_host(&mut command),
+        }
         let mut child = command.spawn().map_err(|error| other(format!("{program}: {error}")))?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
         let (Some(pid), Some(stdout), Some(stderr)) =
@@ -119,6 +125,20 @@ impl Process {
         };
     }
 }
+
+/// The system kills it when the host has been (SHD-12). The host has one thread, whose end is the host's.
+#[cfg(target_os = "linux")]
+fn ends_with_its_host(command: &mut Command) {
+    let in_the_child =
+        || rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Into::into);
+    // SAFETY: between fork and exec only one system call is made, which allocates nothing and is safe there.
+    unsafe {
+        command.pre_exec(in_the_child);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ends_with_its_host(_: &mut Command) {}
 
 impl Drop for Process {
     fn drop(&mut self) {

@@ -12,9 +12,6 @@ use crate::script::Script;
 pub struct Mutant {
     /// What it does wrong, in a sentence.
     pub about: String,
-    /// What is wrong is that it ends where it should not.
-    #[serde(default)]
-    pub dies: bool,
     /// How it is played.
     pub script: Script,
 }

@@ -127,7 +127,7 @@ pub(super) fn accept(plugin: &Arc<Plugin>, id: u32, raw: bool) {
 /// Takes a knock of the host.
 pub(super) fn knocked(plugin: &Arc<Plugin>, id: u32) {
     let script = &plugin.script.mux;
-    let (first, known) = {
+    let (first, known, released) = {
         let mut state = plugin.mux.state();
         state.knocks += 1;
         let known = state.accepting.contains_key(&id)
@@ -137,8 +137,14 @@ pub(super) fn knocked(plugin: &Arc<Plugin>, id: u32) {
             // As go-plugin: it is kept until somebody accepts, and not answered before.
             state.knocked.insert(id);
         }
-        (state.knocks == 1, known)
+        (state.knocks == 1, known, state.released.contains(&id))
     };
+    if released && script.cuts_at_released {
+        if let Some(session) = plugin.mux.session() {
+            session.cut();
+        }
+        return;
+    }
     if first && script.at_knock != MuxEnd::GoesOn {
         return end_session(plugin);
     }

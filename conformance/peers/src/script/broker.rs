@@ -143,6 +143,8 @@ pub struct Mux {
     pub acks_everything: bool,
     /// Acknowledges ids that it has accepted once and released.
     pub acks_released: bool,
+    /// Cuts the session at a knock for an id that it has accepted once and released.
+    pub cuts_at_released: bool,
     /// Says so many acknowledgements, for ids from 1000 on that nobody asked for, when the broker's stream opens.
     pub acks_unasked: u32,
     /// Takes a stream without a knock for the last id that it accepts.

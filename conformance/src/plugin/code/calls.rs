@@ -107,7 +107,7 @@ pub(super) async fn panic(host: &mut Host<'_>) -> Outcome {
     };
     host.may_end = true;
     let stderr = &host.process()?.stderr;
-    let found = stderr.find(host.limit(None), |text, _| said(text)).await;
+    let found = stderr.find(host.limit(None), |seen| said(seen.bytes)).await;
     dying.abort();
     match found {
         Some(()) => Ok(()),

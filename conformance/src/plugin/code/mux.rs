@@ -29,7 +29,7 @@ pub(super) async fn plugin_knocks(host: &mut Host<'_>) -> Outcome {
                 return Err(Failure::differs("a knock before a stream", "a stream without one"));
             }
         }
-        no_stream(&session).await?;
+        no_stream(host, &session).await?;
         let let_in = within(host.limit(None), "a stream", broker.let_in(ID)).await?;
         let_in.map_err(|error| Failure::differs("a stream", error))
     };
@@ -47,7 +47,7 @@ pub(super) async fn refused_knock(host: &mut Host<'_>) -> Outcome {
         loop {
             broker.hears(|info| is_knock(info, ID)).await;
             broker.say(knock(ID, true, "the suite lets nobody in"));
-            if let Err(failure) = no_stream(&session).await {
+            if let Err(failure) = no_stream(host, &session).await {
                 return failure;
             }
         }
@@ -59,7 +59,7 @@ pub(super) async fn refused_knock(host: &mut Host<'_>) -> Outcome {
     if report["dialled"] == true && report["code"] == 0 {
         return Err(Failure::differs("the dial, or its call, fails", report.to_string()));
     }
-    no_stream(&session).await?;
+    no_stream(host, &session).await?;
     host.alive(&Alive::default()).await
 }
 
@@ -82,8 +82,8 @@ async fn begin(host: &mut Host<'_>) -> Outcome<(Broker, Session)> {
     Ok((host.broker()?.clone(), session))
 }
 
-async fn no_stream(session: &Session) -> Outcome {
-    match tokio::time::timeout(SILENCE, session.accept()).await {
+async fn no_stream(host: &Host<'_>, session: &Session) -> Outcome {
+    match tokio::time::timeout(host.scaled(SILENCE), session.accept()).await {
         Err(_) => Ok(()),
         Ok(Some(_)) => {
             Err(Failure::differs("no stream before the knock is acknowledged", "one was opened"))

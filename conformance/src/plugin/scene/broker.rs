@@ -122,5 +122,9 @@ pub struct Knock {
     #[serde(default)]
     pub id: Option<u32>,
     /// That no acknowledgement without an error comes for so long.
-    pub not_acknowledged: Span,
+    #[serde(default)]
+    pub not_acknowledged: Option<Span>,
+    /// Or what comes, be it nothing, for so long: any answer is right.
+    #[serde(default)]
+    pub whatever: Option<Span>,
 }

@@ -11,7 +11,7 @@ mod replay;
 mod table;
 
 pub use cage::Cage;
-pub use output::Output;
+pub use output::{Output, Seen};
 pub use replay::{REPLAY, quoted};
 pub use table::{adopt_orphans, alive, end_strays, strays};
 
