@@ -5,10 +5,10 @@ use std::time::Duration;
 use plugwire::Handshake;
 use plugwire::host::{Attach, Launch};
 use plugwire::plugin::Plugin;
-use plugwire_interop::PROBE;
 use plugwire_interop::broker_probe::Side;
-use plugwire_interop::leaks::eventually;
+use plugwire_interop::leaks::{eventually, sockets};
 use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::{PROBE, rust};
 use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -43,6 +43,24 @@ fn a_start_that_is_dropped_leaves_no_process_even_if_its_runtime_ends_at_once() 
     dropped_start(async |sandbox| {
         assert!(eventually(LIMIT, || !sandbox.processes().is_empty()).await, "nothing starts");
     });
+}
+
+/// By the host itself, and before its runtime is gone: `main` may be over then.
+#[test]
+fn a_runtime_that_ends_takes_its_plugins_along_and_what_they_started() {
+    const WITH_A_CHILD: &str = r#"sleep 600 & exec "$0""#;
+    let sandbox = Sandbox::new();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let plugin = runtime.block_on(async {
+        let launch = sandbox.launch(PROBE, "/bin/sh").version(1).args(["-c", WITH_A_CHILD]);
+        launch.arg(rust::program("probe-plugin")).start().await.expect("a start")
+    });
+    assert_eq!(sandbox.processes().len(), 2);
+    drop(runtime);
+    assert_eq!(sandbox.processes().len(), 0);
+    assert_eq!(sockets(sandbox.folder()), Default::default());
+    drop(plugin);
 }
 
 #[tokio::test]
