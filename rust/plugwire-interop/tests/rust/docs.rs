@@ -61,21 +61,23 @@ fn names_in_brackets_have_targets() {
     }
 }
 
-/// A statement about safety is worth what its test is worth.
+/// A statement about safety, or about ends, is worth what its test is worth.
 #[test]
-fn tests_that_the_threat_model_names_exist() {
-    let mut seen = 0;
-    for span in document("docs/threat-model.md").code_spans() {
-        let Some((file, test)) = span.split_once(".rs: ") else { continue };
-        let path = root().join("rust/plugwire-interop/tests").join(format!("{file}.rs"));
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{span}: {error}"));
-        let declared = text.lines().any(|line| {
-            ["fn ", "async fn "].iter().any(|form| line.starts_with(&format!("{form}{test}()")))
-        });
-        assert!(declared, "there is no test `{span}`");
-        seen += 1;
+fn tests_that_the_documents_name_exist() {
+    for (name, at_least) in [("docs/threat-model.md", 20), ("docs/lifetime.md", 10)] {
+        let mut seen = 0;
+        for span in document(name).code_spans() {
+            let Some((file, test)) = span.split_once(".rs: ") else { continue };
+            let path = root().join("rust/plugwire-interop/tests").join(format!("{file}.rs"));
+            let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{span}: {error}"));
+            let declared = text.lines().any(|line| {
+                ["fn ", "async fn "].iter().any(|form| line.starts_with(&format!("{form}{test}()")))
+            });
+            assert!(declared, "{name}: there is no test `{span}`");
+            seen += 1;
+        }
+        assert!(seen > at_least, "{name}: hardly any test was found");
     }
-    assert!(seen > 20, "hardly any test was found");
 }
 
 #[test]

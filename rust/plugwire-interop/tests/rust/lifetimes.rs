@@ -5,10 +5,11 @@ use std::time::Duration;
 use plugwire::Handshake;
 use plugwire::host::{Attach, Launch};
 use plugwire::plugin::Plugin;
-use plugwire_interop::PROBE;
 use plugwire_interop::broker_probe::Side;
-use plugwire_interop::leaks::eventually;
+use plugwire_interop::leaks::{eventually, is_alive, sockets};
 use plugwire_interop::sandbox::Sandbox;
+use plugwire_interop::{PROBE, rust};
+use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -18,11 +19,13 @@ fn sleeper(sandbox: &Sandbox) -> Launch {
     sandbox.launch(Handshake::new("NOBODY", "asks"), "/bin/sleep").arg("600").version(1)
 }
 
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
 /// Lets a start come as far as `reached`, and drops it together with its runtime.
 fn dropped_start(reached: impl AsyncFn(&Sandbox)) {
     let sandbox = Sandbox::new();
-    let runtime =
-        || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime().block_on(async {
         tokio::select! {
             biased;
@@ -43,6 +46,23 @@ fn a_start_that_is_dropped_leaves_no_process_even_if_its_runtime_ends_at_once() 
     dropped_start(async |sandbox| {
         assert!(eventually(LIMIT, || !sandbox.processes().is_empty()).await, "nothing starts");
     });
+}
+
+/// By the host itself, and before its runtime is gone: `main` may be over then.
+#[test]
+fn a_runtime_that_ends_takes_its_plugins_along_and_what_they_started() {
+    const WITH_A_CHILD: &str = r#"sleep 600 & exec "$0""#;
+    let sandbox = Sandbox::new();
+    let ending = runtime();
+    let plugin = ending.block_on(async {
+        let launch = sandbox.launch(PROBE, "/bin/sh").version(1).args(["-c", WITH_A_CHILD]);
+        launch.arg(rust::program("probe-plugin")).start().await.expect("a start")
+    });
+    assert_eq!(sandbox.processes().len(), 2);
+    drop(ending);
+    assert!(!is_alive(plugin.id()));
+    assert_eq!(sockets(sandbox.folder()), Default::default());
+    runtime().block_on(sandbox.assert_no_processes());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod ignored_children;
 mod lifetimes;
 mod logs;
 mod misconfigured_hosts;
+mod no_descriptors;
 mod out_of_memory;
 mod pairing;
 mod reflection;

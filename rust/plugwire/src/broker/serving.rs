@@ -25,16 +25,11 @@ impl Source {
     async fn accept(&mut self) -> Option<BoxIo> {
         match self {
             Source::Streams(streams) => streams.recv().await,
-            Source::Socket(listener) => loop {
-                match listener.accept().await {
-                    Ok(io) => return Some(io),
-                    Err(error) => {
-                        tracing::warn!(%error, "a brokered connection could not be accepted");
-                        // No descriptors left, say: trying again at once would spin.
-                        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                    }
-                }
-            },
+            Source::Socket(listener) => {
+                let tell =
+                    |error| tracing::warn!(%error, "a brokered connection could not be accepted");
+                Some(listener.accept(tell).await)
+            }
         }
     }
 }

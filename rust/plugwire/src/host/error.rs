@@ -150,7 +150,7 @@ pub enum TimeoutStep {
     /// The handshake line.
     Line,
     /// The program's file, to be found, read and verified: it is very large, or lies on something that does not answer, or
-    /// the check of `Launch::verify_with` takes that long.
+    /// the check of `Launch::verify_with` takes that long. What was begun is removed once that answers.
     Program,
     /// The [`Runner`](super::Runner), to have started the plugin.
     Runner,

@@ -2,14 +2,13 @@
 //! C code and the output of child processes alike.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::BytesMut;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::pipe::PipeFlags;
 
 use super::stdio::Hub;
 use crate::generated::plugin::stdio_data::Channel;
@@ -69,19 +68,19 @@ impl Capture {
     pub(super) fn begin(descriptor: Descriptor, hub: Arc<Hub>) -> io::Result<Self> {
         descriptor.flush();
         let original = Arc::new(rustix::io::fcntl_dupfd_cloexec(descriptor.current(), 3)?);
-        let (output, input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        let (stopped, stop) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        // Both close at exec, on every system; captured output reaches children by the descriptor that is replaced.
+        let ((output, input), (stopped, stop)) = (io::pipe()?, io::pipe()?);
         // The reader alone must not block for ever on a pipe that somebody else emptied or holds open.
         rustix::io::ioctl_fionbio(&output, true)?;
         let channel = descriptor.channel();
         let reader = std::thread::Builder::new()
             .name("plugwire-stdio".to_owned())
-            .spawn(move || read(File::from(output), &stopped, channel, &hub))?;
+            .spawn(move || read(output, &stopped, channel, &hub))?;
         descriptor.replace(&input)?;
         if descriptor == Descriptor::Stderr {
             keep_panics_on(&original);
         }
-        Ok(Self { descriptor, original, stop: Some(stop), reader: Some(reader) })
+        Ok(Self { descriptor, original, stop: Some(stop.into()), reader: Some(reader) })
     }
 }
 
@@ -111,7 +110,7 @@ impl Drop for Capture {
 
 /// Reads until the pipe ends or `stopped` closes, and then what is left: at most what a pipe can hold, for a child
 /// that goes on printing must not keep the plugin from ending.
-fn read(mut pipe: File, stopped: &OwnedFd, channel: Channel, hub: &Hub) {
+fn read(mut pipe: PipeReader, stopped: &PipeReader, channel: Channel, hub: &Hub) {
     let mut buffer = BytesMut::new();
     let mut left = usize::MAX;
     let mut unanswered = None;
@@ -141,7 +140,7 @@ fn read(mut pipe: File, stopped: &OwnedFd, channel: Channel, hub: &Hub) {
 }
 
 /// Waits for output. True when none will be waited for any longer.
-fn wait(pipe: &File, stopped: &OwnedFd) -> bool {
+fn wait(pipe: &PipeReader, stopped: &PipeReader) -> bool {
     let mut fds = [PollFd::new(pipe, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
     match rustix::event::poll(&mut fds, None) {
         Ok(_) => !fds[1].revents().is_empty(),

@@ -33,8 +33,6 @@ use crate::transport::{BoxIo, Tls};
 /// How long the host gets to read what was printed, and then to close its connection, once the plugin ends.
 const FLUSH: Duration = Duration::from_secs(1);
 const GOODBYE: Duration = Duration::from_millis(500);
-/// After a failed accept (no descriptors left, say): trying again at once would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Streams of a multiplexed host that wait to be served.
 const MOST_MAIN_STREAMS: usize = 16;
 
@@ -211,16 +209,13 @@ impl Running {
         let mut host_is_gone = false;
         let answer = loop {
             tokio::select! {
-                accepted = listener.accept(), if session.is_none() && connections.len() < MOST_CONNECTIONS => match accepted {
-                    Ok(io) if self.multiplexed => session = Some(self.multiplex(io, main_streams.clone())),
-                    Ok(io) => {
+                io = listener.accept(not_accepted), if session.is_none() && connections.len() < MOST_CONNECTIONS => {
+                    if self.multiplexed {
+                        session = Some(self.multiplex(io, main_streams.clone()));
+                    } else {
                         connections.spawn(self.server.clone().serve(io, self.tls.clone()));
                     }
-                    Err(error) => {
-                        log::warn(&format!("a connection could not be accepted: {error}"));
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
+                }
                 Some(io) = streams.recv(), if connections.len() < MOST_CONNECTIONS => {
                     connections.spawn(self.server.clone().serve(io, self.tls.clone()));
                 }
@@ -278,6 +273,10 @@ impl Running {
         }
         self.hub.report_dropped();
     }
+}
+
+fn not_accepted(error: std::io::Error) {
+    log::warn(&format!("a connection could not be accepted: {error}"));
 }
 
 async fn orphaned(process: Option<&OwnProcess>, peers: &Peers) {

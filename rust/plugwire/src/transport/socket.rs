@@ -5,12 +5,16 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use plugwire_protocol::handshake::{AddressError, Network, tcp_address};
 use rustix::fs::{Gid, Uid};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::BoxIo;
+
+/// How long a connection waits that could not be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where somebody listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,8 +110,25 @@ impl Listener {
         }
     }
 
-    /// Cancel safe.
-    pub(crate) async fn accept(&self) -> io::Result<BoxIo> {
+    /// Takes the next connection. Where one cannot be taken (no descriptors are left, say) it is tried again for ever, after a
+    /// pause, and told once. Cancel safe.
+    pub(crate) async fn accept(&self, tell: impl Fn(io::Error)) -> BoxIo {
+        let mut told = false;
+        loop {
+            match self.try_accept().await {
+                Ok(io) => return io,
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tell(error);
+                    }
+                    // The connection still waits: trying again at once would spin.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn try_accept(&self) -> io::Result<BoxIo> {
         match self {
             Listener::Unix { listener, .. } => Ok(Box::new(listener.accept().await?.0)),
             Listener::Tcp { listener, .. } => {
