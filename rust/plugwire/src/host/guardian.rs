@@ -13,8 +13,9 @@
 //! **Process ids.** The guardian must never kill a group whose id has become somebody else's. An id is free for others
 //! only when its process has been waited for, and `supervise` tells the guardian of the end before it waits. If the host
 //! is killed in between, the id is freed by init, and the guardian acts at that same moment; the system gives ids out in
-//! a circle, so it would have to start tens of thousands of processes first. While anybody is left in a group, its id is
-//! not given out at all.
+//! a circle, so it would have to start tens of thousands of processes first. Where the host ignores SIGCHLD, nobody has to
+//! wait, and the id is free as soon as the process ends; there the guardian is told at once, and it is the same circle
+//! that makes up for the moment in between. While anybody is left in a group, its id is not given out at all.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -127,7 +128,8 @@ impl Ward {
         state.tell_all_of(self.key);
     }
 
-    /// The plugin is gone and so is its folder, and its id may soon be somebody else's.
+    /// The plugin is gone, and its id may soon be somebody else's. What is left of its folder is not removed by the guardian
+    /// any more.
     pub(super) fn forget(&self) {
         let mut state = state();
         if state.wards.remove(&self.key).is_some() {

@@ -104,7 +104,7 @@ impl Life {
         let tree = Arc::new(Tree {
             leader,
             leads_group,
-            reaped: Mutex::new(false),
+            over: Mutex::new(false),
             killed: AtomicBool::new(false),
         });
         if let Some(ward) = &self.traces.ward {
@@ -120,16 +120,20 @@ impl Life {
         let status = wait_without_reaping(leader);
         let killed_before = tree.killed.load(Relaxed);
         let lived = started.elapsed();
-        if leads_group {
-            // Whoever it left in its group goes now. Where its status is lost, its id is free already, but for those; ids are
-            // given out in a circle, so this moment is too short for it to be somebody else's.
-            tree.signal(Signal::KILL);
+        tree.end();
+        if status.is_none() {
+            // Its id is free already, so the guardian must not act on it any more; the folder is left to the sweep then, should
+            // this process be killed before it is removed.
+            self.traces.forget();
         }
         self.readers.finish(&self.read);
         self.traces.remove_socket();
         traces::remove_folder(folder);
         self.traces.forget();
-        tree.reap(child);
+        if status.is_some() {
+            // It has ended, so nobody is held up; an error says that somebody else has waited for it.
+            let _ = child.try_wait();
+        }
         let (stderr, crash) = tail.read();
         let by_somebody_else = !killed_before
             && status.is_some_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
@@ -142,7 +146,8 @@ impl Life {
 pub(super) struct Tree {
     leader: Pid,
     leads_group: bool,
-    reaped: Mutex<bool>,
+    /// Whether its process has ended.
+    over: Mutex<bool>,
     /// Whether we killed it.
     killed: AtomicBool,
 }
@@ -152,15 +157,25 @@ impl Tree {
         self.leader.as_raw_nonzero().get().unsigned_abs()
     }
 
-    pub(super) fn is_reaped(&self) -> bool {
-        *lock(&self.reaped)
+    pub(super) fn signal(&self, signal: Signal) {
+        let over = lock(&self.over);
+        if !*over {
+            self.send(signal);
+        }
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
-        let reaped = lock(&self.reaped);
-        if *reaped {
-            return;
+    /// The process has ended. Whoever it left in its group goes now, and from here on nobody is sent a signal: the id is soon
+    /// free for others. Where the status is lost, it is free already, but for those who were left; ids are given out in a
+    /// circle, so this moment is too short for it to be somebody else's.
+    fn end(&self) {
+        let mut over = lock(&self.over);
+        if self.leads_group {
+            self.send(Signal::KILL);
         }
+        *over = true;
+    }
+
+    fn send(&self, signal: Signal) {
         if signal == Signal::KILL {
             self.killed.store(true, Relaxed);
         }
@@ -169,14 +184,6 @@ impl Tree {
             true => rustix::process::kill_process_group(self.leader, signal),
             false => rustix::process::kill_process(self.leader, signal),
         };
-    }
-
-    /// From here on the id may be somebody else's. It has ended, so nobody is held up; an error says that somebody else
-    /// has waited for it.
-    fn reap(&self, mut child: Child) {
-        let mut reaped = lock(&self.reaped);
-        let _ = child.try_wait();
-        *reaped = true;
     }
 }
 
@@ -203,13 +210,15 @@ pub(super) type Born = io::Result<Newborn>;
 pub(super) struct KillOnDrop {
     pub(super) tree: Arc<Tree>,
     pub(super) readers: Arc<Readers>,
+    /// Known once all is over.
+    pub(super) exit: watch::Receiver<Option<Exit>>,
     /// Ends with the process's thread.
     pub(super) over: mpsc::Receiver<()>,
 }
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        if self.tree.is_reaped() {
+        if self.exit.borrow().is_some() {
             return;
         }
         // The tasks that read end with the runtime, too, perhaps after this one.
@@ -273,4 +282,29 @@ fn give_for_life(execution: &mut Execution, folder: &PrivateFolder) -> io::Resul
     // SAFETY: two system calls; no memory, no locks.
     unsafe { execution.before(give) };
     Ok(ChildPipe::from(reader))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_a_signal_once_the_process_has_ended() {
+        let tree = |child: &Child| Tree {
+            leader: Pid::from_child(child),
+            leads_group: false,
+            over: Mutex::new(false),
+            killed: AtomicBool::new(false),
+        };
+        let mut bystander = Command::new("sleep").arg("1000").spawn().expect("sleep");
+        let ended = tree(&bystander);
+        ended.end();
+        ended.signal(Signal::KILL);
+        assert!(!ended.killed.load(Relaxed));
+        tree(&bystander).signal(Signal::TERM);
+        let status = bystander.wait().expect("ours");
+        assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "not by the first");
+    }
 }

@@ -155,8 +155,8 @@ impl Process {
 
     /// Leaves a task in the runtime that kills the process when the runtime ends before it.
     fn end_with_the_runtime(&self, tree: Arc<Tree>, over: mpsc::Receiver<()>) {
-        let killer = KillOnDrop { tree, readers: self.readers.clone(), over };
-        let mut exit = self.exit.clone();
+        let (readers, mut exit) = (self.readers.clone(), self.exit.clone());
+        let killer = KillOnDrop { tree, readers, exit: exit.clone(), over };
         tokio::spawn(async move {
             let _ = exit.wait_for(Option::is_some).await;
             drop(killer);
