@@ -85,6 +85,7 @@ pub mod broker;
 mod generated;
 mod handshake;
 pub mod host;
+mod panic;
 pub mod plugin;
 mod services;
 pub mod transport;

@@ -186,6 +186,29 @@ async fn a_check_refuses_what_the_checksum_lets_pass() {
     stage.sandbox.assert_empty().await;
 }
 
+/// Whoever did not come to an answer has not agreed.
+#[tokio::test]
+async fn a_check_that_panics_refuses_and_its_words_are_in_the_error() {
+    let stage = Stage::new(true);
+    for (check, said) in [(panics as fn(&File) -> Checked, "no key"), (panics_with, "no key 7")] {
+        let error = stage.launch().verify_with(check).start().await.expect_err("refused");
+        assert_eq!(error.code(), "start.unverified", "{error:?}");
+        let source = error.source().expect("what the check says").to_string();
+        assert_eq!(source, format!("the check panicked: {said}"));
+    }
+    assert_eq!(stage.ran(), b"");
+    stage.sandbox.assert_empty().await;
+}
+
+fn panics(_: &File) -> Checked {
+    panic!("no key")
+}
+
+fn panics_with(file: &File) -> Checked {
+    let length = file.metadata()?.len().min(7);
+    panic!("no key {length}")
+}
+
 /// A check sees all of the file, from its beginning, and cannot change it.
 #[tokio::test]
 async fn a_check_is_given_the_file_and_cannot_write_it() {

@@ -8,7 +8,9 @@ use std::thread;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// Does some work aside. The caller sets the deadline.
+use crate::panic::caught;
+
+/// Does some work aside. The caller sets the deadline. An error says that there is no thread for it, or that it panicked.
 ///
 /// Cancel safety: dropping the future lets the work go on unheard, until it looks at what it is given here; then what it has
 /// made is dropped.
@@ -18,9 +20,20 @@ pub(super) async fn aside<T: Send + 'static>(
     let given_up = CancellationToken::new();
     let _guard = given_up.clone().drop_guard();
     let (done, result) = oneshot::channel();
-    let work = move || drop(done.send(work(GivenUp(given_up))));
-    thread::Builder::new().name("plugwire-aside".to_owned()).spawn(work)?;
-    result.await.map_err(io::Error::other)
+    thread("plugwire-aside", move || {
+        let _ = done.send(caught("this work", || work(GivenUp(given_up))));
+    })?;
+    result.await.map_err(io::Error::other)?
+}
+
+/// Starts a thread. What the system says if it cannot would read as if it were about the work.
+pub(super) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    match thread::Builder::new().name(name.to_owned()).spawn(work) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(io::Error::new(error.kind(), format!("no thread can be started for it: {error}")))
+        }
+    }
 }
 
 /// Whether nobody waits for the work any more.
@@ -50,5 +63,16 @@ impl<R: Read> Read for UntilGivenUp<R> {
             true => Err(io::Error::new(io::ErrorKind::TimedOut, "nobody waits for it any more")),
             false => self.contents.read(buffer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_says_so() {
+        let error = aside(|_| -> u8 { panic!("out of order") }).await.expect_err("a panic");
+        assert_eq!(error.to_string(), "this work panicked: out of order");
     }
 }

@@ -127,11 +127,11 @@ pub enum StartError {
     },
     /// This host talks plaintext, and the plugin's line holds a certificate: it wants TLS.
     UnexpectedCertificate(Box<Evidence>),
-    /// The check of `Launch::verify_with` refused the file, or it could not be read for it. Nothing was started.
+    /// The check of `Launch::verify_with` refused the file or panicked, or it could not be read for it. Nothing was started.
     Unverified {
         /// The file.
         program: PathBuf,
-        /// What the check says.
+        /// What the check says, or its panic.
         cause: Box<dyn Error + Send + Sync>,
     },
 }

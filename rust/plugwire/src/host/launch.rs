@@ -361,7 +361,7 @@ impl Launch {
     /// Lets a check of one's own decide about the program's bytes: a signature, say. What it is given is what is
     /// executed, as for [`Launch::checksum`], and can no longer be changed; with both, both have to agree. It is called on
     /// a thread of its own; one that takes longer than [`Launch::start_timeout`] allows is no longer waited for, and runs on to
-    /// its end. An error refuses the program, as
+    /// its end. An error refuses the program, and so does a panic, as
     /// [`StartError::Unverified`]. go-plugin: none.
     ///
     /// ```

@@ -38,6 +38,8 @@ const ABOUT_TO_END: Duration = Duration::from_millis(500);
 const LAST_LINE: Duration = Duration::from_millis(100);
 /// How long it may take to look for what went wrong.
 const DIAGNOSED: Duration = Duration::from_secs(5);
+/// What is said to have failed.
+const FOLDER: &str = "making a folder for sockets";
 /// How long a killed process may take to be gone.
 const KILLED: Duration = Duration::from_secs(2);
 
@@ -101,7 +103,7 @@ async fn prepare(
     let (base, group) = (launch.socket_dir.clone(), launch.socket_group.clone());
     let make = move |_| sockets::private_folder(base.as_deref(), group.as_deref());
     let folder = in_time(launch, deadline, TimeoutStep::Folder, make).await?;
-    let folder = folder.map_err(machine("making a folder for sockets"))?;
+    let folder = folder.map_err(machine(FOLDER))?;
     let program = launch.program.clone();
     if launch.runner.is_some() {
         return Ok((Image::Unverified(program), folder));
@@ -122,7 +124,10 @@ async fn in_time<T: Send + 'static>(
     work: impl FnOnce(GivenUp) -> T + Send + 'static,
 ) -> Result<T, StartError> {
     match timeout_at(deadline, aside(work)).await {
-        Ok(done) => done.map_err(machine("starting a thread")),
+        Ok(done) => done.map_err(machine(match step {
+            TimeoutStep::Folder => FOLDER,
+            _ => "finding and verifying the program",
+        })),
         Err(_) => {
             let evidence = Evidence { program: launch.program.clone(), ..Evidence::default() };
             let limit = launch.limits.start;

@@ -19,6 +19,7 @@ use super::checksum::{Checksum, ChecksumError};
 use super::diagnosis::{self, Executable};
 use super::error::{Evidence, StartError};
 use super::{sweep, system};
+use crate::panic::caught;
 
 /// A larger program is copied to the disk instead of into memory.
 const LARGEST_IN_MEMORY: u64 = 512 * 1024 * 1024;
@@ -113,7 +114,9 @@ impl Verification {
                 .map_err(|cause| StartError::Checksum { program: program(), cause })?;
         }
         if let Some(check) = &self.check {
-            check(&image.open().map_err(machine)?)
+            let file = image.open().map_err(machine)?;
+            caught("the check", || check(&file))
+                .unwrap_or_else(|panic| Err(panic.into()))
                 .map_err(|cause| StartError::Unverified { program: program(), cause })?;
         }
         Ok(())

@@ -208,11 +208,7 @@ fn trailers(status: &Status) -> HeaderMap {
 
 /// A handler's panic costs its own call, and no other. The panic hook has already printed it to standard error.
 fn panicked(panic: &(dyn Any + Send)) -> Status {
-    let words = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no words");
+    let words = crate::panic::words(panic);
     tracing::error!(panic = words, "a handler panicked");
     Status::internal(format!("the handler panicked: {words}"))
 }

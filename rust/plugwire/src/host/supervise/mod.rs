@@ -8,7 +8,6 @@ mod traces;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -18,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::aside::thread;
 use super::exit::{Exit, PluginGone};
 use super::logs::{self, SharedTail};
 use crate::transport::channel::Autopsy;
@@ -72,7 +72,7 @@ impl Process {
         };
         let (born, birth) = oneshot::channel();
         let (over, end) = mpsc::channel::<()>();
-        thread::Builder::new().name("plugwire-plugin".to_owned()).spawn(move || {
+        thread("plugwire-plugin", move || {
             life.live(program, born);
             drop(over);
         })?;
