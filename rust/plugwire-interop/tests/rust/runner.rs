@@ -25,7 +25,10 @@ enum Odd {
     Unkillable,
 }
 
-/// `Unkillable` is ended by nobody but by dropping it; `Silent` never tells that it has ended.
+/// How long `Silent` takes to kill: within its 5 s, and with the 2 s to hear of the end it is more than those.
+const KILLS_IN: Duration = Duration::from_millis(3500);
+
+/// `Unkillable` is ended by nobody but by dropping it; `Silent` takes its time to kill, and never tells of the end.
 struct Local(Child, Odd);
 
 #[tonic::async_trait]
@@ -40,6 +43,10 @@ impl Running for Local {
     async fn kill(&mut self) -> io::Result<()> {
         match self.1 {
             Odd::Unkillable => std::future::pending().await,
+            Odd::Silent => {
+                tokio::time::sleep(KILLS_IN).await;
+                self.0.start_kill()
+            }
             _ => self.0.start_kill(),
         }
     }

@@ -11,11 +11,8 @@ use super::exit::{Stop, StopPhase};
 use super::handle::Owner;
 use super::launch::Limits;
 use super::session::Session;
-use super::supervise::Process;
+use super::supervise::{KILLED, Process};
 use super::system::Foreign;
-
-/// How long a process may take to be gone after SIGKILL.
-const KILLED: Duration = Duration::from_secs(5);
 
 /// Goes through the steps, each with its limit. Spec: SHD-2 to SHD-4.
 pub(super) async fn shut_down(
@@ -53,7 +50,8 @@ trait Mortal {
     fn pid(&self) -> u32;
     /// False where there is no way but to kill.
     fn terminate(&self) -> bool;
-    fn kill(&self);
+    /// Says how long it may take to be gone then.
+    fn kill(&self) -> Duration;
     fn gone(&self) -> impl Future<Output = ()>;
 }
 
@@ -67,8 +65,8 @@ async fn end(process: &impl Mortal, limits: Limits) -> Result<StopPhase, Shutdow
     if asked_again && ends_within(limits.terminate).await {
         return Ok(StopPhase::Terminated);
     }
-    process.kill();
-    if ends_within(KILLED).await {
+    let limit = process.kill();
+    if ends_within(limit).await {
         return Ok(StopPhase::Killed);
     }
     Err(ShutdownError::Unkillable { pid: process.pid() })
@@ -83,8 +81,9 @@ impl Mortal for Process {
         self.terminate()
     }
 
-    fn kill(&self) {
+    fn kill(&self) -> Duration {
         self.kill();
+        self.dies_within()
     }
 
     async fn gone(&self) {
@@ -102,8 +101,9 @@ impl Mortal for Foreign {
         true
     }
 
-    fn kill(&self) {
+    fn kill(&self) -> Duration {
         self.signal(Signal::KILL);
+        KILLED
     }
 
     async fn gone(&self) {

@@ -30,6 +30,8 @@ pub(super) use elsewhere::Attended;
 pub(super) use life::{Program, Terms};
 pub(super) use traces::remove_socket;
 
+/// How long a process may take to be gone after SIGKILL.
+pub(super) const KILLED: Duration = Duration::from_secs(5);
 /// How long a broken call waits to learn whether the process ended.
 const AUTOPSY: Duration = Duration::from_secs(1);
 
@@ -125,6 +127,14 @@ impl Process {
         match &self.body {
             Body::Tree(tree) => tree.signal(Signal::KILL),
             Body::Elsewhere(kill) => kill.cancel(),
+        }
+    }
+
+    /// How long it may take to be gone after [`Process::kill`].
+    pub(super) fn dies_within(&self) -> Duration {
+        match &self.body {
+            Body::Tree(_) => KILLED,
+            Body::Elsewhere(_) => elsewhere::KILLED,
         }
     }
 
