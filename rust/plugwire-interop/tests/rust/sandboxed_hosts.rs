@@ -1,6 +1,7 @@
 //! Hosts that a sandbox forbids what keeps plugins from lingering.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+use std::io::ErrorKind;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -32,7 +33,10 @@ async fn without_a_parent_death_signal_the_guardian_is_left() {
     let mut host = sandbox.command("python3");
     host.args(["-c", WITHOUT_DEATH_SIGNALS]).arg(rust::program("mortal-host"));
     host.args(["--log", "--lives", "1", "--then", "wait", "--"]).arg(rust::program("probe-plugin"));
-    let mut host = host.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut host = match host.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return not_here("no python3"),
+        host => host.expect("it starts"),
+    };
     let mut said = BufReader::new(host.stdout.take().expect("piped")).lines();
     let mut log = BufReader::new(host.stderr.take().expect("piped")).lines();
     let called = async {
