@@ -45,9 +45,10 @@ fn sweep(base: &Path) {
             && entry.metadata().is_ok_and(|file| file.is_dir() && file.uid() == us)
     });
     for entry in left {
+        // No warning: every host would repeat it at its first start, for as long as the folder stays.
         if let Err(error) = remove(&entry.path(), us) {
             let path = entry.path();
-            tracing::warn!(%error, path = %path.display(), "what may be a dead host's folder stays");
+            tracing::info!(%error, path = %path.display(), "what may be a dead host's folder stays");
         }
     }
 }
