@@ -223,6 +223,9 @@ impl Launch {
 
     /// How long everything may take, from the folder for the sockets and the verification of the program to the first
     /// answer in HTTP/2. Default one minute.
+    ///
+    /// A start that waits for a file system that hangs leaves a thread behind, which ends once that answers. How many
+    /// there are has no bound: who tries again and again has one more each time.
     /// go-plugin: `ClientConfig.StartTimeout`, which ends with the handshake line.
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.limits.start = limit;

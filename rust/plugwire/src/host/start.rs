@@ -36,8 +36,8 @@ use crate::transport::{Address, ConnectStep, Tls, Translate};
 const ABOUT_TO_END: Duration = Duration::from_millis(500);
 /// How long a process's last output may take to be read.
 const LAST_LINE: Duration = Duration::from_millis(100);
-/// How long it may take to look for what went wrong.
-const DIAGNOSED: Duration = Duration::from_secs(5);
+/// How long it may take to look at a file: for what went wrong, or for whose it is.
+const LOOKED_AT: Duration = Duration::from_secs(5);
 /// What is said to have failed.
 const FOLDER: &str = "making a folder for sockets";
 /// How long a killed process may take to be gone.
@@ -139,7 +139,7 @@ async fn in_time<T: Send + 'static>(
 /// Looks at the program's file, unless the file system hangs.
 pub(super) async fn examine(program: &Path) -> Option<Executable> {
     let program = program.to_owned();
-    let examined = timeout(DIAGNOSED, aside(move |_| diagnosis::examine(&program)));
+    let examined = timeout(LOOKED_AT, aside(move |_| diagnosis::examine(&program)));
     examined.await.ok()?.ok()
 }
 
@@ -279,7 +279,8 @@ impl Attempt {
                 }
             };
         }
-        self.remember_socket(&address);
+        // What remains of the start's time is the connection's.
+        let _ = timeout_at(deadline, self.remember_socket(&address)).await;
         let settings = self.broker_settings(&launch, &line, &address, tls);
         let connecting = Session::connect(&address, settings);
         let mut session = match timeout_at(deadline, connecting).await {
@@ -310,23 +311,25 @@ impl Attempt {
 
     /// Go's plugins leave their socket behind when they are killed, and those before go-plugin 1.5 do not put it into the
     /// private folder.
-    fn remember_socket(&self, address: &Address) {
+    async fn remember_socket(&self, address: &Address) {
         if let Address::Unix(path) = address
-            && self.is_where_plugins_listen(path)
+            && self.is_where_plugins_listen(path).await
         {
             self.process.remember_socket(path);
         }
     }
 
     /// What a line names is a plugin's word, and may be somebody else's socket: only in the temporary folders is one
-    /// removed.
-    fn is_where_plugins_listen(&self, socket: &Path) -> bool {
+    /// removed. It may lie on a file system that hangs, too, and is then none of those.
+    async fn is_where_plugins_listen(&self, socket: &Path) -> bool {
         if self.runner.is_some() {
             // By this path somebody else's may be meant.
             return false;
         }
         let folders = sockets::temporary_folders(self.temporary.as_deref()).collect();
-        Trust::Folders(folders).allows(&Address::Unix(socket.to_owned()))
+        let (trust, address) = (Trust::Folders(folders), Address::Unix(socket.to_owned()));
+        let allowed = timeout(LOOKED_AT, aside(move |_| trust.allows(&address))).await;
+        matches!(allowed, Ok(Ok(true)))
     }
 
     fn broker_settings(
@@ -387,13 +390,13 @@ impl Attempt {
             None => (examine(&self.program).await, None),
             Some(runner) => {
                 let diagnosis = runner.diagnose(self.process.id.as_deref().unwrap_or_default());
-                (None, timeout(DIAGNOSED, diagnosis).await.ok().flatten())
+                (None, timeout(LOOKED_AT, diagnosis).await.ok().flatten())
             }
         };
         self.process.kill();
         let _ = timeout(KILLED, self.process.exited()).await;
         if let Some(socket) = self.printed.socket()
-            && self.is_where_plugins_listen(&socket)
+            && self.is_where_plugins_listen(&socket).await
         {
             remove_socket(&socket);
         }
