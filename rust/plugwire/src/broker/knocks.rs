@@ -265,12 +265,20 @@ impl Broker {
     /// caller has given up its connection; the peer would take it for the knock's. Not cancel safe: run it on a task of
     /// its own.
     pub(crate) async fn open_main(&self) -> io::Result<BoxIo> {
+        let session = self.0.knocks.session.get().ok_or(io::ErrorKind::NotConnected)?;
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
         let limit = self.0.settings.timeout;
-        let turn =
-            timeout(2 * limit, self.0.knocks.turn.clone().lock_owned()).await.map_err(late)?;
-        let session = self.0.knocks.session.get().ok_or(io::ErrorKind::NotConnected)?;
-        let io = timeout(limit, session.open()).await.map_err(late)??;
+        let opened = async {
+            let turn = timeout(2 * limit, self.0.knocks.turn.clone().lock_owned()).await;
+            let turn = turn.map_err(late)?;
+            Ok::<_, io::Error>((timeout(limit, session.open()).await.map_err(late)??, turn))
+        };
+        // A dial that the session's end has met may still hold the turn.
+        let (io, turn) = tokio::select! {
+            biased;
+            () = session.closed() => return Err(io::ErrorKind::NotConnected.into()),
+            opened = opened => opened?,
+        };
         Ok(Box::new(UntilTaken { io, turn: Some(turn) }))
     }
 

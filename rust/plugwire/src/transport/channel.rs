@@ -73,7 +73,7 @@ impl Autopsy for Inquest {
 ///
 /// Where a plugin lives on but ends its connection (a Go server does when it was given `MaxConnectionAge`), the next call
 /// connects again, as in go-plugin, to the process that listened before and no other; it waits at most 5 s for that, where the
-/// plugin hangs. The plugin's output is followed to the new connection, its broker is not (spec: BRK-12). A call that is begun
+/// plugin hangs, and multiplexed for the broker's dials under way before. The plugin's output is followed to the new connection, its broker is not (spec: BRK-12). A call that is begun
 /// in the very moment may fail although the plugin never saw it: the source of its status is
 /// [`Unseen`](super::Unseen) then. grpc-go sends such a call again, which here would cost every call a copy of its request. A
 /// brokered channel, and one to a plugin that is attached to over TCP, has one connection only.
