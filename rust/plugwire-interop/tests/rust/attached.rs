@@ -1,11 +1,16 @@
 //! Who is killed with a plugin that somebody else started: nobody but the plugin.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::{Child, Command};
 
 use plugwire::host::{Attach, AttachError, StopPhase};
+use plugwire::protocol::reattach::Reattach;
 use plugwire_interop::leaks::is_alive;
+use plugwire_interop::probe::Payload;
 use plugwire_interop::sandbox::Sandbox;
-use plugwire_interop::{PROBE, rust};
+use plugwire_interop::{PROBE, rust, scenarios};
+use tonic::Code;
 
 /// Somebody who has nothing to do with plugins.
 struct Bystander(Child);
@@ -63,5 +68,34 @@ async fn a_process_that_is_not_there_any_more_is_not_the_plugin() {
         assert_eq!(refused.expect_err("nobody has that id").code(), "attach.other-process");
     }
     plugin.shutdown().await.expect("it ends");
+    sandbox.assert_empty().await;
+}
+
+/// SOCK-10: a connection is made again to the process that listened, and not to whoever has its socket's path by now.
+#[tokio::test]
+async fn another_process_at_the_same_address_gets_no_calls_and_is_not_asked_to_end() {
+    let sandbox = Sandbox::new();
+    let start = || {
+        let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
+        launch.dangerous().plaintext().start()
+    };
+    let (first, second) = (start().await.expect("a start"), start().await.expect("another"));
+    let address = sandbox.folder().join("address");
+    symlink(first.record().address, &address).expect("a link");
+    let record = Reattach { address: address.display().to_string(), ..first.record() };
+    let attached = Attach::new(record).connect().await.expect("a connection");
+    let mut calls = scenarios::probe(&attached);
+    calls.echo(Payload::default()).await.expect("it is there");
+
+    first.shutdown().await.expect("it ends");
+    fs::remove_file(&address).expect("the link");
+    symlink(second.record().address, &address).expect("a link");
+    let error = calls.echo(Payload::default()).await.expect_err("it is somebody else");
+    assert_eq!(error.code(), Code::Unavailable, "{error:?}");
+    attached.shutdown().await.expect("it returns");
+    assert!(is_alive(second.id()));
+    second.ping().await.expect("it is well");
+    assert_eq!(second.shutdown().await.expect("it ends").phase, StopPhase::Asked);
+    fs::remove_file(&address).expect("the link");
     sandbox.assert_empty().await;
 }

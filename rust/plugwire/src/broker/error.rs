@@ -181,23 +181,27 @@ const AUTOPSY: Duration = Duration::from_millis(700);
 /// A plugin knows nothing of its host but whether it is there.
 impl Autopsy for Broker {
     fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn Error + Send + Sync>>> {
+        let gone = self.gone();
+        Box::pin(async move {
+            tokio::time::timeout(AUTOPSY, gone).await.ok()?;
+            Some(Arc::new(PeerGone) as Arc<dyn Error + Send + Sync>)
+        })
+    }
+
+    fn gone(&self) -> BoxFuture<'static, ()> {
         let state = self.lock();
         let (gone, session) = (state.gone, state.session.clone());
         drop(state);
         if gone {
             // The session is the next peer's by now.
-            return Box::pin(std::future::ready(Some(Arc::new(PeerGone) as _)));
+            return Box::pin(std::future::ready(()));
         }
         let closing = self.0.closing.clone();
         Box::pin(async move {
-            let gone = async {
-                tokio::select! {
-                    () = session.cancelled() => {}
-                    () = closing.cancelled() => {}
-                }
-            };
-            tokio::time::timeout(AUTOPSY, gone).await.ok()?;
-            Some(Arc::new(PeerGone) as Arc<dyn Error + Send + Sync>)
+            tokio::select! {
+                () = session.cancelled() => {}
+                () = closing.cancelled() => {}
+            }
         })
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use plugwire_protocol::evidence::excerpt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::serving::Source;
 use super::{Broker, DialError, ListenError, PeerGone};
@@ -261,12 +261,25 @@ impl Broker {
         if sent { Ok(answered) } else { Err(DialError::PeerGone(PeerGone)) }
     }
 
-    /// A stream that no knock goes before: one to the peer's main services. Nobody knocks until the peer has taken it, or it
-    /// would be taken for the answer.
+    /// A stream that no knock goes before: one to the peer's main services. Nobody knocks until the peer has taken it, or the
+    /// caller has given up its connection; the peer would take it for the knock's. Not cancel safe: run it on a task of
+    /// its own.
     pub(crate) async fn open_main(&self) -> io::Result<BoxIo> {
-        let turn = self.0.knocks.turn.clone().lock_owned().await;
         let session = self.0.knocks.session.get().ok_or(io::ErrorKind::NotConnected)?;
-        Ok(Box::new(UntilTaken { io: session.open().await?, turn: Some(turn) }))
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let limit = self.0.settings.timeout;
+        let opened = async {
+            let turn = timeout(2 * limit, self.0.knocks.turn.clone().lock_owned()).await;
+            let turn = turn.map_err(late)?;
+            Ok::<_, io::Error>((timeout(limit, session.open()).await.map_err(late)??, turn))
+        };
+        // A dial that the session's end has met may still hold the turn.
+        let (io, turn) = tokio::select! {
+            biased;
+            () = session.closed() => return Err(io::ErrorKind::NotConnected.into()),
+            opened = opened => opened?,
+        };
+        Ok(Box::new(UntilTaken { io, turn: Some(turn) }))
     }
 
     async fn open_stream(&self, id: u32) -> Result<BoxIo, DialError> {

@@ -28,7 +28,9 @@ use crate::transport::{Address, Channel, ConnectStep, Http2, Tls};
 
 /// A running plugin to connect to: one in a debugger, or one that outlived its host. go-plugin: `ClientConfig.Reattach`.
 ///
-/// The connection is plain, or uses the TLS configuration given: certificates are exchanged at a start only.
+/// The connection is plain, or uses the TLS configuration given: certificates are exchanged at a start only. Where the plugin
+/// ends it, the next call connects again if the process that listened at first still listens; over TCP, where that cannot be
+/// known, it does not.
 #[must_use = "nothing is connected before `connect`"]
 pub struct Attach {
     record: Reattach,

@@ -16,10 +16,12 @@ use crate::generated::plugin::Empty;
 use crate::generated::plugin::grpc_controller_client::GrpcControllerClient;
 use crate::transport::line::{self, Redial};
 use crate::transport::mux::{Mode, Mux};
-use crate::transport::{Address, BoxIo, Channel, ConnectStep};
+use crate::transport::{Address, BoxIo, Channel, ConnectStep, Unseen};
 
 /// A plugin must listen before it prints its line; several implementations listen a moment later.
 const LISTENS_LATE: Duration = Duration::from_secs(1);
+/// How long a socket that is reached once more may take.
+const DIAL_TAKES: Duration = Duration::from_secs(1);
 const DIAL_AGAIN: Duration = Duration::from_millis(5);
 /// How long the last output may take on its way once `Shutdown` was answered.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
@@ -37,14 +39,17 @@ impl Session {
         address: &Address,
         settings: broker::Settings,
     ) -> Result<Self, (ConnectStep, io::Error)> {
-        let mut io = dial(address).await.map_err(|error| (ConnectStep::Dial, error))?;
+        let reached = dial(address).await.map_err(|error| (ConnectStep::Dial, error))?;
+        let (mut io, listens) = reached;
         let (tls, http2, peer) =
             (settings.tls.clone(), settings.http2.clone(), settings.peer.clone());
         let multiplexed = settings.multiplexed;
         let broker = Broker::new(settings);
-        let again: Arc<dyn Redial> = match multiplexed {
-            true => Arc::new(OverSession(broker.clone())),
-            false => Arc::new(OverSocket(address.clone())),
+        let again: Option<Arc<dyn Redial>> = match address {
+            _ if multiplexed => Some(Arc::new(OverSession(broker.clone()))),
+            // Nothing would tell who listens on a port once the plugin is gone.
+            Address::Tcp(_) if peer.is_none() => None,
+            _ => Some(Arc::new(OverSocket { address: address.clone(), listens })),
         };
         // Whatever ends before this function does closes all of it.
         let session = CloseOnDrop(broker);
@@ -52,7 +57,7 @@ impl Session {
             io = multiplex(&session.0, io).await.map_err(|error| (ConnectStep::Dial, error))?;
         }
         let settings = line::Settings { tls, http2, cut: session.0.closing() };
-        let channel = Channel::establish(io, settings, peer, Some(again)).await?;
+        let channel = Channel::establish(io, settings, peer, again).await?;
         session.0.open(channel.clone());
         Ok(Self { channel, broker: session, stdio: tokio::sync::Mutex::default() })
     }
@@ -77,8 +82,14 @@ impl Session {
     /// plugins stop their server inside the call. Spec: SHD-2.
     pub(super) async fn shut_down(&self, limit: Duration) {
         let mut controller = GrpcControllerClient::new(self.channel.clone());
-        match tokio::time::timeout(limit, controller.shutdown(Empty {})).await {
-            Ok(_) => {
+        let asked = async {
+            let answer = controller.shutdown(Empty {}).await;
+            if answer.is_err_and(|status| Unseen::is_source_of(&status)) {
+                let _ = controller.shutdown(Empty {}).await;
+            }
+        };
+        match tokio::time::timeout(limit, asked).await {
+            Ok(()) => {
                 let mut stdio = self.stdio.lock().await;
                 if let Some(task) = &mut *stdio {
                     let _ = tokio::time::timeout(LAST_OUTPUT, task).await;
@@ -114,12 +125,23 @@ async fn multiplex(broker: &Broker, io: BoxIo) -> io::Result<BoxIo> {
 }
 
 /// A plugin takes several connections on its socket. Spec: SOCK-7 and SOCK-10.
-struct OverSocket(Address);
+struct OverSocket {
+    address: Address,
+    /// The process that listened at first.
+    listens: Option<i32>,
+}
 
 impl Redial for OverSocket {
     fn redial(&self) -> BoxFuture<'static, io::Result<BoxIo>> {
-        let address = self.0.clone();
-        Box::pin(async move { address.connect().await })
+        let (address, at_first) = (self.address.clone(), self.listens);
+        Box::pin(async move {
+            let reached = tokio::time::timeout(DIAL_TAKES, address.reach()).await;
+            let (io, listens) = reached.map_err(|_| io::ErrorKind::TimedOut)??;
+            match listens == at_first {
+                true => Ok(io),
+                false => Err(io::Error::other("another process listens there")),
+            }
+        })
     }
 }
 
@@ -133,10 +155,10 @@ impl Redial for OverSession {
     }
 }
 
-async fn dial(address: &Address) -> io::Result<BoxIo> {
+async fn dial(address: &Address) -> io::Result<(BoxIo, Option<i32>)> {
     let give_up = Instant::now() + LISTENS_LATE;
     loop {
-        match address.connect().await {
+        match address.reach().await {
             Err(error) if not_yet(&error) && Instant::now() < give_up => {
                 tokio::time::sleep(DIAL_AGAIN).await;
             }

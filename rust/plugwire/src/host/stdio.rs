@@ -72,44 +72,63 @@ fn log(plugin: &str, channel: &str, line: &[u8]) {
     tracing::info!(target: "plugwire::plugin_output", plugin, channel, "{}", text.trim_end_matches(['\n', '\r']));
 }
 
-/// Copies the stream until it ends. Its absence is no error: plugins before go-plugin 1.1 have none. Spec: STD-4.
+/// Copies the stream until it ends, and the next one where another connection follows: a Go plugin blocks in the middle of a
+/// call when nobody reads. Its absence is no error: plugins before go-plugin 1.1 have none. Spec: STD-4 and STD-7.
 pub(super) async fn copy(
     channel: Channel,
     plugin: String,
     stdout: Option<Writer>,
     stderr: Option<Writer>,
 ) {
-    let (mut stdout, mut stderr) = (Sink::new(stdout, "stdout"), Sink::new(stderr, "stderr"));
-    let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(LONGEST_MESSAGE);
-    // A Go plugin sends its headers with the first output, perhaps never: nothing else may wait for this.
-    let ended = match client.stream_stdio(()).await {
-        Err(status) => status,
-        Ok(stream) => {
-            let mut stream = stream.into_inner();
-            loop {
-                match stream.message().await {
-                    Ok(Some(StdioData { channel, data })) => {
-                        match stdio_data::Channel::try_from(channel) {
-                            Ok(stdio_data::Channel::Stdout) => stdout.write(&plugin, &data).await,
-                            Ok(stdio_data::Channel::Stderr) => stderr.write(&plugin, &data).await,
-                            _ => tracing::warn!(
-                                plugin,
-                                channel,
-                                "output for an unknown channel was dropped"
-                            ),
-                        }
-                    }
-                    Ok(None) => break Status::ok(""),
-                    Err(status) => break status,
-                }
-            }
+    let mut sinks =
+        Sinks { stdout: Sink::new(stdout, "stdout"), stderr: Sink::new(stderr, "stderr"), plugin };
+    let ended = loop {
+        let connections = channel.connections_since();
+        let ended = sinks.copy_one(channel.clone()).await;
+        if ended.code() != Code::Unavailable || !channel.is_connected_since(connections).await {
+            break ended;
         }
     };
+    let Sinks { mut stdout, mut stderr, plugin } = sinks;
     stdout.finish(&plugin);
     stderr.finish(&plugin);
     match ended.code() {
         Code::Ok | Code::Unavailable | Code::Cancelled => {}
         Code::Unimplemented => tracing::debug!(plugin, "the plugin has no stdio stream"),
         _ => tracing::warn!(plugin, status = %ended, "the plugin's stdio stream failed"),
+    }
+}
+
+struct Sinks {
+    stdout: Sink,
+    stderr: Sink,
+    plugin: String,
+}
+
+impl Sinks {
+    /// Copies one stream, and says how it ended.
+    async fn copy_one(&mut self, channel: Channel) -> Status {
+        let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(LONGEST_MESSAGE);
+        // A Go plugin sends its headers with the first output, perhaps never: nothing else may wait for this.
+        let mut stream = match client.stream_stdio(()).await {
+            Ok(stream) => stream.into_inner(),
+            Err(status) => return status,
+        };
+        loop {
+            match stream.message().await {
+                Ok(Some(data)) => self.write(data).await,
+                Ok(None) => return Status::ok(""),
+                Err(status) => return status,
+            }
+        }
+    }
+
+    async fn write(&mut self, StdioData { channel, data }: StdioData) {
+        let plugin = &self.plugin;
+        match stdio_data::Channel::try_from(channel) {
+            Ok(stdio_data::Channel::Stdout) => self.stdout.write(plugin, &data).await,
+            Ok(stdio_data::Channel::Stderr) => self.stderr.write(plugin, &data).await,
+            _ => tracing::warn!(plugin, channel, "output for an unknown channel was dropped"),
+        }
     }
 }

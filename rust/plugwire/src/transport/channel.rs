@@ -29,47 +29,54 @@ pub(crate) trait Autopsy: Send + Sync {
     /// Resolves soon, to `None` where the process at the other end lives on or is not known.
     fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn Error + Send + Sync>>>;
 
-    /// There is another connection to it, so that it is there.
-    fn is_there_again(&self) {}
+    /// Resolves once it is known to be gone.
+    fn gone(&self) -> BoxFuture<'static, ()>;
 }
 
 pub(crate) type Peer = Option<Arc<dyn Autopsy>>;
 
-/// Waits in vain once, and then no more: a connection can break while the process at its other end lives on, and calls on
-/// it must not wait each time.
-struct AskOnce {
+/// Whoever can be reached again is not dead. Of one who cannot, it waits in vain once, and then no more: a connection can
+/// break while the process at its other end lives on, and calls on it must not wait each time.
+struct Inquest {
+    line: Arc<Line>,
     peer: Arc<dyn Autopsy>,
     in_vain: Arc<AtomicBool>,
 }
 
-impl Autopsy for AskOnce {
+impl Autopsy for Inquest {
     fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn Error + Send + Sync>>> {
-        if self.in_vain.load(Ordering::Relaxed) {
-            let known_by_now = self.peer.autopsy().now_or_never().flatten();
-            return Box::pin(std::future::ready(known_by_now));
-        }
-        let (asked, in_vain) = (self.peer.autopsy(), self.in_vain.clone());
+        let Self { line, peer, in_vain } = self;
+        let (line, peer, in_vain) = (line.clone(), peer.clone(), in_vain.clone());
         Box::pin(async move {
-            let cause = asked.await;
+            if line.again().await.is_some() {
+                return None;
+            }
+            if in_vain.load(Ordering::Relaxed) {
+                return peer.autopsy().now_or_never().flatten();
+            }
+            let cause = peer.autopsy().await;
             in_vain.store(cause.is_none(), Ordering::Relaxed);
             cause
         })
     }
 
-    fn is_there_again(&self) {
-        self.in_vain.store(false, Ordering::Relaxed);
+    fn gone(&self) -> BoxFuture<'static, ()> {
+        self.peer.gone()
     }
 }
 
 /// A connection to the other side's services, for tonic's generated clients: `GreeterClient::new(plugin.channel())`.
 ///
-/// A clone is cheap and shares the connection. The channel belongs to one life of one process:
-/// once that process is gone, every call fails at once with a [`Status`] whose source says what happened to it.
-/// Where a plugin lives on but ends its connection (a Go server does when it was given `MaxConnectionAge`), the next call makes
-/// another one, as go-plugin's hosts do; the plugin's broker and output stay with the first. A call that is begun in the very
-/// moment may fail with `Unavailable` although the plugin never saw it: grpc-go would send it again, which here would cost
-/// every call a copy of its request. A brokered channel has one connection only. All close with the handle that they came
-/// from.
+/// A clone is cheap and shares the connection. The channel belongs to one life of one process: once that process is gone,
+/// every call fails at once with a [`Status`] whose source says what happened to it. All connections close with the
+/// handle that the channel came from.
+///
+/// Where a plugin lives on but ends its connection (a Go server does when it was given `MaxConnectionAge`), the next call
+/// connects again, as in go-plugin, to the process that listened before and no other; it waits at most 5 s for that, where the
+/// plugin hangs, and multiplexed for the broker's dials under way before. The plugin's output is followed to the new connection, its broker is not (spec: BRK-12). A call that is begun
+/// in the very moment may fail although the plugin never saw it: the source of its status is
+/// [`Unseen`](super::Unseen) then. grpc-go sends such a call again, which here would cost every call a copy of its request. A
+/// brokered channel, and one to a plugin that is attached to over TCP, has one connection only.
 ///
 /// Cancel safety: dropping a call's future, or its response stream, cancels the call at the other side.
 ///
@@ -93,7 +100,7 @@ impl Channel {
         peer: Peer,
         redial: Option<Arc<dyn Redial>>,
     ) -> Result<Self, (ConnectStep, io::Error)> {
-        let line = Line::begin(io, settings, redial).await?;
+        let line = Line::begin(io, settings, peer.clone(), redial).await?;
         let authority = line.settings().tls.as_ref().and_then(Tls::authority);
         Ok(Self {
             scheme: if authority.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
@@ -101,12 +108,23 @@ impl Channel {
             authority: authority
                 .and_then(|name| name.parse().ok())
                 .unwrap_or_else(|| Authority::from_static("unused")),
-            line,
             peer: peer.map(|peer| {
-                Arc::new(AskOnce { peer, in_vain: Arc::default() }) as Arc<dyn Autopsy>
+                let line = line.clone();
+                Arc::new(Inquest { line, peer, in_vain: Arc::default() }) as Arc<dyn Autopsy>
             }),
+            line,
             calls: Calls::default(),
         })
+    }
+
+    /// How many connections have followed the first one.
+    pub(crate) fn connections_since(&self) -> u64 {
+        self.line.made()
+    }
+
+    /// Connects again if the connection has ended. Whether there are more than so many since the first.
+    pub(crate) async fn is_connected_since(&self, connections: u64) -> bool {
+        self.line.again().await.is_some() && self.line.made() > connections
     }
 
     /// The calls under way on this channel.
@@ -203,10 +221,7 @@ fn again(
 ) -> BoxFuture<'static, Result<SendRequest<Bytes>, Status>> {
     Box::pin(async move {
         match line.again().await {
-            Some(requests) => {
-                peer.iter().for_each(|peer| peer.is_there_again());
-                Ok(requests)
-            }
+            Some(requests) => Ok(requests),
             None => Err(status::explain(ended, peer, None).await),
         }
     })

@@ -25,6 +25,7 @@ pub use channel::{CallFuture, Channel};
 pub use limits::Http2;
 pub use line::ConnectStep;
 pub use socket::Address;
+pub use status::Unseen;
 pub use tls::Tls;
 pub use translate::{Mounted, Translate};
 

@@ -60,12 +60,21 @@ impl Address {
     }
 
     pub(crate) async fn connect(&self) -> io::Result<BoxIo> {
+        Ok(self.reach().await?.0)
+    }
+
+    /// Connects, and says which process listens, where the system knows.
+    pub(crate) async fn reach(&self) -> io::Result<(BoxIo, Option<i32>)> {
         match self {
-            Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await?;
+                let listens = stream.peer_cred().ok().and_then(|cred| cred.pid());
+                Ok((Box::new(stream), listens))
+            }
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                Ok(Box::new(stream))
+                Ok((Box::new(stream), None))
             }
         }
     }

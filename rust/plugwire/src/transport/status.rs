@@ -1,6 +1,7 @@
 //! From what went wrong below gRPC to a status that says so.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -24,7 +25,32 @@ pub(super) fn from_h2(error: &h2::Error) -> Status {
         Some(_) => Code::Internal,
         None => Code::Unavailable,
     };
-    Status::new(code, format!("HTTP/2: {error}"))
+    let mut status = Status::new(code, format!("HTTP/2: {error}"));
+    // HTTP/2: streams that the last GOAWAY does not cover have not been looked at.
+    if error.is_go_away() && error.is_remote() {
+        status.set_source(Arc::new(Unseen));
+    }
+    status
+}
+
+/// The source of the status of a call that the other side has not seen, since it was ending the connection: the call can be made
+/// again, whatever it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unseen;
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the other side was ending the connection and has not seen the call")
+    }
+}
+
+impl Error for Unseen {}
+
+impl Unseen {
+    /// Whether this is the source of `status`.
+    pub fn is_source_of(status: &Status) -> bool {
+        status.source().is_some_and(|source| source.is::<Self>())
+    }
 }
 
 /// A call's failure. Where the connection itself is gone, asks what happened at its other end.

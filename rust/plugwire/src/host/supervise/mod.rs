@@ -191,6 +191,11 @@ impl Autopsy for Process {
             Some(Arc::new(gone) as Arc<dyn std::error::Error + Send + Sync>)
         })
     }
+
+    fn gone(&self) -> BoxFuture<'static, ()> {
+        let process = self.clone();
+        Box::pin(async move { drop(process.exited().await) })
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
