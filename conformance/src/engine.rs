@@ -1,6 +1,7 @@
 //! Runs cases: some at a time, each in a cage of its own and within its budget, and nothing is left of any.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -303,8 +304,8 @@ fn result<M: Mode>(
 }
 
 fn replay_command(words: &[String], id: &str) -> String {
-    let words = words.iter().map(|word| quoted(word.replace(CASE, id)));
-    words.collect::<Vec<_>>().join(" ")
+    let words: Vec<_> = words.iter().map(|word| quoted(word.replace(CASE, id))).collect();
+    words.join(OsStr::new(" ")).to_string_lossy().into_owned()
 }
 
 fn millis(time: Duration) -> u64 {

@@ -94,7 +94,7 @@ pub struct Implementation {
     /// `plugin` or `host`.
     pub role: RoleWord,
     /// The plugin's, or the driver's, program and arguments. Relative paths are relative to this file's folder: a program
-    /// with a slash, and each argument that names a file there or, with a slash, a folder.
+    /// with a slash, and each argument with a slash that names a file or a folder.
     pub command: Vec<String>,
 }
 
@@ -181,14 +181,12 @@ impl Subject {
 }
 
 /// A command whose words mean the same in every working directory: cases have their own. Paths are a program with a slash (one
-/// without is looked up in `PATH`), and each argument that names a file or, with a slash, a folder.
+/// without is looked up in `PATH`), and each argument with a slash that names a file or a folder. A bare word such as
+/// `serve` is one also where something has that name.
 pub fn anchored(command: Vec<String>, folder: &Path) -> Vec<String> {
     let anchored = |(at, word): (usize, String)| {
         let path = folder.join(&word);
-        let is_path = match word.contains('/') {
-            true => at == 0 || path.exists(),
-            false => at > 0 && path.is_file(),
-        };
+        let is_path = word.contains('/') && (at == 0 || path.exists());
         match std::path::absolute(path) {
             Ok(path) if is_path => path.display().to_string(),
             _ => word,
@@ -236,19 +234,21 @@ tcp = false
     }
 
     #[test]
-    fn what_names_a_file_means_it_wherever_it_runs() {
+    fn a_path_means_the_same_wherever_it_runs() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().display().to_string();
         std::fs::create_dir_all(folder.path().join("serve/inner")).unwrap();
-        std::fs::write(folder.path().join("driver.py"), "").unwrap();
+        for file in ["driver.py", "test"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
         let anchored = |words: &[&str]| {
             anchored(words.iter().map(|word| (*word).to_owned()).collect(), folder.path())
         };
         let driver = format!("{here}/driver.py");
-        assert_eq!(anchored(&["./a", "driver.py"]), [format!("{here}/a"), driver.clone()]);
+        assert_eq!(anchored(&["./a", "./driver.py"]), [format!("{here}/a"), driver.clone()]);
         assert_eq!(anchored(&["driver.py", &driver]), ["driver.py".to_owned(), driver]);
-        // A word like any other, that is also the name of a folder.
-        assert_eq!(anchored(&["python3", "serve", "-x", ""]), ["python3", "serve", "-x", ""]);
+        // Words like any other, that are also the names of a folder and of a file.
+        assert_eq!(anchored(&["python3", "serve", "test", ""]), ["python3", "serve", "test", ""]);
         assert_eq!(anchored(&["a", "serve/inner"])[1], format!("{here}/serve/inner"));
         assert_eq!(anchored(&["a", "serve/other"])[1], "serve/other");
     }

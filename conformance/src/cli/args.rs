@@ -67,8 +67,8 @@ pub(super) struct PluginSubject {
     pub(super) app_versions: Vec<u32>,
     #[command(flatten)]
     pub(super) any: AnySubject,
-    /// The plugin and its arguments. Cases have working directories of their own: an argument that names a file here, or with a
-    /// slash a folder, is made absolute.
+    /// The plugin and its arguments. Cases have working directories of their own: an argument with a slash that names a file
+    /// or a folder is made absolute.
     #[arg(last = true, value_name = "PLUGIN", required_unless_present = "subject")]
     pub(super) command: Vec<String>,
 }
@@ -111,8 +111,8 @@ pub(super) struct Host {
 pub(super) struct HostSubject {
     #[command(flatten)]
     pub(super) any: AnySubject,
-    /// The driver and its arguments. Cases have working directories of their own: an argument that names a file here, or with a
-    /// slash a folder, is made absolute.
+    /// The driver and its arguments. Cases have working directories of their own: an argument with a slash that names a file
+    /// or a folder is made absolute.
     #[arg(last = true, value_name = "DRIVER", required_unless_present = "subject")]
     pub(super) command: Vec<String>,
 }

@@ -55,6 +55,8 @@ pub(super) async fn interruptible<T>(run: impl Future<Output = T>) -> Result<T, 
 /// Does what takes a moment and must not be left half done.
 pub(super) fn whole<T>(work: impl FnOnce() -> T) -> Result<T, Trouble> {
     BUSY.store(true, Ordering::SeqCst);
+    // A signal that found nothing under way may be ending the program by now.
+    unless_interrupted()?;
     let done = work();
     idle().map(|()| done)
 }
@@ -62,8 +64,26 @@ pub(super) fn whole<T>(work: impl FnOnce() -> T) -> Result<T, Trouble> {
 /// A signal that came while it could not take effect takes it now.
 fn idle() -> Result<(), Trouble> {
     BUSY.store(false, Ordering::SeqCst);
+    unless_interrupted()
+}
+
+fn unless_interrupted() -> Result<(), Trouble> {
     match *INTERRUPTED.borrow() {
         true => Err(Trouble::Interrupted),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No other test of this process looks at the two: they are the program's.
+    #[test]
+    fn nothing_is_begun_once_a_signal_came() {
+        assert_eq!(whole(|| 5).unwrap(), 5);
+        INTERRUPTED.send_replace(true);
+        let begun = whole(|| panic!("it was begun"));
+        assert!(matches!(begun, Err(Trouble::Interrupted)));
     }
 }

@@ -11,6 +11,7 @@ use plugwire_conformance_report::{html, jsonl, junit, markdown};
 
 use super::args::Report;
 use super::interrupt::whole;
+use super::run::runtime;
 use super::{Trouble, note};
 
 /// A way of writing runs down.
@@ -107,6 +108,8 @@ fn write_to(file: &File, kind: Kind, runs: &[Run], all: bool) -> io::Result<()> 
 /// `report`: several runs beside each other.
 pub(super) fn combine(args: &Report) -> Result<ExitCode, Trouble> {
     let files = Files::parse(&args.reports)?;
+    // Somebody has to hear signals, lest half a report stays.
+    let _hearing = runtime()?;
     let mut runs = Vec::new();
     for file in &args.runs {
         let named =

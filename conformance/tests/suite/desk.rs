@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long a run may take here, on however slow a machine. That it ends at all is the point.
-const LONGEST: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(60);
 
 /// A folder with the run's temporary folder in it, and the subjects that a test writes.
 pub(crate) struct Desk(TempDir);

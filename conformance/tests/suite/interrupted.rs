@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
-use crate::desk::Desk;
+use crate::desk::{Desk, LONGEST};
 
 /// It notes itself and a child that leaves the group and the mark behind, and then says nothing for ten minutes.
 const HANGS: &str =
@@ -78,6 +78,24 @@ async fn while_the_run_is_told() {
     stdout.read_to_end(&mut told).await.unwrap();
     let told = String::from_utf8_lossy(&told);
     assert!(!told.contains(CONCLUSION), "it was not interrupted: {told}");
+}
+
+/// Several runs are put together, and one of them never comes.
+#[tokio::test]
+async fn while_runs_are_read() {
+    let desk = Desk::new();
+    let pipe = desk.word("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
+    let report = format!("html={}", desk.word("report.html"));
+    let running = desk.suite(["report", &pipe, "--report", &report]).spawn().unwrap();
+    // The pipe opens when there is a reader, who listens for signals by then.
+    let (opened, open) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || opened.send(std::fs::File::options().write(true).open(pipe)));
+    let _writer = tokio::time::timeout(LONGEST, open).await.unwrap().unwrap().unwrap();
+    let pid = Pid::from_raw(running.id().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    desk.finish(running).await.says(130, &[]);
+    assert!(!desk.path("report.html").exists());
 }
 
 /// A report that nobody reads is waited for, but not when somebody has had enough.

@@ -123,7 +123,7 @@ async fn its_working_directory_is_its_cases() {
     let script = desk.write("sub/script.sh", "pwd > $1; echo dropped > file; ls >> $1; echo hello");
     desk.write("pwd", "");
     // Both arguments are relative to where the suite was started.
-    let command = ["--", "/bin/sh", "sub/script.sh", "pwd"];
+    let command = ["--", "/bin/sh", "sub/script.sh", "./pwd"];
     let run = [&["plugin", "--cookie", "K=V", "--only", LINE][..], &command].concat();
     desk.run(run).await.says(1, &["\"hello\"", &script]);
     let said = desk.read("pwd");

@@ -13,7 +13,7 @@ use plugwire_conformance_wire::grpc::Status;
 use plugwire_conformance_wire::messages::method;
 use prost::Message;
 use serde_json::json;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 use super::{Plugin, acts, broker, broker_probe, health, probe, reflection, shutdown, stdio};
 use crate::script::{Act, TooLarge, UnknownMethod};
@@ -43,17 +43,19 @@ pub(super) struct At {
     pub(super) name: String,
     /// The id of a brokered connection.
     pub(super) id: Option<u32>,
+    /// Told when the connection is to be closed.
+    pub(super) cut: Arc<Notify>,
 }
 
 impl At {
     /// The host's `number`th main connection.
     pub(super) fn main(number: u32) -> Self {
-        Self { name: format!("main {number}"), id: None }
+        Self { name: format!("main {number}"), id: None, cut: Arc::default() }
     }
 
     /// A connection to what the plugin accepts.
     pub(super) fn brokered(id: u32) -> Self {
-        Self { name: format!("broker {id}"), id: Some(id) }
+        Self { name: format!("broker {id}"), id: Some(id), cut: Arc::default() }
     }
 }
 
@@ -130,6 +132,11 @@ impl Call {
         if script.reset.iter().any(|rule| fits(rule, &method)) {
             self.incoming.reset(Reason::INTERNAL_ERROR);
             return plugin.witness.saw("stream-reset", json!({ "call": self.id }));
+        }
+        if script.cut.iter().any(|rule| fits(rule, &method)) {
+            self.at.cut.notify_one();
+            // A call that ended here would reset its stream, and that is a word.
+            return std::future::pending().await;
         }
         if script.hang.iter().any(|rule| fits(rule, &method)) {
             return self.hang().await;

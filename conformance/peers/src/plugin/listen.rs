@@ -294,7 +294,12 @@ pub(super) async fn serve_calls(plugin: &Arc<Plugin>, io: Io, at: At, plaintext:
     let limits =
         Limits { calls: script.goaway_after, resets: script.most_resets, ..Limits::default() };
     let router = Arc::new(Router { plugin: plugin.clone(), at: at.clone() });
-    let ended = answerer::serve(io, router, &limits, &at.name, &plugin.trace).await;
+    let ended = tokio::select! {
+        ended = answerer::serve(io, router, &limits, &at.name, &plugin.trace) => ended,
+        () = at.cut.notified() => {
+            return plugin.witness.saw("cut", json!({ "connection": at.name }));
+        }
+    };
     let broke = ended.is_err();
     let how = ended.err().unwrap_or_else(|| "closed".to_owned());
     plugin.witness.saw("http2-ended", json!({ "connection": at.name, "how": how }));

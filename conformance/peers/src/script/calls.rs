@@ -18,6 +18,8 @@ pub struct Calls {
     pub hang: Vec<String>,
     /// Methods whose stream is cut by an RST_STREAM in place of an answer.
     pub reset: Vec<String>,
+    /// Methods whose connection is closed in place of an answer, without a GOAWAY.
+    pub cut: Vec<String>,
     /// What is done in the midst of a call.
     pub acts: Vec<ActsAt>,
     /// What a method gets that nobody serves.
@@ -60,6 +62,7 @@ impl Default for Calls {
             status: BTreeMap::new(),
             hang: Vec::new(),
             reset: Vec::new(),
+            cut: Vec::new(),
             acts: Vec::new(),
             unknown_method: UnknownMethod::Unimplemented,
             loses_metadata: false,

@@ -130,6 +130,20 @@ async fn one_call_at_a_time_and_goaway_are_seen_by_the_caller() {
     assert!(stage.host().await.probe("Echo", json!({})).await.is_ok());
 }
 
+#[tokio::test]
+async fn a_connection_is_cut_without_a_word_and_another_is_served() {
+    let hang = "/plugwire.probe.v1.Probe/Hang";
+    let stage = Stage::start(json!({ "calls": { "cut": [hang] } }), Way::Plain, &[]);
+    let host = stage.host().await;
+    assert!(host.probe("Echo", json!({})).await.is_ok());
+    let error = host.probe("Hang", json!({})).await.unwrap_err();
+    // Neither an RST_STREAM nor a GOAWAY.
+    assert!(!error.contains("error received"), "{error}");
+    stage.saw("cut", json!({ "connection": "main 1" })).await;
+    assert!(host.probe("Echo", json!({})).await.is_err());
+    assert!(stage.host().await.probe("Echo", json!({})).await.is_ok());
+}
+
 async fn listed(host: &Host, path: &str, questions: usize) -> Result<Vec<String>, String> {
     let options = Options::default();
     let mut call = host.caller.open(path, &options).await.map_err(|error| error.to_string())?;

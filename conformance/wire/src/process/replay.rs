@@ -1,9 +1,10 @@
 //! How a program of a case is started again by hand.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -18,15 +19,16 @@ pub const REPLAY: &str = "replay.sh";
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     scripts: usize,
-    files: BTreeMap<String, String>,
+    files: BTreeMap<String, OsString>,
 }
 
 impl Notes {
     /// Writes them all.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         for (name, text) in &self.files {
+            let text = text.as_bytes();
             fs::write(folder.join(name), text)?;
-            if text.starts_with("#!") {
+            if text.starts_with(b"#!") {
                 fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755))?;
             }
         }
@@ -49,69 +51,90 @@ impl Cage {
 
     /// Notes a file for a folder that is kept. Its path there.
     pub fn note_file(&self, name: &str, text: &str) -> PathBuf {
-        self.notes().files.insert(name.to_owned(), text.to_owned());
+        self.notes().files.insert(name.to_owned(), text.into());
         self.folder().join(name)
     }
 }
 
 /// Variables that are neither set nor removed are those of whoever runs it.
-fn script(command: &std::process::Command, stdin: Option<&Path>) -> String {
-    let mut text = String::from("#!/bin/sh\n");
+fn script(command: &std::process::Command, stdin: Option<&Path>) -> OsString {
+    let mut text = OsString::from("#!/bin/sh\n");
     if let Some(folder) = command.get_current_dir() {
-        text += &format!("cd {} || exit\n", quoted(folder));
+        text.push("cd ");
+        text.push(quoted(folder));
+        text.push(" || exit\n");
     }
-    text += "exec env";
+    text.push("exec env");
+    let mut add = |before: &str, word: &OsStr| {
+        text.push(before);
+        text.push(quoted(word));
+    };
     let (set, removed): (Vec<_>, Vec<_>) =
         command.get_envs().partition(|(_, value)| value.is_some());
     for (name, _) in removed {
-        text += &format!(" \\\n    -u {}", quoted(name));
+        add(" \\\n    -u ", name);
     }
     for (name, value) in set {
-        let value = value.unwrap_or_default().to_string_lossy();
-        text += &format!(" \\\n    {}", quoted(format!("{}={value}", name.to_string_lossy())));
+        let parts = [name, OsStr::new("="), value.unwrap_or_default()];
+        add(" \\\n    ", &parts.into_iter().collect::<OsString>());
     }
-    text += &format!(" \\\n    {}", quoted(command.get_program()));
+    let program = command.get_program();
+    match program.as_bytes().contains(&b'=') {
+        // `env` would take it for a variable; `nice` takes it for what it is, and here does nothing else.
+        true => add(" \\\n    nice -n 0 ", program),
+        false => add(" \\\n    ", program),
+    }
     for argument in command.get_args() {
-        text += &format!(" {}", quoted(argument));
+        add(" ", argument);
     }
     if let Some(stdin) = stdin {
-        text += &format!(" < {}", quoted(stdin));
+        add(" < ", stdin.as_os_str());
     }
-    text + "\n"
+    text.push("\n");
+    text
 }
 
-/// A word as a shell takes it.
-pub fn quoted(word: impl AsRef<OsStr>) -> String {
-    let word = word.as_ref().to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.into_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+/// A word as a shell takes it. What is UTF-8 stays so.
+pub fn quoted(word: impl AsRef<OsStr>) -> OsString {
+    let word = word.as_ref();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./=:,@+".contains(byte);
+    if !word.is_empty() && word.as_bytes().iter().all(plain) {
+        return word.to_owned();
     }
+    let parts: Vec<_> = word.as_bytes().split(|byte| *byte == b'\'').collect();
+    OsString::from_vec([b"'", &*parts.join(&br"'\''"[..]), b"'"].concat())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What a shell makes of it is what the command says.
+    /// What a shell makes of it is what the command says, whatever the bytes are.
     #[tokio::test]
     async fn a_script_starts_what_the_command_starts() {
         let cage = Cage::new().unwrap();
-        let mut command = cage.command("sh");
-        let odd = "it's \"odd\" $HOME\nline";
-        command.args(["-c", "pwd; echo \"$ODD,${PLUGIN_MIN_PORT-none},$1\"; cat", "sh", odd]);
-        command.env("ODD", odd);
-        let input = cage.note_file("in put", "from a file");
-        cage.note_replay(&command, Some(&input));
-        cage.note_replay(&command, None);
+        let shell = cage.folder().join("s=h");
+        std::os::unix::fs::symlink("/bin/sh", &shell).unwrap();
+        let odd = b"it's \"odd\" $HOME\n\xff\\";
+        for program in [OsStr::new("sh"), shell.as_os_str()] {
+            let mut command = cage.command(program);
+            command.args([
+                "-c",
+                "pwd; printf %s, \"$ODD\" \"${PLUGIN_MIN_PORT-none}\" \"$1\"; cat",
+                "sh",
+            ]);
+            command.arg(OsStr::from_bytes(odd)).env("ODD", OsStr::from_bytes(odd));
+            let input = cage.note_file("in put", "from a file");
+            cage.note_replay(&command, Some(&input));
+        }
         let folder = cage.keep().unwrap();
-        let mut shell = Command::new("/bin/sh");
-        let output = shell.arg(folder.join(REPLAY)).env("PLUGIN_MIN_PORT", "1").output();
-        let output = output.await.unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(said, format!("{}/w\n{odd},none,{odd}\nfrom a file", folder.display()));
+        let place = format!("{}/w\n", folder.display()).into_bytes();
+        let wanted = [&place, &odd[..], b",none,", odd, b",from a file"].concat();
         for script in [REPLAY, "replay-2.sh"] {
+            let mut shell = Command::new("/bin/sh");
+            let output =
+                shell.arg(folder.join(script)).env("PLUGIN_MIN_PORT", "1").output().await.unwrap();
+            assert_eq!(OsStr::from_bytes(&output.stdout), OsStr::from_bytes(&wanted), "{output:?}");
             let found = fs::metadata(folder.join(script)).unwrap();
             assert_eq!(found.permissions().mode() & 0o777, 0o755, "{script}");
         }
