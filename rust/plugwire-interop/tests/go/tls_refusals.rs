@@ -230,14 +230,17 @@ async fn a_rust_plugin_with_its_own_tls() {
 async fn a_rust_plugin_with_its_own_tls_and_a_host_that_does_not_fit() {
     let authority = Authority::new();
     let stranger = Authority::new();
+    // TLS 1.3 lets the host finish before the plugin has looked at its certificate: it reads the refusal, or comes too late to
+    // write.
+    let refused = &["remote error: tls", "failed to write client preface"][..];
     for (trusted, signer, words) in [
-        (&stranger, &authority, "certificate signed by unknown authority"),
-        (&authority, &stranger, "remote error: tls"),
+        (&stranger, &authority, &["certificate signed by unknown authority"][..]),
+        (&authority, &stranger, refused),
     ] {
         let sandbox = Sandbox::new();
         let report = start(&sandbox, "1.8.0", &authority, trusted, signer).await;
         let error = report["result"]["ping_error"].to_string();
-        assert!(error.contains(words), "{report:#}");
+        assert!(words.iter().any(|words| error.contains(words)), "{error}\n{report:#}");
         // It can only kill what it cannot talk to, and leaves the socket then.
         sandbox.assert_no_processes().await;
     }
