@@ -81,7 +81,7 @@ pub enum Progress<'a> {
 }
 
 /// Everything that a run consists of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan<M: Mode> {
     /// The role's mode.
     pub mode: M,

@@ -120,6 +120,7 @@ where
     let caught = Arc::new(Caught::read()?);
     // Most of a case is waiting, so there are more runs at a time than cores.
     let workers = effort.workers.unwrap_or(8 * Options::default().workers);
+    let all = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
     let places = Arc::new(Semaphore::new(workers.max(1)));
     let mut running = JoinSet::new();
     let runs = runs(cases, effort);
@@ -140,9 +141,20 @@ where
         };
         let (places, caught) = (places.clone(), caught.clone());
         running.spawn(async move {
-            let _place = places.acquire().await;
-            let run = engine::run(plan, |_| {}).await;
-            run.cases.into_iter().map(|case| cell(case, peer.clone(), &caught)).collect::<Vec<_>>()
+            let play = async |plan| {
+                let run = engine::run(plan, |_| {}).await;
+                let cells = run.cases.into_iter().map(|case| cell(case, peer.clone(), &caught));
+                cells.collect::<Vec<_>>()
+            };
+            let place = places.acquire().await;
+            let cells = play(plan.clone()).await;
+            drop(place);
+            if peer.is_none() || cells.iter().all(Cell::is_good) {
+                return cells;
+            }
+            // A busy machine can have a mutant rejected elsewhere: once more, with nothing beside it.
+            let _all = places.acquire_many(all).await;
+            play(plan).await
         });
     }
     let mut cells = Vec::new();
