@@ -61,6 +61,14 @@ struct Open {
     nobodys: HashSet<Id>,
 }
 
+impl Open {
+    /// A cage begins or ends: whatever stray there is beside it is nobody's.
+    fn change(&mut self, change: impl FnOnce(&mut usize)) {
+        change(&mut self.cages);
+        self.nobodys = Snapshot::take().adopted().map(Entry::id).collect();
+    }
+}
+
 static OPEN: LazyLock<Mutex<Open>> = LazyLock::new(Mutex::default);
 
 fn open() -> MutexGuard<'static, Open> {
@@ -70,9 +78,7 @@ fn open() -> MutexGuard<'static, Open> {
 impl Members {
     /// Those of a cage that is opened now. `mark` is what they carry in their environment, and they work in `folder`.
     pub(super) fn new(mark: String, folder: PathBuf) -> Self {
-        let mut open = open();
-        open.cages += 1;
-        open.nobodys = Snapshot::take().adopted().map(Entry::id).collect();
+        open().change(|cages| *cages += 1);
         Self { mark: format!("{mark}\0"), folder, seen: HashSet::new() }
     }
 
@@ -118,9 +124,7 @@ impl Members {
 
 impl Drop for Members {
     fn drop(&mut self) {
-        let mut open = open();
-        open.cages -= 1;
-        open.nobodys = Snapshot::take().adopted().map(Entry::id).collect();
+        open().change(|cages| *cages -= 1);
     }
 }
 

@@ -76,7 +76,7 @@ async fn rust_host_sees(program: &Path, options: &[&str], mutual_tls: bool) -> V
     }
     let stop = plugin.shutdown().await.expect("it ends");
     assert_eq!(stop.phase, StopPhase::Asked, "{program:?}: {stop:?}");
-    assert!(stop.exit.expect("it was ours").status.is_some_and(|status| status.success()));
+    assert!(stop.exit.expect("it was ours").success());
     sandbox.assert_empty().await;
     seen
 }

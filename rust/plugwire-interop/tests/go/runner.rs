@@ -83,10 +83,7 @@ async fn a_plugin_in_a_namespace_of_its_own() {
                 broker_both_ways(&pair).await;
                 let stop = pair.plugin.shutdown().await.expect("it ends");
                 let exit = stop.exit.expect("it was waited for");
-                assert_eq!(
-                    (stop.phase, exit.status.and_then(|status| status.code())),
-                    (StopPhase::Asked, Some(0))
-                );
+                assert_eq!((stop.phase, exit.code()), (StopPhase::Asked, Some(0)));
                 sandbox.assert_empty().await;
             }
         }
@@ -159,7 +156,7 @@ async fn the_ends_of_a_plugin_in_a_namespace() {
             let status = probe(&plugin).die(DieRequest { how: "exit:6".to_owned() }).await;
             status.expect_err("it is gone");
             let exit = timeout(LIMIT, plugin.exited()).await.expect("in time");
-            assert_eq!(exit.status.and_then(|status| status.code()), Some(6));
+            assert_eq!(exit.code(), Some(6));
             drop(plugin);
             sandbox.assert_empty().await;
         }

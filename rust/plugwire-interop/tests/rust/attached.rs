@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command};
 
-use plugwire::host::{Attach, AttachError, StopPhase};
+use plugwire::host::{Attach, AttachError, PluginHandle, StopPhase};
 use plugwire::protocol::reattach::Reattach;
 use plugwire_interop::leaks::is_alive;
 use plugwire_interop::probe::Payload;
@@ -28,11 +28,16 @@ impl Drop for Bystander {
     }
 }
 
+/// A plugin that can be attached to.
+async fn plain_plugin(sandbox: &Sandbox) -> PluginHandle {
+    let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
+    launch.dangerous().plaintext().start().await.expect("a start")
+}
+
 #[tokio::test]
 async fn a_process_that_the_record_names_and_that_does_not_listen_is_not_killed() {
     let sandbox = Sandbox::new();
-    let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
-    let plugin = launch.dangerous().plaintext().start().await.expect("a start");
+    let plugin = plain_plugin(&sandbox).await;
     let bystander = Bystander::new();
     let mut wrong = plugin.record();
     wrong.pid = bystander.0.id();
@@ -56,8 +61,7 @@ async fn a_process_that_the_record_names_and_that_does_not_listen_is_not_killed(
 #[tokio::test]
 async fn a_process_that_is_not_there_any_more_is_not_the_plugin() {
     let sandbox = Sandbox::new();
-    let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
-    let plugin = launch.dangerous().plaintext().start().await.expect("a start");
+    let plugin = plain_plugin(&sandbox).await;
     let bystander = Bystander::new();
     let mut wrong = plugin.record();
     wrong.pid = bystander.0.id();
@@ -75,11 +79,7 @@ async fn a_process_that_is_not_there_any_more_is_not_the_plugin() {
 #[tokio::test]
 async fn another_process_at_the_same_address_gets_no_calls_and_is_not_asked_to_end() {
     let sandbox = Sandbox::new();
-    let start = || {
-        let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
-        launch.dangerous().plaintext().start()
-    };
-    let (first, second) = (start().await.expect("a start"), start().await.expect("another"));
+    let (first, second) = (plain_plugin(&sandbox).await, plain_plugin(&sandbox).await);
     let address = sandbox.folder().join("address");
     symlink(first.record().address, &address).expect("a link");
     let record = Reattach { address: address.display().to_string(), ..first.record() };

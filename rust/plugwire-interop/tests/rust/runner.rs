@@ -125,10 +125,7 @@ async fn a_plugin_that_ends_is_diagnosed_by_its_runner() {
     let sandbox = Sandbox::new();
     let error = launch(&sandbox, Odd::NoLine).start().await.expect_err("no line");
     let StartError::Exited(evidence) = &error else { panic!("{error:?}") };
-    assert_eq!(
-        evidence.exit.as_ref().and_then(|exit| exit.status.and_then(|status| status.code())),
-        Some(3)
-    );
+    assert_eq!(evidence.exit.as_ref().and_then(|exit| exit.code()), Some(3));
     assert_eq!(evidence.stderr, "out of order");
     assert_eq!(evidence.executable, None, "what lies under that name here says nothing");
     let text = evidence.to_string();

@@ -10,7 +10,6 @@ use std::time::Duration;
 use plugwire_protocol::handshake::AddressError;
 use plugwire_protocol::reattach::Reattach;
 use tokio::io::AsyncWrite;
-use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::PluginHandle;
@@ -203,13 +202,13 @@ impl Attach {
 /// The process with this id, if it is the one that listens.
 async fn confirmed(address: &Address, pid: u32) -> Result<Foreign, AttachError> {
     let other = |cause| AttachError::OtherProcess { pid, cause };
-    let Address::Unix(path) = address else {
+    if let Address::Tcp(_) = address {
         return Err(other(io::Error::new(io::ErrorKind::Unsupported, "it listens on TCP")));
-    };
+    }
     // The process first: if it ends now and another gets its id, that one does not listen there.
     let process = Foreign::open(pid).map_err(other)?;
-    let listens = UnixStream::connect(path).await.and_then(|socket| socket.peer_cred());
-    match listens.map_err(other)?.pid() {
+    let (_, listens) = address.reach().await.map_err(other)?;
+    match listens {
         Some(listens) if u32::try_from(listens) == Ok(pid) => Ok(process),
         Some(listens) => Err(other(io::Error::other(format!("process {listens} listens there")))),
         None => Err(other(io::Error::from(io::ErrorKind::Unsupported))),

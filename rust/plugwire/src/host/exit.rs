@@ -28,6 +28,23 @@ pub struct Exit {
     pub stderr: String,
 }
 
+impl Exit {
+    /// The exit code of a process that ended by itself, where it is known.
+    pub fn code(&self) -> Option<i32> {
+        self.status?.code()
+    }
+
+    /// The signal that killed it, where that is known.
+    pub fn signal(&self) -> Option<i32> {
+        self.status?.signal()
+    }
+
+    /// Whether it is known to have ended with code 0.
+    pub fn success(&self) -> bool {
+        self.status.is_some_and(|status| status.success())
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(status) = self.status else {

@@ -83,9 +83,9 @@ pub(super) async fn copy(
     let mut sinks =
         Sinks { stdout: Sink::new(stdout, "stdout"), stderr: Sink::new(stderr, "stderr"), plugin };
     let ended = loop {
-        let connections = channel.connections_since();
+        let before = channel.reconnections();
         let ended = sinks.copy_one(channel.clone()).await;
-        if ended.code() != Code::Unavailable || !channel.is_connected_since(connections).await {
+        if ended.code() != Code::Unavailable || !channel.has_reconnected_since(before).await {
             break ended;
         }
     };

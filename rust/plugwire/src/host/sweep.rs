@@ -4,7 +4,7 @@
 //! container, stops at once.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirEntry};
+use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -60,13 +60,14 @@ fn remove(path: &Path, us: u32) -> io::Result<()> {
     // The lock is held until the folder is gone, so no new owner can be deceived.
     // Where none can be had, nobody is known to be dead.
     let Lock::Held(_lock) = folder::lock(path)? else { return Ok(()) };
-    let entries: Vec<DirEntry> = fs::read_dir(path)?.collect::<Result<_, _>>()?;
-    for entry in &entries {
+    let mut sockets = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
         let (name, kind) = (entry.file_name(), entry.file_type()?);
-        let ours = kind.is_socket()
-            || (kind.is_symlink() && name == NOTE)
-            || (kind.is_dir() && name == COPY);
-        if !ours {
+        let ours_besides = (kind.is_symlink() && name == NOTE) || (kind.is_dir() && name == COPY);
+        if kind.is_socket() {
+            sockets.push(entry.path());
+        } else if !ours_besides {
             return Err(io::Error::other(format!("{name:?} in it is not plugwire's")));
         }
     }
@@ -81,9 +82,8 @@ fn remove(path: &Path, us: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    for entry in entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()))
-    {
-        fs::remove_file(entry.path())?;
+    for socket in sockets {
+        fs::remove_file(socket)?;
     }
     fs::remove_dir(path)?;
     tracing::debug!(path = %path.display(), "a dead host's folder was removed");

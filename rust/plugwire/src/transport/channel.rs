@@ -72,11 +72,12 @@ impl Autopsy for Inquest {
 /// handle that the channel came from.
 ///
 /// Where a plugin lives on but ends its connection (a Go server does when it was given `MaxConnectionAge`), the next call
-/// connects again, as in go-plugin, to the process that listened before and no other; it waits at most 5 s for that, where the
-/// plugin hangs, and multiplexed for the broker's dials under way before. The plugin's output is followed to the new connection, its broker is not (spec: BRK-12). A call that is begun
-/// in the very moment may fail although the plugin never saw it: the source of its status is
-/// [`Unseen`](super::Unseen) then. grpc-go sends such a call again, which here would cost every call a copy of its request. A
-/// brokered channel, and one to a plugin that is attached to over TCP, has one connection only.
+/// connects again, as in go-plugin, to the process that listened before and no other. It waits at most 5 s for that, where
+/// the plugin hangs, and multiplexed for the broker's dials under way before. The plugin's output is followed to the new
+/// connection, its broker is not (spec: BRK-12). A call that is begun in the very moment may fail although the plugin never
+/// saw it: the source of its status is [`Unseen`](super::Unseen) then. grpc-go sends such a call again, which here would
+/// cost every call a copy of its request. A brokered channel, and one to a plugin that is attached to over TCP, has one
+/// connection only.
 ///
 /// Cancel safety: dropping a call's future, or its response stream, cancels the call at the other side.
 ///
@@ -118,13 +119,13 @@ impl Channel {
     }
 
     /// How many connections have followed the first one.
-    pub(crate) fn connections_since(&self) -> u64 {
+    pub(crate) fn reconnections(&self) -> u64 {
         self.line.made()
     }
 
-    /// Connects again if the connection has ended. Whether there are more than so many since the first.
-    pub(crate) async fn is_connected_since(&self, connections: u64) -> bool {
-        self.line.again().await.is_some() && self.line.made() > connections
+    /// Connects again if the connection has ended. Whether that has happened since there were so many reconnections.
+    pub(crate) async fn has_reconnected_since(&self, reconnections: u64) -> bool {
+        self.line.again().await.is_some() && self.line.made() > reconnections
     }
 
     /// The calls under way on this channel.

@@ -1,6 +1,6 @@
 //! What a channel's calls go over: one connection, and where the other side can be reached again, the next one.
 
-use std::future::{pending, ready};
+use std::future::pending;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -106,22 +106,29 @@ impl Line {
     /// The connection, or the next one if it has ended. None where there is none: the process is gone, the line was cut, or
     /// it cannot be reached, or could not a moment ago. Cancel safe: the next one is made all the same.
     pub(super) async fn again(self: &Arc<Self>) -> Option<SendRequest<Bytes>> {
-        self.connecting()?.await
+        let redial = self.redial.as_ref()?;
+        let connecting = {
+            let mut next = self.next();
+            if let Ok(requests) = self.current() {
+                return Some(requests);
+            }
+            self.connecting(&mut next, redial)?
+        };
+        connecting.await
     }
 
-    fn connecting(self: &Arc<Self>) -> Option<Connecting> {
-        let redial = self.redial.clone()?;
-        let mut next = self.next();
-        if let Ok(requests) = self.current() {
-            return Some(ready(Some(requests)).boxed().shared());
-        }
+    fn connecting(
+        self: &Arc<Self>,
+        next: &mut Next,
+        redial: &Arc<dyn Redial>,
+    ) -> Option<Connecting> {
         if let Some(connecting) = &next.connecting {
             return Some(connecting.clone());
         }
         if next.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
             return None;
         }
-        let task = tokio::spawn(self.clone().connect(redial));
+        let task = tokio::spawn(self.clone().connect(redial.clone()));
         let connecting = task.map(|made| made.ok().flatten()).boxed().shared();
         next.connecting = Some(connecting.clone());
         Some(connecting)
@@ -253,6 +260,7 @@ pub(super) async fn silence(mut pings: PingPong, keep_alive: Option<KeepAlive>) 
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::sync::{Notify, Semaphore};
