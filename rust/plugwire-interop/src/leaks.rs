@@ -29,6 +29,26 @@ impl Holdings {
             children: children().len(),
         }
     }
+
+    /// Counts as soon as neither a task nor a child is left of what went before: a start that failed, or a plugin that was
+    /// dropped, cleans up in the background. A count that came too early would hide as many leaks. Panics after `limit`.
+    pub async fn at_rest(limit: Duration) -> Self {
+        let mut now = Self::count();
+        let rests = eventually(limit, || {
+            now = Self::count();
+            now.tasks == 0 && now.children == 0
+        });
+        assert!(rests.await, "it does not come to rest: {now:?}");
+        now
+    }
+
+    /// Whether there is no more of anything than `before`. Less is well, too: a thread for blocking work may have ended.
+    pub fn fits_in(&self, before: &Self) -> bool {
+        self.descriptors <= before.descriptors
+            && self.threads <= before.threads
+            && self.tasks <= before.tasks
+            && self.children <= before.children
+    }
 }
 
 /// The processes whose parent is this one, without its guardian, which stays as long as this one.

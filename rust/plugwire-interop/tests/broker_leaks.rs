@@ -37,9 +37,9 @@ impl Both {
     }
 
     fn is_flat(&self, before: &Self) -> bool {
-        self.host == before.host
-            && self.plugin.descriptors == before.plugin.descriptors
-            && self.plugin.tasks == before.plugin.tasks
+        self.host.fits_in(&before.host)
+            && self.plugin.descriptors <= before.plugin.descriptors
+            && self.plugin.tasks <= before.plugin.tasks
     }
 }
 

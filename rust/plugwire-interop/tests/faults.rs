@@ -284,9 +284,8 @@ async fn soak_lives_under_random_faults() {
     // The runtime has its threads then, and the allocator its arenas.
     lives(&stage, 32).await;
     stage.sandbox.assert_empty().await;
-    assert!(eventually(SETTLED, || Holdings::count().children == 0).await);
+    let before = (Holdings::at_rest(SETTLED).await, resident_bytes());
     let count = || (Holdings::count(), resident_bytes());
-    let before = count();
 
     let half = if soaks() { 5_000 } else { 160 };
     let since = Instant::now();
@@ -300,11 +299,7 @@ async fn soak_lives_under_random_faults() {
     stage.sandbox.assert_empty().await;
     let flat = eventually(SETTLED, || {
         let ((now, memory), (before, _), (_, memory_between)) = (count(), before, between);
-        now.descriptors <= before.descriptors
-            && now.threads <= before.threads
-            && now.tasks <= before.tasks
-            && now.children == 0
-            && memory <= memory_between + MEMORY
+        now.fits_in(&before) && memory <= memory_between + MEMORY
     });
     let flat = flat.await;
     println!("{} lives in {took:.1?}", 2 * half);

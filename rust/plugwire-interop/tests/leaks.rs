@@ -66,23 +66,14 @@ async fn soak_lives_of_plugins_leave_nothing() {
     let sandbox = Sandbox::new();
     rounds(&sandbox, &programs, WARM_UP).await;
     sandbox.assert_empty().await;
-    assert!(eventually(SETTLED, || Holdings::count().children == 0).await);
-    let (before, memory) = (Holdings::count(), resident_bytes());
+    let (before, memory) = (Holdings::at_rest(SETTLED).await, resident_bytes());
 
     let count = if soaks() { 2000 } else { 200 };
     let begun = Instant::now();
     rounds(&sandbox, &programs, count).await;
     let took = begun.elapsed();
     sandbox.assert_empty().await;
-    // Fewer than before is well, too: a thread for blocking work may have gone.
-    let settled = || {
-        let now = Holdings::count();
-        now.descriptors <= before.descriptors
-            && now.threads <= before.threads
-            && now.tasks <= before.tasks
-            && now.children == 0
-    };
-    let flat = eventually(SETTLED, settled).await;
+    let flat = eventually(SETTLED, || Holdings::count().fits_in(&before)).await;
     let (after, memory_after) = (Holdings::count(), resident_bytes());
     println!(
         "{count} lives in {took:?}\n  before {before:?}, {memory} bytes\n  after  {after:?}, {memory_after} bytes"
