@@ -208,7 +208,8 @@ async fn caged<M: Mode>(shared: &Shared<M>, case: &Case<M::Scene>, trace: &Trace
         let failed = Judgement::fail(last_step(trace), wanted, "none");
         Judgement { verdict: Verdict::Timeout, ..failed }
     });
-    cleaned(judgement, cage, plan.options.keep, trace).await
+    let aftermath = AFTERMATH * plan.options.timeout_scale.max(1);
+    cleaned(judgement, cage, aftermath, plan.options.keep, trace).await
 }
 
 /// In which step the case was; in none, if it has not begun with them or they are behind it.
@@ -236,8 +237,14 @@ async fn within_budget<M: Mode>(
 }
 
 /// Ends what is left, and says so.
-async fn cleaned(mut judgement: Judgement, cage: Cage, keep: bool, trace: &Trace) -> Judgement {
-    let left = cage.left(AFTERMATH).await;
+async fn cleaned(
+    mut judgement: Judgement,
+    cage: Cage,
+    aftermath: Duration,
+    keep: bool,
+    trace: &Trace,
+) -> Judgement {
+    let left = cage.left(aftermath).await;
     if !left.is_empty() {
         judgement.notes.push(format!("{} processes were left and killed", left.len()));
         trace.event("suite", format!("left: processes {left:?}"));

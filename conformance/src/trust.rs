@@ -89,7 +89,7 @@ pub async fn check(
         Role::Plugin => {
             let catalogue = catalogue::plugin(None).map_err(|error| error.to_string())?;
             check_with(
-                PluginMode { timeout_scale: effort.timeout_scale },
+                |timeout_scale| PluginMode { timeout_scale },
                 &catalogue,
                 program,
                 effort,
@@ -99,13 +99,16 @@ pub async fn check(
         }
         Role::Host => {
             let catalogue = catalogue::host(None).map_err(|error| error.to_string())?;
-            check_with(HostMode::new(effort.timeout_scale), &catalogue, program, effort, tell).await
+            check_with(HostMode::new, &catalogue, program, effort, tell).await
         }
     }
 }
 
+/// How much more time the healthy peer gets than mutants: it does not use it up, and on a busy machine needs it.
+const PATIENCE: u32 = 4;
+
 async fn check_with<M: Mode + Clone>(
-    mode: M,
+    mode: impl Fn(u32) -> M,
     catalogue: &Catalogue<M::Scene>,
     program: &Path,
     effort: &Effort,
@@ -125,8 +128,11 @@ where
     let mut running = JoinSet::new();
     let runs = runs(cases, effort);
     let total = runs.iter().map(|(.., cases)| cases.len()).sum();
+    let scale = effort.timeout_scale.max(1);
+    let (usual, patient) = ((mode(scale), scale), (mode(PATIENCE * scale), PATIENCE * scale));
     for (peer, tcp, concerned) in runs {
         let peer = peer.cloned();
+        let (mode, timeout_scale) = if peer.is_none() { &patient } else { &usual };
         let plan = Plan {
             mode: mode.clone(),
             subject: scripted(catalogue.role, program, peer.as_deref(), tcp),
@@ -135,7 +141,7 @@ where
             options: Options {
                 // The healthy peer has every case in one run.
                 workers: if peer.is_none() { (workers / 2).max(1) } else { 1 },
-                timeout_scale: effort.timeout_scale.max(1),
+                timeout_scale: *timeout_scale,
                 ..Options::default()
             },
         };

@@ -97,6 +97,7 @@ fn played(
 fn by_flags(mutant: &str, cases: &[String]) -> Output {
     let mut words = vec!["plugin", "--strict", "--cookie", "PLUGWIRE_PROBE=plugwire"];
     words.extend(["--app-version", "1", "--app-version", "3"]);
+    words.extend(["--timeout-scale", "3"]);
     words.extend(cases.iter().flat_map(|case| ["--only", case.as_str()]));
     words.extend(["--", env!("CARGO_BIN_EXE_plugwire-conformance"), "scripted-plugin"]);
     words.extend(["--versions", "1,3", "--mutant", mutant]);

@@ -137,7 +137,11 @@ func TestMatrix(t *testing.T) {
 func (p play) run(t *testing.T, mark string, pair pair) {
 	box := newSandbox(t)
 	box.mark = mark
-	args := append(append([]string{p.scenario}, pair.flags()...), p.flags...)
+	flags := p.flags
+	if p.scenario == "stdio" && pair.plugin != "1.0.1" {
+		flags = nil // only for what never comes nobody waits
+	}
+	args := append(append([]string{p.scenario}, pair.flags()...), flags...)
 	args = append(append(args, "--", bin(pair.plugin, "probe-plugin")), p.plugin...)
 	s := box.probe(pair.host, args...)
 	p.check(pair, s)
@@ -145,7 +149,11 @@ func (p play) run(t *testing.T, mark string, pair pair) {
 	if pair.mux {
 		expected = p.lives
 	}
-	if left := box.sockets(); expected != uncounted && len(left) != expected {
+	most := expected
+	if took, _ := s.at("kill.ms").(float64); took >= 2000 {
+		most += p.lives // go-plugin waits for two seconds, and on a busy machine kills whoever would still have cleaned up
+	}
+	if left := box.sockets(); expected != uncounted && (len(left) < expected || len(left) > most) {
 		t.Errorf("sockets left: %v, expected %d", left, expected)
 	}
 }

@@ -64,7 +64,7 @@ func TestTestMode(t *testing.T) {
 			if err := plugin.Start(); err != nil {
 				t.Fatal(err)
 			}
-			limit := time.AfterFunc(30*time.Second, func() { _ = plugin.Process.Kill() })
+			limit := time.AfterFunc(120*time.Second, func() { _ = plugin.Process.Kill() })
 			defer limit.Stop()
 			record, err := bufio.NewReader(stdout).ReadString('\n')
 			if err != nil {
@@ -115,7 +115,7 @@ func TestMuch(t *testing.T) {
 			t.Parallel()
 			box := newSandbox(t)
 			play := func(args ...string) seen {
-				return box.probe(version, append(args, "--", bin(version, "probe-plugin"), "--unlimited")...)
+				return box.probe(version, append(args, "--timeout", "150s", "--", bin(version, "probe-plugin"), "--unlimited")...)
 			}
 			checkLarge(pair{}, play("large"))
 			play("stream", "--kind", "chat", "--count", "100000", "--size", "1").want("result.chat.intact", true)
@@ -156,7 +156,7 @@ func TestExamples(t *testing.T) {
 			keep := func(host, plugin string) {
 				t.Helper()
 				env := []string{"KV_PROTO=grpc", "KV_PLUGIN=" + plugin}
-				box.want(box.run(10*time.Second, env, host, "put", "key", "value"), "")
+				box.want(box.run(60*time.Second, env, host, "put", "key", "value"), "")
 				stored, err := os.ReadFile(filepath.Join(box.dir, "kv_key"))
 				if err != nil {
 					t.Fatal(err)
@@ -164,7 +164,7 @@ func TestExamples(t *testing.T) {
 				if !strings.HasPrefix(string(stored), "value\n\nWritten from ") {
 					t.Errorf("stored %q", stored)
 				}
-				box.want(box.run(10*time.Second, env, host, "get", "key"), string(stored)+"\n")
+				box.want(box.run(60*time.Second, env, host, "get", "key"), string(stored)+"\n")
 			}
 			keep(bin(version, "grpc-host"), bin(version, "grpc-plugin"))
 			keep(bin(version, "grpc-host"), bin(version, "kv-plugin"))
@@ -176,14 +176,14 @@ func TestExamples(t *testing.T) {
 
 			box.link(bin(version, "negotiated-plugin"), "kv-plugin")
 			negotiated := bin(version, "negotiated-host")
-			box.want(box.run(10*time.Second, []string{"KV_PROTO=grpc"}, negotiated, "put", "three", "value"), "")
-			box.want(box.run(10*time.Second, []string{"KV_PROTO=grpc"}, negotiated, "get", "three"),
+			box.want(box.run(60*time.Second, []string{"KV_PROTO=grpc"}, negotiated, "put", "three", "value"), "")
+			box.want(box.run(60*time.Second, []string{"KV_PROTO=grpc"}, negotiated, "get", "three"),
 				"value\n\nWritten from plugin version 3\nRead by plugin version 3\n\n")
 
 			counter := []string{"COUNTER_PLUGIN=" + bin(version, "bidirectional-plugin")}
-			box.want(box.run(10*time.Second, counter, bin(version, "bidirectional-host"), "put", "sum", "3"), "")
-			box.want(box.run(10*time.Second, counter, bin(version, "bidirectional-host"), "put", "sum", "4"), "")
-			box.want(box.run(10*time.Second, counter, bin(version, "bidirectional-host"), "get", "sum"), "7\n")
+			box.want(box.run(60*time.Second, counter, bin(version, "bidirectional-host"), "put", "sum", "3"), "")
+			box.want(box.run(60*time.Second, counter, bin(version, "bidirectional-host"), "put", "sum", "4"), "")
+			box.want(box.run(60*time.Second, counter, bin(version, "bidirectional-host"), "get", "sum"), "7\n")
 			box.noProcesses()
 			if strings.HasPrefix(version, "1.8.0") {
 				streamingExample(t, version)
@@ -197,7 +197,7 @@ func TestExamples(t *testing.T) {
 func streamingExample(t *testing.T, version string) {
 	box := newSandbox(t)
 	box.link(bin(version, "streaming-plugin"), "plugin/streamer")
-	o := box.run(10*time.Second, nil, bin(version, "streaming-host"), "file")
+	o := box.run(60*time.Second, nil, bin(version, "streaming-host"), "file")
 	if want := version == "1.8.0"; (o.code == 0) != want || strings.Contains(o.stderr, "received 26 bytes") != want {
 		t.Errorf("code %d\n%s", o.code, o.stderr)
 	}

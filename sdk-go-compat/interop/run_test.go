@@ -59,7 +59,7 @@ func (s *sandbox) run(limit time.Duration, env []string, command ...string) outc
 	process.Env = append(append(os.Environ(), "TMPDIR="+s.dir, s.mark), env...)
 	process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	process.Cancel = func() error { return syscall.Kill(-process.Process.Pid, syscall.SIGKILL) }
-	process.WaitDelay = time.Second
+	process.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
 	process.Stdout, process.Stderr = &stdout, &stderr
 	err := process.Run()
@@ -93,10 +93,10 @@ func (s *sandbox) killAll() {
 	}
 }
 
-// noProcesses fails where one is still there after two seconds.
+// noProcesses fails where one is still there after twenty seconds.
 func (s *sandbox) noProcesses() {
 	s.t.Helper()
-	for limit := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		left := s.processes()
 		if len(left) == 0 {
 			return
@@ -133,7 +133,7 @@ type seen struct {
 // probe runs a scenario, which must end.
 func (s *sandbox) probe(host string, args ...string) seen {
 	s.t.Helper()
-	o := s.run(60*time.Second, nil, append([]string{bin(host, "probe-host")}, args...)...)
+	o := s.run(180*time.Second, nil, append([]string{bin(host, "probe-host")}, args...)...)
 	result := seen{t: s.t}
 	if err := json.Unmarshal([]byte(o.stdout), &result.all); err != nil {
 		s.t.Fatalf("probe-host %v: no report: %v\n%s%s", args, err, o.stdout, o.stderr)

@@ -46,7 +46,7 @@ type tlsReport struct {
 // tryTLS returns which ways led to an answered call.
 func tryTLS(t *testing.T, command ...string) map[string]bool {
 	box := newSandbox(t)
-	o := box.run(30*time.Second, nil, append([]string{bin("1.8.0", "tls-probe"), "--"}, command...)...)
+	o := box.run(120*time.Second, nil, append([]string{bin("1.8.0", "tls-probe"), "--"}, command...)...)
 	var report tlsReport
 	if err := json.Unmarshal([]byte(o.stdout), &report); err != nil || o.code != 0 {
 		t.Fatalf("tls-probe: code %d, %v\n%s%s", o.code, err, o.stdout, o.stderr)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plugwire_conformance_report::model::{Outcome, Role, Run};
 use plugwire_conformance_report::terminal;
@@ -31,7 +31,9 @@ pub(super) fn plugin(args: &Plugin) -> Result<ExitCode, Trouble> {
     let catalogue = catalogue::plugin(args.run.cases.as_deref()).map_err(Trouble::usage)?;
     let subject = plugin_subject(&args.subject)?;
     runtime()?.block_on(async {
-        let subject = interruptible(with_detected(subject, &args.subject.any)).await?;
+        let subject =
+            interruptible(with_detected(subject, &args.subject.any, args.run.timeout_scale))
+                .await?;
         judge(
             || PluginMode { timeout_scale: args.run.timeout_scale },
             &catalogue,
@@ -78,7 +80,9 @@ pub(super) fn one(args: &One) -> Result<ExitCode, Trouble> {
             let checked = plugin_subject(&subject)?;
             let catalogue = plugins?;
             runtime()?.block_on(async {
-                let subject = interruptible(with_detected(checked, &subject.any)).await?;
+                let subject =
+                    interruptible(with_detected(checked, &subject.any, options.timeout_scale))
+                        .await?;
                 alone(
                     PluginMode { timeout_scale: options.timeout_scale },
                     &catalogue,
@@ -230,9 +234,9 @@ fn finished(
 }
 
 /// Of a plugin that is given by flags alone, the protocol shows most features.
-async fn with_detected(mut subject: Subject, any: &AnySubject) -> Subject {
+async fn with_detected(mut subject: Subject, any: &AnySubject, scale: u32) -> Subject {
     if any.subject.is_none() {
-        subject.features.extend(plugin::detect(&subject).await);
+        subject.features.extend(plugin::detect(&subject, scale).await);
         subject.features.retain(|feature| !any.without.contains(feature));
     }
     subject
@@ -294,10 +298,14 @@ where
     Ok(ExitCode::from(worst(&runs).code()))
 }
 
+/// How long what belongs to nobody may take to end by itself: a host's guardian, say, which cleans up. Nobody waits for it
+/// who has nothing left.
+const STRAYS: Duration = Duration::from_secs(3);
+
 /// A run, and what hid from it.
 async fn whole_run<M: Mode>(plan: Plan<M>, tell: impl FnMut(Progress<'_>)) -> Run {
     let run = engine::run(plan, tell).await;
-    Run { strays: strays(engine::AFTERMATH).await, ..run }
+    Run { strays: strays(STRAYS).await, ..run }
 }
 
 async fn alone<M: Mode>(

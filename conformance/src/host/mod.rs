@@ -34,7 +34,7 @@ use task::Attached;
 /// How long the plugin's last notes, and the end of what should be gone, may take after the driver's.
 const MOMENT: Duration = Duration::from_secs(2);
 /// How long what should live is looked at.
-const SETTLED: Duration = Duration::from_millis(100);
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// Plays the cases about hosts.
 #[derive(Debug, Clone)]

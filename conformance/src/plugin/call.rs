@@ -21,7 +21,7 @@ impl Host<'_> {
         }
         let options = Options {
             metadata: wanted.metadata.clone().into_iter().collect(),
-            timeout: wanted.timeout.map(|span| *span),
+            timeout: wanted.timeout.map(|span| self.scaled(*span)),
         };
         let caller = self.connection(wanted.on.as_deref())?;
         let call = caller.unary(&method, encoded(&method, &request)?, &options);

@@ -121,7 +121,8 @@ impl Host<'_> {
         let bytes = self.process()?.stdout.first_line(limit).await;
         let Some(bytes) = bytes else {
             // Who closes its output mostly ends, too, and how is the better half of the answer.
-            let grace = if self.process()?.stdout.has_ended() { AFTERMATH } else { Duration::ZERO };
+            let aftermath = self.scaled(AFTERMATH);
+            let grace = if self.process()?.stdout.has_ended() { aftermath } else { Duration::ZERO };
             let how = match self.process()?.exited(grace).await {
                 Some(exit) => format!("none; it ended with {exit}"),
                 None => "none".to_owned(),

@@ -31,6 +31,9 @@ impl<F: Fn(Incoming) -> Handling + Send + Sync> Service for F {
     }
 }
 
+/// What the paths of the protocol's own services (broker, stdio, controller) begin with.
+const PLUMBING: &str = "/plugin.";
+
 /// How a connection is served.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
@@ -38,7 +41,8 @@ pub struct Limits {
     pub concurrent: Option<u32>,
     /// The connection ends with GOAWAY when so many calls were cancelled before they were taken. None: never.
     pub resets: Option<usize>,
-    /// After so many calls the connection ends with GOAWAY; those are answered. None: never.
+    /// After so many calls the connection ends with GOAWAY; those are answered. None: never. Streams of the protocol's own
+    /// services do not count: when they are opened is each host's own affair.
     pub calls: Option<u32>,
 }
 
@@ -69,9 +73,10 @@ pub async fn serve(
         tokio::select! {
             next = connection.accept() => match next {
                 Some(Ok((request, respond))) => {
+                    let is_own = !request.uri().path().starts_with(PLUMBING);
                     calls.spawn(service.call(Incoming::new(request, respond)));
-                    taken += 1;
-                    if limits.calls.is_some_and(|most| taken == most) {
+                    taken += u32::from(is_own);
+                    if is_own && limits.calls.is_some_and(|most| taken == most) {
                         connection.graceful_shutdown();
                     }
                 }

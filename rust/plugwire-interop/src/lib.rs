@@ -2,7 +2,7 @@
 //!
 //! The library is what the tests share: [`go`] builds the peers of `sdk-go-compat`, [`probe`] is the probe contract in
 //! Rust, [`rust`] knows where our own programs are, [`leaks`] counts what is left, [`snapshot`] compares texts, [`sandbox`] keeps tests apart, [`chance`] lets things happen at
-//! random, [`collected`] takes what plugins write, [`broker_probe`] is the contract for the broker and [`brokered`] a Rust host with its plugin there,
+//! random, [`promise`] is patient with busy machines, [`collected`] takes what plugins write, [`broker_probe`] is the contract for the broker and [`brokered`] a Rust host with its plugin there,
 //! and [`scenarios`] makes a Rust host play what the Go probe host plays. The tests that need Go are one target
 //! (`tests/go`), the others another (`tests/rust`), so that leaving Go out leaves out whole and counted tests.
 
@@ -15,6 +15,7 @@ pub mod go;
 pub mod leaks;
 pub mod own_tls;
 pub mod probe;
+pub mod promise;
 pub mod rust;
 pub mod sandbox;
 pub mod scenarios;

@@ -57,6 +57,8 @@ impl Sandbox {
             .socket_dir(self.folder())
             .env("TMPDIR", self.folder())
             .env(MARK, &self.mark)
+            // A busy machine takes its time to end a plugin that was asked, and to hear of it.
+            .exit_timeout(Duration::from_secs(20))
     }
 
     /// A program to run in here. It is killed with the future that waits for it.

@@ -32,6 +32,33 @@ pub fn probe(plugin: &PluginHandle) -> ProbeClient<Channel> {
     ProbeClient::new(plugin.channel())
 }
 
+/// A call that hangs until `limit` is over.
+pub fn with_deadline(id: &str, limit: Duration) -> Request<HangRequest> {
+    let mut request = Request::new(HangRequest { id: id.to_owned() });
+    request.set_timeout(limit);
+    request
+}
+
+/// Whether the plugin ever saw the call of this id.
+pub async fn has_begun(probe: &ProbeClient<Channel>, id: &str) -> bool {
+    let request = AwaitHangRequest { id: id.to_owned(), cancelled: false, wait_ms: 0 };
+    probe.clone().await_hang(request).await.expect("a report").into_inner().started
+}
+
+/// Lets a short deadline end a call, and a longer one where a busy machine had not even begun by then: nothing is seen of a
+/// handler whose call was over before it ran. `call` returns the id that it was given, if it had begun.
+pub async fn once_past(
+    id: &str,
+    mut call: impl AsyncFnMut(String, Duration) -> Option<String>,
+) -> String {
+    for limit in [300, 1_500, 7_500].map(Duration::from_millis) {
+        if let Some(id) = call(format!("{id} {limit:?}"), limit).await {
+            return id;
+        }
+    }
+    panic!("{id}: it never begins");
+}
+
 /// start: what the handshake brought, and a ping.
 pub async fn start(plugin: &PluginHandle) -> Value {
     let record = plugin.record();

@@ -65,7 +65,9 @@ impl Scene {
 
     fn all_told(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.witness_file()).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+        // The last may still be on its way.
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 
     /// The first event of this name in the witness file, if there is one yet.
@@ -104,7 +106,9 @@ impl Scene {
         let began = Instant::now();
         let error = launch.start().await.expect_err("it must not start");
         assert!(began.elapsed() < START + SOON, "it took {:?}", began.elapsed());
-        self.assert_empty();
+        // Files are gone now; who was killed may have to die yet.
+        assert_eq!(self.files_left(), Vec::<PathBuf>::new());
+        self.empties().await;
         error
     }
 
@@ -124,6 +128,11 @@ impl Scene {
         self.0.processes()
     }
 
+    fn files_left(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.folder()).expect("the folder is there").flatten();
+        files.map(|entry| entry.path()).filter(|path| *path != self.witness_file()).collect()
+    }
+
     /// Processes that were started here, and files other than the witness. A process that ended and was not waited
     /// for is left, too: it takes a place in the system's table.
     pub fn left(&self) -> Vec<PathBuf> {
@@ -131,8 +140,7 @@ impl Scene {
         let told = told.map(|pid| pid.to_string());
         let living = self.processes().into_iter().map(|pid| pid.to_string());
         let processes = told.chain(living).map(|pid| Path::new("/proc").join(pid));
-        let files = fs::read_dir(self.folder()).expect("the folder is there").flatten();
-        let files = files.map(|entry| entry.path()).filter(|path| *path != self.witness_file());
+        let files = self.files_left();
         let mut left: Vec<PathBuf> = processes.filter(|path| path.exists()).chain(files).collect();
         left.sort();
         left.dedup();

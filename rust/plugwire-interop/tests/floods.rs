@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use plugwire::host::StartError;
 use plugwire_interop::rust;
@@ -26,7 +27,9 @@ fn peak() -> usize {
 /// the host has read all of it.
 async fn starts_and_greets(script: &str, greeter: &Path) {
     let scene = Scene::new();
-    let plugin = scene.script(script, &[greeter]).start().await.expect("a start");
+    // A flood before the line takes what a machine takes for it.
+    let launch = scene.script(script, &[greeter]).start_timeout(Duration::from_secs(300));
+    let plugin = launch.start().await.expect("a start");
     greet(&plugin).await.expect("a greeting");
     plugin.shutdown().await.expect("it stops");
     scene.empties().await;

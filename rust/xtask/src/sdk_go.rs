@@ -15,9 +15,20 @@ pub(crate) struct Release {
     pub(crate) name: String,
     modfile: String,
     tags: Vec<String>,
+    programs: Vec<String>,
 }
 
 impl Release {
+    /// Builds its programs where the tests look for them (`plugwire_interop::go`).
+    pub(crate) fn build(&self) -> Command {
+        // A trailing slash makes it a folder.
+        let folder = machine::root().join("target/go-peers").join(&self.name).join("peers/");
+        let mut command = self.go("build");
+        command.arg("-o").arg(folder);
+        command.args(self.programs.iter().map(|program| format!("./cmd/{program}")));
+        command
+    }
+
     /// `go VERB` with this release's modules, in the folder of the Go peers.
     pub(crate) fn go(&self, verb: &str) -> Command {
         let mut command = Command::new("go");
@@ -56,14 +67,14 @@ fn parse(text: &str) -> Result<Vec<Release>, String> {
 
 fn release(name: &str, version: &Value) -> Result<Release, String> {
     let wrong = |field| format!("versions.json: `{field}` of {name} is missing or wrong");
-    let tags = version["tags"].as_array().ok_or_else(|| wrong("tags"))?;
+    let words = |field: &str| -> Option<Vec<String>> {
+        version[field].as_array()?.iter().map(|word| word.as_str().map(str::to_owned)).collect()
+    };
     Ok(Release {
         name: name.to_owned(),
         modfile: version["modfile"].as_str().ok_or_else(|| wrong("modfile"))?.to_owned(),
-        tags: tags
-            .iter()
-            .map(|tag| tag.as_str().map(str::to_owned).ok_or_else(|| wrong("tags")))
-            .collect::<Result<_, _>>()?,
+        tags: words("tags").ok_or_else(|| wrong("tags"))?,
+        programs: words("programs").ok_or_else(|| wrong("programs"))?,
     })
 }
 
@@ -75,14 +86,15 @@ mod tests {
     #[test]
     fn reads_releases() {
         let text = r#"{"versions": {
-            "1.0.1": {"modfile": "v1.0.1.mod", "tags": ["old", "older"]},
-            "1.8.0": {"modfile": "v1.8.0.mod", "tags": []}
+            "1.0.1": {"modfile": "v1.0.1.mod", "tags": ["old", "older"], "programs": ["a", "b"]},
+            "1.8.0": {"modfile": "v1.8.0.mod", "tags": [], "programs": []}
         }}"#;
         let releases = parse(text).unwrap();
         let wanted = Release {
             name: "1.0.1".into(),
             modfile: "v1.0.1.mod".into(),
             tags: vec!["old".into(), "older".into()],
+            programs: vec!["a".into(), "b".into()],
         };
         assert_eq!(releases[0], wanted);
         assert_eq!(releases.len(), 2);
@@ -107,7 +119,7 @@ mod tests {
         assert!(parse("{}").unwrap_err().contains("`versions`"));
         let without_tags = r#"{"versions": {"1.8.0": {"modfile": "a"}}}"#;
         assert!(parse(without_tags).unwrap_err().contains("`tags` of 1.8.0"));
-        let wrong_tag = r#"{"versions": {"1.8.0": {"modfile": "a", "tags": [1]}}}"#;
+        let wrong_tag = r#"{"versions": {"1.8.0": {"modfile": "a", "tags": [1], "programs": []}}}"#;
         assert!(parse(wrong_tag).unwrap_err().contains("`tags` of 1.8.0"));
     }
 }

@@ -244,7 +244,7 @@ func (h *host) fatal(do func() error) error {
 	select {
 	case err := <-done:
 		return err
-	default:
+	case <-time.After(patience):
 		return errors.New("the plugin did not knock")
 	}
 }

@@ -12,12 +12,13 @@ import (
 func listensLate(p *plugin) {
 	path := p.fields[3]
 	p.check(p.listening.Close())
+	printed := time.Now()
 	p.line()
 	time.Sleep(p.delay)
 	listener, err := net.Listen("unix", path)
 	p.check(err)
 	p.listening = listener
-	p.tell("listening", "after_ms", p.delay.Milliseconds())
+	p.tell("listening", "after_ms", time.Since(printed).Milliseconds())
 	p.accept()
 }
 

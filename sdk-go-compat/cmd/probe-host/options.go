@@ -32,8 +32,10 @@ type options struct {
 	timeout     time.Duration
 	killTimeout time.Duration
 	patience    time.Duration
-	leave       bool
-	rawStderr   bool
+	// stderrPatience: as patience, for SyncStderr alone.
+	stderrPatience time.Duration
+	leave          bool
+	rawStderr      bool
 
 	kind     string
 	count    uint64
@@ -73,6 +75,7 @@ func newOptions(flags *flag.FlagSet) *options {
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long the scenario may take")
 	flags.DurationVar(&o.killTimeout, "kill-timeout", 10*time.Second, "how long Kill may take before the process gets SIGKILL")
 	flags.DurationVar(&o.patience, "patience", 5*time.Second, "how long to wait for what may never come: output, an exit")
+	flags.DurationVar(&o.stderrPatience, "stderr-patience", 0, "stdio: how long to wait for SyncStderr, where nothing is to come; default --patience")
 	flags.BoolVar(&o.leave, "leave", false, "leave the plugin running; its record is in the start report")
 	flags.BoolVar(&o.rawStderr, "raw-stderr", false, "report what ClientConfig.Stderr received")
 	flags.StringVar(&o.kind, "kind", "", "stream: download, upload or chat; default all three")

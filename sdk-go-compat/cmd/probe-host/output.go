@@ -42,6 +42,11 @@ func stdio(ctx context.Context, s *session) (any, error) {
 	patient, stop := context.WithTimeout(ctx, s.patience)
 	defer stop()
 	seen.Stdout = awaitChannel(patient, s.stdout, toStdout)
+	if s.stderrPatience > 0 {
+		short, end := context.WithTimeout(ctx, s.stderrPatience)
+		defer end()
+		patient = short
+	}
 	seen.Stderr = awaitChannel(patient, s.stderr, toStderr)
 	seen.Ms = ms(began)
 	return seen, nil

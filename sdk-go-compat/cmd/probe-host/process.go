@@ -35,7 +35,12 @@ func die(ctx context.Context, s *session) (any, error) {
 		return nil, err
 	}
 	began := time.Now()
-	limit, stop := context.WithTimeout(ctx, s.patience)
+	patience := s.patience
+	if s.how != "stop" {
+		// What is not stopped answers. A panic with a backtrace takes its time.
+		patience = max(patience, 20*time.Second)
+	}
+	limit, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	_, first := client.Die(limit, &contracts.DieRequest{How: s.how})
 	var result struct {
@@ -47,7 +52,7 @@ func die(ctx context.Context, s *session) (any, error) {
 	}
 	result.Call, result.CallMs = failureOf(first), ms(began)
 
-	again, stopAgain := context.WithTimeout(ctx, s.patience)
+	again, stopAgain := context.WithTimeout(ctx, patience)
 	defer stopAgain()
 	_, second := client.Echo(again, &contracts.Payload{})
 	result.Next = failureOf(second)

@@ -99,7 +99,7 @@ func (r *report) end(plugin *exec.Cmd, t *target) {
 	go func() { ended <- plugin.Wait() }()
 	select {
 	case <-ended:
-	case <-time.After(3 * time.Second):
+	case <-time.After(30 * time.Second):
 		_ = plugin.Process.Kill()
 		<-ended
 	}

@@ -169,6 +169,7 @@ pub(super) async fn serve(plugin: Arc<Plugin>, address: Address, listener: Optio
             std::future::pending::<()>().await;
         }
     }
+    drop(listener);
     plugin.witness.saw("stopped-listening", json!({ "after": most }));
 }
 

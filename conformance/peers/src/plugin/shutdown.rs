@@ -18,7 +18,7 @@ use crate::script::ShutdownCall;
 /// How often a plugin looks whether its host is still there.
 const LOOK: Duration = Duration::from_millis(200);
 /// What a host gets to read the answer to its Shutdown.
-const READ: Duration = Duration::from_millis(500);
+const READ: Duration = Duration::from_millis(200);
 
 /// Says when the plugin ends, and with which status. The first to say so is heard.
 #[derive(Debug, Default)]

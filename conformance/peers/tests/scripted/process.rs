@@ -124,7 +124,7 @@ async fn it_ends_by_what_the_script_says_and_by_nothing_else() {
     let ways = [
         (json!({}), None, Some(15)),
         (json!({ "shutdown": { "sigint-ends": true } }), Some(0), None),
-        (json!({ "shutdown": { "ignores-sigterm": true }, "life-ms": 1500 }), Some(71), None),
+        (json!({ "shutdown": { "ignores-sigterm": true }, "life-ms": 6000 }), Some(71), None),
     ];
     for (script, code, signal) in ways {
         let stage = Stage::start(script.clone(), Way::Plain, &[]);

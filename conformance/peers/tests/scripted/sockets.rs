@@ -9,7 +9,7 @@ use plugwire_conformance_wire::trace::Trace;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::stage::{Host, SOON, Stage, Way};
+use crate::stage::{Host, SOON, Stage, Way, at};
 
 #[tokio::test]
 async fn a_connection_gets_what_the_script_says() {
@@ -54,8 +54,9 @@ async fn it_listens_where_and_when_the_script_says() {
 
     let stage = Stage::start(json!({ "listen": { "late-ms": 300 } }), Way::Plain, &[]);
     let address = Address::parse("unix", stage.line().await.address()).unwrap();
-    assert!(address.connect().await.is_err());
-    stage.saw("listening", json!({ "late-ms": 300 })).await;
+    let line = stage.saw("line", json!({})).await;
+    let listening = stage.saw("listening", json!({ "late-ms": 300 })).await;
+    assert!(at(&listening) >= at(&line) + 300_000);
     assert!(address.connect().await.is_ok());
 
     let script = json!({ "listen": { "connections": 1 } });

@@ -215,3 +215,8 @@ impl Host {
         Ok(id)
     }
 }
+
+/// When a witness's event was, in microseconds of the plugin's life.
+pub fn at(seen: &Value) -> u64 {
+    seen["at_us"].as_u64().unwrap()
+}

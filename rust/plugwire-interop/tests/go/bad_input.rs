@@ -113,12 +113,26 @@ async fn a_socket_that_is_not_there() {
 /// SOCK-8: Go's plugins listen before they print; others are a moment late.
 #[tokio::test]
 async fn a_socket_that_comes_late() {
-    let scene = Scene::new();
-    let plugin = scene.misbehave("listens-late").start().await.expect("a start");
-    scene.witness("listening");
-    greet(&plugin).await.expect("a greeting");
-    plugin.shutdown().await.expect("it stops");
-    scene.assert_empty();
+    for _ in 0..4 {
+        let scene = Scene::new();
+        match scene.misbehave("listens-late").start().await {
+            Ok(plugin) => {
+                scene.witness("listening");
+                greet(&plugin).await.expect("a greeting");
+                plugin.shutdown().await.expect("it stops");
+                return scene.assert_empty();
+            }
+            // On a busy machine the moment can be longer than the second that a host allows.
+            Err(error) => {
+                assert_eq!(error.code(), "start.connect", "{error:?}");
+                let listened = scene.told("listening");
+                let after =
+                    listened.map_or(u64::MAX, |told| told["after_ms"].as_u64().expect("ms"));
+                assert!(after > 700, "it listened after {after} ms: {error:?}");
+            }
+        }
+    }
+    panic!("no chance of four was taken");
 }
 
 /// GRPC-12.

@@ -23,10 +23,10 @@ const NOBODY: u32 = 100;
 /// The ids that the host serves where it is flooded: for the flood, and for what must work afterwards.
 const OWN: [u32; 2] = [3, 4];
 
-/// The broker's timeout where a test waits for it.
-const LIMIT: Duration = Duration::from_millis(400);
-/// What must come at once, on a loaded machine: well below go-plugin's five seconds, which the broker has otherwise.
-const AT_ONCE: Duration = Duration::from_secs(4);
+/// The broker's timeout where a test waits for it. What is to come within it comes on a loaded machine, too.
+const LIMIT: Duration = Duration::from_secs(3);
+/// What must come at once, on a loaded machine: well below the broker's timeout in those tests.
+const AT_ONCE: Duration = Duration::from_secs(14);
 /// A timeout that no test waits for.
 const LONG: Duration = Duration::from_secs(30);
 
@@ -231,7 +231,7 @@ async fn a_brokered_connection_that_stays_silent() {
     let scene = Scene::new();
     let plugin = started(scene.misbehave("brokered-silent").broker_timeout(LIMIT)).await;
     assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
-    scene.witness("silent");
+    scene.comes("silent").await;
     lives_on(&scene, plugin).await;
 }
 
@@ -239,7 +239,7 @@ async fn a_brokered_connection_that_stays_silent() {
 async fn a_brokered_connection_that_is_closed_at_once() {
     for (plaintext, step) in [(true, ConnectStep::Http2), (false, ConnectStep::Tls)] {
         let scene = Scene::new();
-        let launch = scene.misbehave("brokered-closes");
+        let launch = scene.misbehave("brokered-closes").broker_timeout(LONG);
         let launch = if plaintext { launch.dangerous().plaintext() } else { launch };
         let plugin = started(launch).await;
         let began = Instant::now();
@@ -287,13 +287,13 @@ async fn an_acknowledgement_with_an_error() {
 #[tokio::test]
 async fn an_acknowledgement_that_comes_too_late() {
     let scene = Scene::new();
-    let late = multiplexed(&scene, "mux-ack-late", LIMIT).args(["--delay", "1200ms"]);
+    let late = multiplexed(&scene, "mux-ack-late", LIMIT).args(["--delay", "9s"]);
     let plugin = started(late).await;
     assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
     assert!(scene.told("acknowledged").is_none(), "not late");
     // An acknowledgement that crosses the next knock pairs wrongly, whoever dials: only the one before is looked at.
     let ended = || scene.all("stream").iter().any(|it| it["for"] == VICTIM);
-    assert!(eventually(AT_ONCE, ended).await, "no stream came for the late acknowledgement");
+    assert!(eventually(LONG, ended).await, "no stream came for the late acknowledgement");
     reaches(&plugin, GOOD).await;
     let streams = scene.all("stream");
     let streams: Vec<_> =
@@ -311,6 +311,8 @@ async fn an_acknowledgement_for_another_id() {
     let plugin = started(multiplexed(&scene, "mux-ack-other", LIMIT)).await;
     assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
     assert_eq!(scene.witness("acknowledged")["id"], NOBODY);
+    // A round trip behind that answer: it has been read.
+    greet(&plugin).await.expect("a greeting");
     reaches(&plugin, GOOD).await;
     lives_on(&scene, plugin).await;
 }
@@ -351,7 +353,7 @@ async fn a_stream_that_stays_silent() {
     let scene = Scene::new();
     let plugin = started(multiplexed(&scene, "mux-silent", LIMIT)).await;
     assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
-    scene.witness("silent");
+    scene.comes("silent").await;
     reaches(&plugin, GOOD).await;
     lives_on(&scene, plugin).await;
 }

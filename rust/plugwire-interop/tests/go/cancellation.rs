@@ -7,11 +7,11 @@ use std::time::Duration;
 use plugwire::host::PluginHandle;
 use plugwire_interop::probe::{AwaitHangRequest, HangReport, HangRequest, InspectRequest};
 use plugwire_interop::sandbox::Sandbox;
-use plugwire_interop::scenarios::probe;
+use plugwire_interop::scenarios::{has_begun, once_past, probe, with_deadline};
 use plugwire_interop::{PROBE, RELEASES, go, rust};
 use serde_json::Value;
 use tokio::time::timeout;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -57,23 +57,25 @@ async fn dropping_cancels(plugin: &PluginHandle) {
 /// The caller's clock and the handler's may come first, the reset by the caller too.
 async fn deadlines_end_calls(plugin: &PluginHandle) {
     let reasons = ["deadline", "canceled", "dropped"];
-    let with_deadline = |id| {
-        let mut request = Request::new(hang(id));
-        request.set_timeout(Duration::from_millis(300));
-        request
+    let is_over = |status: Status| {
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     };
-    let mut client = probe(plugin);
-    let call = timeout(LIMIT, client.hang(with_deadline("late"))).await;
-    let status = call.expect("in time").expect_err("its time is over");
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-    assert_cancelled(plugin, "late", &reasons).await;
+    let unary = async |id: String, limit| {
+        let call = timeout(LIMIT, probe(plugin).hang(with_deadline(&id, limit))).await;
+        is_over(call.expect("in time").expect_err("its time is over"));
+        has_begun(&probe(plugin), &id).await.then_some(id)
+    };
+    assert_cancelled(plugin, &once_past("late", unary).await, &reasons).await;
 
-    let stream = probe(plugin).hang_stream(with_deadline("late stream")).await;
-    let mut stream = stream.expect("a stream").into_inner();
-    stream.message().await.expect("no failure").expect("a first message");
-    let status = timeout(LIMIT, stream.message()).await.expect("in time").expect_err("it is over");
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-    assert_cancelled(plugin, "late stream", &reasons).await;
+    let stream = async |id: String, limit| {
+        let opened = probe(plugin).hang_stream(with_deadline(&id, limit)).await;
+        let mut stream = opened.map_err(is_over).ok()?.into_inner();
+        stream.message().await.map_err(is_over).ok()?.expect("a first message");
+        let call = timeout(LIMIT, stream.message()).await;
+        is_over(call.expect("in time").expect_err("its time is over"));
+        Some(id)
+    };
+    assert_cancelled(plugin, &once_past("late stream", stream).await, &reasons).await;
 }
 
 /// What tonic's `set_timeout` says is the handler's deadline.

@@ -17,6 +17,9 @@ use tokio::time::{sleep, timeout};
 
 /// The promise. What is left of a host takes some milliseconds to go.
 const GONE: Duration = Duration::from_secs(1);
+/// What a loaded machine may add to that now and then. Without a guardian, a Rust plugin would notice only after ten
+/// seconds, and a Go plugin never.
+const AT_MOST: Duration = Duration::from_secs(8);
 /// For what has no such promise.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -66,15 +69,18 @@ impl Host {
     async fn kill(mut self) -> String {
         self.child.kill().await.expect("it dies");
         let mut rest = String::new();
-        timeout(GONE, self.output.read_to_string(&mut rest)).await.expect("in time").expect("text");
+        timeout(AT_MOST, self.output.read_to_string(&mut rest))
+            .await
+            .expect("in time")
+            .expect("text");
         rest.lines().last().unwrap_or_default().to_owned()
     }
 }
 
-/// Nothing of a host is left after a second; how long it took.
+/// Nothing of a host is left; how long it took.
 async fn all_gone(sandbox: &Sandbox, what: &str) -> Duration {
     let since = Instant::now();
-    let gone = eventually(GONE, || sandbox.processes().is_empty()).await;
+    let gone = eventually(AT_MOST, || sandbox.processes().is_empty()).await;
     assert!(gone, "{what}: left: {:?}", sandbox.processes());
     since.elapsed()
 }
@@ -95,26 +101,39 @@ async fn killed_anywhere(plugin: PathBuf, options: &[&str]) {
         [("alone", ALONE), ("behind a shell", BEHIND_A_SHELL), ("with children", WITH_CHILDREN)]
     {
         let sandbox = Sandbox::new();
-        let life = a_life(&sandbox, options, way, &plugin).await;
-        let (mut hit, mut slowest) = (BTreeMap::<String, usize>::new(), Duration::ZERO);
-        for _ in 0..points {
+        let mut life = a_life(&sandbox, options, way, &plugin).await;
+        let (mut hit, mut took) = (BTreeMap::<String, usize>::new(), Vec::new());
+        let fell_on_a_plugin = |hit: &BTreeMap<String, usize>| {
+            ["started", "record", "called"].iter().any(|at| hit.contains_key(*at))
+        };
+        // A few more where the machine became so slow since it was measured that nothing had started yet.
+        while took.len() < points || (took.len() < 3 * points && !fell_on_a_plugin(&hit)) {
             let host = Host::start(host(&sandbox, options, way, &plugin));
             // The point of it all: a moment that nobody chose.
             sleep(chance::moment(life * 2)).await;
             let last = host.kill().await;
             let step = last.split(' ').next().unwrap_or_default();
             *hit.entry(step.to_owned()).or_default() += 1;
-            slowest = slowest.max(all_gone(&sandbox, &format!("{name}, after `{last}`")).await);
+            took.push(all_gone(&sandbox, &format!("{name}, after `{last}`")).await);
+            if took.len() >= points {
+                life = life.mul_f64(1.2);
+            }
         }
         a_life(&sandbox, options, way, &plugin).await;
-        assert_eq!(sockets(sandbox.folder()), Default::default(), "{name}: after the next start");
-        let fell_on_a_plugin =
-            ["started", "record", "called"].iter().any(|at| hit.contains_key(*at));
+        // The last host's guardian may still be at it.
+        let no_files = eventually(AT_MOST, || sockets(sandbox.folder()).is_empty()).await;
+        assert!(no_files, "{name}: after the next start: {:?}", sockets(sandbox.folder()));
         assert!(
-            fell_on_a_plugin,
+            fell_on_a_plugin(&hit),
             "{name}: every kill came before a start, or after an end: {hit:?}"
         );
-        println!("{points} kills {name}, {options:?}: gone within {slowest:?}; hit {hit:?}");
+        took.sort();
+        let (usual, slowest) = (took[took.len() / 2], took[took.len() - 1]);
+        assert!(usual < GONE, "{name}: {took:?}");
+        let points = took.len();
+        println!(
+            "{points} kills {name}, {options:?}: gone within {usual:?}, at most {slowest:?}; hit {hit:?}"
+        );
     }
 }
 
@@ -150,7 +169,7 @@ async fn a_socket_outside_the_private_folder_goes_too() {
     assert!(outside, "this release ignores the folder: {left:?}");
     host.kill().await;
     all_gone(&sandbox, "1.4.8").await;
-    assert!(eventually(GONE, || sockets(sandbox.folder()).is_empty()).await);
+    assert!(eventually(AT_MOST, || sockets(sandbox.folder()).is_empty()).await);
 }
 
 /// Without its guardian, a killed host leaves files, and the plugin's children. The next start removes the files.
@@ -199,7 +218,8 @@ async fn a_plugin_of_another_user_and_its_copy_go_too() {
             host.kill().await;
             all_gone(&sandbox, "another user").await;
             let no_files = || sockets(sandbox.folder()).is_empty();
-            assert_eq!(eventually(GONE, no_files).await, guarded);
+            let patience = if guarded { AT_MOST } else { GONE };
+            assert_eq!(eventually(patience, no_files).await, guarded);
         }
         let [left] = &Vec::from_iter(sockets(sandbox.folder()))[..] else { panic!("one folder") };
         assert!(left.join("verified-program").join("probe-plugin").exists());
@@ -218,7 +238,7 @@ async fn a_host_that_exits_without_a_word_takes_its_plugins_along() {
     let output = sandbox.run(&mut host(&sandbox, &options, WITH_CHILDREN, &plugin)).await;
     assert!(output.status.success(), "{output:?}");
     all_gone(&sandbox, "exit").await;
-    assert!(eventually(GONE, || sockets(sandbox.folder()).is_empty()).await);
+    assert!(eventually(AT_MOST, || sockets(sandbox.folder()).is_empty()).await);
 }
 
 /// Whatever a terminal or a service manager sends to all of a host's processes, the guardian stays until the host ends,
@@ -237,7 +257,7 @@ async fn the_guardian_outlives_every_polite_signal_and_ends_with_the_host() {
     assert!(is_alive(guardian));
     host.kill().await;
     all_gone(&sandbox, "polite signals").await;
-    assert!(eventually(GONE, || !is_alive(guardian)).await, "the guardian lives on");
+    assert!(eventually(AT_MOST, || !is_alive(guardian)).await, "the guardian lives on");
 }
 
 /// A guardian that was killed has a successor at the next start or end of a plugin, which knows of all plugins.
@@ -269,7 +289,8 @@ async fn a_lost_guardian_has_a_successor_that_knows_of_all() {
 /// Who leaves the process group by setsid is out of everybody's reach: a documented limit, and this is it.
 #[tokio::test]
 async fn a_child_in_a_session_of_its_own_stays() {
-    const RUNAWAY: &str = r#"setsid sleep 1000 & exec "$0" "$@""#;
+    const RUNAWAY: &str = r#"setsid sh -c ': >"$1/away"; exec sleep 1000' - "$TMPDIR" &
+        until [ -e "$TMPDIR/away" ]; do sleep 0.01; done; exec "$0" "$@""#;
     let sandbox = Sandbox::new();
     let plugin = rust::program("probe-plugin");
     let options = ["--lives", "1", "--then", "wait"];
@@ -277,8 +298,8 @@ async fn a_child_in_a_session_of_its_own_stays() {
     let pid: u32 = host.says("started").await.parse().expect("a pid");
     host.says("called").await;
     host.kill().await;
-    assert!(eventually(GONE, || !is_alive(pid)).await, "the plugin itself");
-    assert!(eventually(GONE, || sandbox.processes().len() == 1).await, "and who ran away");
+    assert!(eventually(AT_MOST, || !is_alive(pid)).await, "the plugin itself");
+    assert!(eventually(AT_MOST, || sandbox.processes().len() == 1).await, "and who ran away");
     let [runaway] = sandbox.processes()[..] else { panic!("it was killed, so mend the documents") };
     signal(runaway, Signal::KILL);
 }

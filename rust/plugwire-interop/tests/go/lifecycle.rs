@@ -288,7 +288,6 @@ async fn a_panic_under_go_hosts() {
     for release in RELEASES {
         let sandbox = Sandbox::new();
         let plugin = rust::program("probe-plugin");
-        // Also the call's limit, and a panic that prints a backtrace takes its time.
         let scenario = ["die", "--how", "panic", "--patience", "3s"];
         let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await;
         let result = &report["result"];
@@ -331,7 +330,9 @@ async fn go_hosts_leak_nothing_with_rust_plugins() {
         for kind in ["open_files", "goroutines"] {
             let (before, after) =
                 (&result[format!("{kind}_before")], &result[format!("{kind}_after")]);
-            assert_eq!(after, before, "{release} {kind}");
+            let (before, after) =
+                (before.as_u64().expect("a count"), after.as_u64().expect("a count"));
+            assert!(after <= before, "{release} {kind}: {before} {after}");
         }
         sandbox.assert_empty().await;
     }

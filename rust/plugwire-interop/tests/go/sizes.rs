@@ -45,7 +45,7 @@ async fn go_hosts_and_a_rust_plugin_exchange_64_mib() {
     for release in ["1.4.8", "1.8.0", "1.8.0-newest"] {
         let sandbox = Sandbox::new();
         let plugin = rust::program("probe-plugin");
-        let scenario = ["large", "--timeout", "60s"];
+        let scenario = ["large", "--timeout", "240s"];
         let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str() as &OsStr]).await;
         assert_eq!(report["result"]["payload_bytes"], 64 * MIB, "{release}: {report:#}");
         assert_eq!(report["result"]["payload_intact"], true, "{release}: {report:#}");

@@ -31,7 +31,11 @@ async fn go_hosts_get_8_mib_that_a_rust_handler_prints() {
     for release in ["1.4.8", "1.8.0-newest"] {
         for runtime in [&[][..], &["--multi-thread"]] {
             for tls in [&[][..], &["--auto-mtls"]] {
-                let scenario = [&["stdio", "--size", &size, "--patience", "25s"][..], tls].concat();
+                let scenario = [
+                    &["stdio", "--size", &size, "--patience", "100s", "--timeout", "120s"][..],
+                    tls,
+                ]
+                .concat();
                 let options = [&["--capture-stderr"][..], runtime].concat();
                 let report = go_host(release, &scenario, &options).await;
                 for channel in ["stdout", "stderr"] {
@@ -49,7 +53,7 @@ async fn go_hosts_get_8_mib_that_a_rust_handler_prints() {
 #[tokio::test]
 async fn standard_error_stays_real_under_go_hosts() {
     for release in RELEASES {
-        let scenario = ["stdio", "--raw-stderr", "--patience", "100ms"];
+        let scenario = ["stdio", "--raw-stderr", "--patience", "25s", "--stderr-patience", "100ms"];
         let report = go_host(release, &scenario, &[]).await;
         assert_eq!(report["result"]["stdout"]["intact"], true, "{report:#}");
         assert_eq!(report["result"]["stderr"]["bytes"], 0, "{report:#}");

@@ -69,6 +69,7 @@ async fn a_go_host_uploads_200_mb_to_a_rust_plugin() {
     for release in ["1.4.8", "1.8.0-newest"] {
         let sandbox = Sandbox::new();
         let scenario = ["stream", "--kind", "upload", "--count", "3200", "--size", "65536"];
+        let scenario = [&scenario[..], &["--timeout", "240s"]].concat();
         let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str() as &OsStr]).await;
         assert_eq!(report["result"]["upload"]["intact"], true, "{release}: {report:#}");
     }

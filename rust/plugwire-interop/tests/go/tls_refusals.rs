@@ -145,7 +145,9 @@ async fn a_rust_plugin_lets_in_one_host_only() {
     for (options, plugin) in plugins {
         let sandbox = Sandbox::new();
         let mut probe = sandbox.command(go::peer("1.8.0", "tls-probe"));
-        let output = sandbox.run(probe.args(options).arg("--").args(plugin)).await;
+        let output = sandbox
+            .run(probe.args(["--timeout", "20s"]).args(options).arg("--").args(plugin))
+            .await;
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert!(output.status.success(), "{report:#}");
         let seen: Vec<(&str, bool)> = report["ways"]
@@ -230,19 +232,26 @@ async fn a_rust_plugin_with_its_own_tls() {
 async fn a_rust_plugin_with_its_own_tls_and_a_host_that_does_not_fit() {
     let authority = Authority::new();
     let stranger = Authority::new();
-    // TLS 1.3 lets the host finish before the plugin has looked at its certificate: it reads the refusal, or comes too late to
-    // write.
-    let refused = &["remote error: tls", "failed to write client preface"][..];
-    for (trusted, signer, words) in [
-        (&stranger, &authority, &["certificate signed by unknown authority"][..]),
-        (&authority, &stranger, refused),
-    ] {
+    let ping_error = async |trusted, signer| {
         let sandbox = Sandbox::new();
         let report = start(&sandbox, "1.8.0", &authority, trusted, signer).await;
-        let error = report["result"]["ping_error"].to_string();
-        assert!(words.iter().any(|words| error.contains(words)), "{error}\n{report:#}");
         // It can only kill what it cannot talk to, and leaves the socket then.
         sandbox.assert_no_processes().await;
+        report["result"]["ping_error"].to_string()
+    };
+    let error = ping_error(&stranger, &authority).await;
+    assert!(error.contains("certificate signed by unknown authority"), "{error}");
+
+    // TLS 1.3 lets the host finish before the plugin has looked at its certificate: it reads the refusal, or comes too late to
+    // write.
+    let too_late = ["failed to write client preface", "broken pipe", "connection reset by peer"];
+    for chance in 0.. {
+        let error = ping_error(&authority, &stranger).await;
+        if error.contains("remote error: tls") {
+            return;
+        }
+        assert!(too_late.iter().any(|words| error.contains(words)), "{error}");
+        assert!(chance < 10, "it never reads the refusal");
     }
 }
 

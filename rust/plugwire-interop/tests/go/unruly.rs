@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tonic::Code;
 
 /// What a shutdown may take when the plugin takes no part in it: both limits below, and a loaded machine.
-const AT_MOST: Duration = Duration::from_secs(10);
+const AT_MOST: Duration = Duration::from_secs(20);
 
 /// The limits of a shutdown, short because these plugins use them up.
 fn hasty(launch: Launch) -> Launch {
@@ -123,20 +123,28 @@ async fn a_plugin_that_does_not_answer_shutdown() {
     let hanging = (StopPhase::Terminated, Signal::TERM);
     let killed = (StopPhase::Killed, Signal::KILL);
     let long = Duration::from_secs(5);
-    for (how, terminate, (phase, signal)) in [
+    'ways: for (how, terminate, (phase, signal)) in [
         ("shutdown-hangs", long, hanging),
         ("shutdown-hangs", Duration::ZERO, killed),
         // It does not listen to SIGTERM either.
         ("deaf", Duration::from_millis(300), killed),
     ] {
-        let scene = Scene::new();
-        let launch = hasty(scene.misbehave(how)).terminate_timeout(terminate);
-        let plugin = launch.start().await.expect("a start");
-        let stop = shut_down(&plugin).await;
-        scene.witness("shutdown-hangs");
-        assert_eq!(stop.phase, phase, "{how}");
-        assert_eq!(stop.exit.expect("it was ours").signal(), Some(signal.as_raw()));
-        scene.assert_empty();
+        // A busy plugin may be ended before it has begun not to answer. Then it is asked with more patience.
+        for patience in [300, 1_500, 7_500].map(Duration::from_millis) {
+            let scene = Scene::new();
+            let launch = hasty(scene.misbehave(how)).terminate_timeout(terminate);
+            let launch = launch.shutdown_timeout(patience);
+            let plugin = launch.start().await.expect("a start");
+            let stop = shut_down(&plugin).await;
+            assert_eq!(stop.phase, phase, "{how}");
+            assert_eq!(stop.exit.expect("it was ours").signal(), Some(signal.as_raw()));
+            let hung = scene.told("shutdown-hangs").is_some();
+            scene.assert_empty();
+            if hung {
+                continue 'ways;
+            }
+        }
+        panic!("{how}: it was never asked");
     }
 }
 
@@ -180,7 +188,8 @@ async fn a_grandchild_that_holds_the_pipes() {
 /// SHD-8: also when it left the group. It is not ours to end; that nobody waits for it is what counts.
 #[tokio::test]
 async fn a_grandchild_of_another_group_that_holds_the_pipes() {
-    const OWN_SESSION: &str = r#"setsid sleep 60 & exec "$0""#;
+    const OWN_SESSION: &str = r#"setsid sh -c ': >"$1/away"; exec sleep 60' - "$TMPDIR" &
+        until [ -e "$TMPDIR/away" ]; do sleep 0.01; done; exec "$0""#;
     let scene = Scene::new();
     let plugin = go::peer("1.8.0", "greeter-plugin");
     let plugin = scene.script(OWN_SESSION, &[&plugin]).start().await.expect("a start");

@@ -58,7 +58,8 @@ fn a_runtime_that_ends_takes_its_plugins_along_and_what_they_started() {
         let launch = sandbox.launch(PROBE, "/bin/sh").version(1).args(["-c", WITH_A_CHILD]);
         launch.arg(rust::program("probe-plugin")).start().await.expect("a start")
     });
-    assert_eq!(sandbox.processes().len(), 2);
+    let both = runtime().block_on(eventually(LIMIT, || sandbox.processes().len() == 2));
+    assert!(both, "{:?}", sandbox.processes());
     drop(ending);
     assert!(!is_alive(plugin.id()));
     assert_eq!(sockets(sandbox.folder()), Default::default());

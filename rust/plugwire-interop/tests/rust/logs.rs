@@ -57,6 +57,8 @@ impl Recorder {
 async fn logs_and_output_go_to_tracing() {
     let recorder = Recorder::default();
     let subscriber = tracing_subscriber::registry().with(recorder.clone());
+    // With a second one, all are asked what they want of a callsite, and not only that of the thread which comes there first.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     // This runtime has one thread, so all of the host's tasks see it.
     let _guard = tracing::subscriber::set_default(subscriber);
 

@@ -21,3 +21,7 @@ mod stdio;
 mod stolen_certificates;
 mod vectors;
 mod verified;
+
+/// Who dies for want of memory anywhere on a machine may, for all that a host knows, have been its plugin. Held by the test
+/// that lets somebody die so, and shared by those whose plugins are killed.
+pub(crate) static WANT_OF_MEMORY: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());

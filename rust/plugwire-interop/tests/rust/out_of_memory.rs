@@ -43,6 +43,7 @@ async fn who_dies_for_want_of_memory_says_so() {
     let Some(cgroup) = Cgroup::new() else {
         return not_here("no memory cgroup can be made");
     };
+    let _alone = crate::WANT_OF_MEMORY.write().await;
     let sandbox = Sandbox::new();
     let enter = r#"echo $$ > "$0/cgroup.procs" && exec "$@""#;
     let mut host = sandbox.command("/bin/sh");

@@ -52,21 +52,21 @@ trait Mortal {
     fn terminate(&self) -> bool;
     /// Says how long it may take to be gone then.
     fn kill(&self) -> Duration;
-    fn gone(&self) -> impl Future<Output = ()>;
+    /// Whether it is gone in time.
+    fn ends_within(&self, limit: Duration) -> impl Future<Output = bool>;
 }
 
 /// Waits for the end, and helps.
 async fn end(process: &impl Mortal, limits: Limits) -> Result<StopPhase, ShutdownError> {
-    let ends_within = async |limit| timeout(limit, process.gone()).await.is_ok();
-    if ends_within(limits.exit).await {
+    if process.ends_within(limits.exit).await {
         return Ok(StopPhase::Asked);
     }
     let asked_again = !limits.terminate.is_zero() && process.terminate();
-    if asked_again && ends_within(limits.terminate).await {
+    if asked_again && process.ends_within(limits.terminate).await {
         return Ok(StopPhase::Terminated);
     }
     let limit = process.kill();
-    if ends_within(limit).await {
+    if process.ends_within(limit).await {
         return Ok(StopPhase::Killed);
     }
     Err(ShutdownError::Unkillable { pid: process.pid() })
@@ -86,8 +86,8 @@ impl Mortal for Process {
         self.dies_within()
     }
 
-    async fn gone(&self) {
-        self.exited().await;
+    async fn ends_within(&self, limit: Duration) -> bool {
+        self.ends_within(limit).await.is_some()
     }
 }
 
@@ -106,7 +106,7 @@ impl Mortal for Foreign {
         KILLED
     }
 
-    async fn gone(&self) {
-        self.gone().await;
+    async fn ends_within(&self, limit: Duration) -> bool {
+        timeout(limit, self.gone()).await.is_ok()
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use plugwire_protocol::certificate;
 use plugwire_protocol::environment::HostEnvironment;
 use plugwire_protocol::handshake::{Expectation, HandshakeLine, MultiplexWish};
+use rustix::process::Signal;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::aside::{GivenUp, aside};
@@ -33,15 +34,15 @@ use crate::transport::tls::Identity;
 use crate::transport::{Address, ConnectStep, Tls, Translate};
 
 /// A process whose standard output has ended is about to end itself.
-const ABOUT_TO_END: Duration = Duration::from_millis(500);
+const ABOUT_TO_END: Duration = Duration::from_secs(3);
+/// One that has printed something else than a line often is, too.
+const MAY_END: Duration = Duration::from_secs(1);
 /// How long a process's last output may take to be read.
 const LAST_LINE: Duration = Duration::from_millis(100);
 /// How long it may take to look at a file: for what went wrong, or for whose it is.
 const LOOKED_AT: Duration = Duration::from_secs(5);
 /// What is said to have failed.
 const FOLDER: &str = "making a folder for sockets";
-/// How long a killed process may take to be gone.
-const KILLED: Duration = Duration::from_secs(2);
 
 pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError> {
     check(&launch).map_err(|why| StartError::Configuration(why.to_owned()))?;
@@ -286,7 +287,7 @@ impl Attempt {
         let mut session = match timeout_at(deadline, connecting).await {
             Ok(Ok(session)) => session,
             Ok(Err((step, cause))) => {
-                let evidence = self.fail_soon().await;
+                let evidence = self.fail_soon(ABOUT_TO_END).await;
                 return Err(StartError::Connect { address, step, cause, evidence });
             }
             Err(_) => {
@@ -362,12 +363,12 @@ impl Attempt {
     async fn no_line(self, why: NoLine) -> StartError {
         match why {
             NoLine::Refused(cause) => {
-                StartError::Handshake { cause, evidence: self.fail_soon().await }
+                StartError::Handshake { cause, evidence: self.fail_soon(MAY_END).await }
             }
             NoLine::Endless(read) => StartError::NoLine { read, evidence: self.fail().await },
             NoLine::Io(cause) => machine("reading the plugin's standard output")(cause),
             NoLine::Ended => {
-                let evidence = self.fail_soon().await;
+                let evidence = self.fail_soon(ABOUT_TO_END).await;
                 if is_about_the_cookie(&evidence) {
                     StartError::CookieRefused(evidence)
                 } else {
@@ -377,15 +378,15 @@ impl Attempt {
         }
     }
 
-    /// Lets the process end by itself if it is about to, for its exit status, and collects what is known.
-    async fn fail_soon(self) -> Box<Evidence> {
-        let _ = timeout(ABOUT_TO_END, self.process.exited()).await;
+    /// Lets the process end by itself, if it is about to, for its exit status, and collects what is known.
+    async fn fail_soon(self, limit: Duration) -> Box<Evidence> {
+        self.process.ends_within(limit).await;
         self.fail().await
     }
 
     /// Ends the process, removes what it leaves, and collects what is known.
     async fn fail(self) -> Box<Evidence> {
-        let exit = self.process.ended();
+        let by_itself = self.process.ended();
         let (executable, diagnosis) = match &self.runner {
             None => (examine(&self.program).await, None),
             Some(runner) => {
@@ -394,7 +395,12 @@ impl Attempt {
             }
         };
         self.process.kill();
-        let _ = timeout(KILLED, self.process.exited()).await;
+        let last = self.process.ends_within(self.process.dies_within()).await;
+        // What did not die of our signal had ended before it came, and we hear of it only now.
+        let exit = by_itself.or_else(|| {
+            last.filter(|exit| exit.signal() != Some(Signal::KILL.as_raw()))
+                .filter(|_| self.runner.is_none())
+        });
         if let Some(socket) = self.printed.socket()
             && self.is_where_plugins_listen(&socket).await
         {

@@ -251,9 +251,11 @@ impl GrpcStdio for Arc<Hub> {
     type StreamStdioStream = Output;
 
     async fn stream_stdio(&self, request: Request<()>) -> Result<Response<Output>, Status> {
-        self.report_dropped();
         let pulse = request.extensions().get::<Pulse>().cloned().unwrap_or_default();
-        Ok(Response::new(self.subscribe(pulse)))
+        let output = self.subscribe(pulse);
+        // Nothing is dropped from here on, so this is all of it.
+        self.report_dropped();
+        Ok(Response::new(output))
     }
 }
 

@@ -402,6 +402,9 @@ mod tests {
         let Scene { line, peers, leave, .. } = ended().await;
         leave.close();
         assert!(line.again().await.is_none());
+        // However long this thread is held up now.
+        let long = Instant::now() + 60 * PAUSE;
+        assert!(line.next().failed.replace(long).is_some());
         assert!(line.again().await.is_none());
         assert_eq!(peers.begun.load(Ordering::Relaxed), 1);
         // The pause is over.

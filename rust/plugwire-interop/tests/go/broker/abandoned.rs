@@ -81,7 +81,7 @@ async fn soak_dials_of_a_rust_plugin_to_a_go_host() {
         let sandbox = Sandbox::new();
         let (count, delay) =
             (rounds_of_a_life.to_string(), if mutual_tls { "30ms" } else { "10ms" });
-        let scenario = ["broker-abandon", "--count", &count, "--delay", delay, "--timeout", "95s"];
+        let scenario = ["broker-abandon", "--count", &count, "--delay", delay, "--timeout", "240s"];
         let scenario = Mode { multiplexed: true, mutual_tls }.flags(&scenario);
         let report = sandbox.go_host("1.8.0", &scenario, &[plugin.as_os_str()]).await;
         let result = &report["result"];
@@ -96,7 +96,7 @@ async fn soak_dials_of_a_rust_plugin_to_a_go_host() {
 /// The plugin may lose a race with itself when it answers a knock that waited (see `matrix`), hence the chances.
 #[tokio::test]
 async fn an_acknowledgement_that_comes_late() {
-    const TIME: Duration = Duration::from_secs(1);
+    const TIME: Duration = Duration::from_secs(3);
     for mutual_tls in [false, true] {
         for chance in 1.. {
             let sandbox = Sandbox::new();
@@ -104,10 +104,13 @@ async fn an_acknowledgement_that_comes_late() {
             let mode = Mode { multiplexed: true, mutual_tls };
             let pair = Brokered::start(launch.broker_timeout(TIME), mode).await;
             let late = pair.offer(TIME * 3 / 2).await;
-            let error = pair.dial(late).await.expect_err("it is not there yet");
+            let Err(error) = pair.dial(late).await else {
+                assert!(chance < 4, "it comes before its time");
+                continue;
+            };
             assert_eq!(error.code(), "broker.timeout");
             // By then it is accepted, and acknowledged.
-            tokio::time::sleep(TIME).await;
+            tokio::time::sleep(TIME * 2).await;
             let id = pair.offer(Duration::ZERO).await;
             let dialled = pair.host_dials(id).await;
             if let Ok(reached) = dialled {

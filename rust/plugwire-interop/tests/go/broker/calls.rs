@@ -8,7 +8,7 @@ use plugwire_interop::brokered::{Brokered, MODES, Mode};
 use plugwire_interop::probe::probe_client::ProbeClient;
 use plugwire_interop::probe::{AwaitHangRequest, HangRequest, Payload, pattern};
 use plugwire_interop::sandbox::Sandbox;
-use plugwire_interop::scenarios::echo_metadata;
+use plugwire_interop::scenarios::{echo_metadata, has_begun, once_past, with_deadline};
 use plugwire_interop::{PROBE, go, rust};
 use tokio::time::timeout;
 use tonic::{Code, Request};
@@ -44,12 +44,13 @@ async fn cancellation(probe: &Probe) {
 }
 
 async fn deadline(probe: &Probe) {
-    let mut request = Request::new(hang("late"));
-    request.set_timeout(Duration::from_millis(300));
-    let call = timeout(LIMIT, probe.clone().hang(request)).await;
-    let status = call.expect("in time").expect_err("its time is over");
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-    await_hang(probe, "late", true).await;
+    let late = async |id: String, limit| {
+        let call = timeout(LIMIT, probe.clone().hang(with_deadline(&id, limit))).await;
+        let status = call.expect("in time").expect_err("its time is over");
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        has_begun(probe, &id).await.then_some(id)
+    };
+    await_hang(probe, &once_past("late", late).await, true).await;
 }
 
 async fn metadata(probe: &Probe) {
@@ -114,7 +115,7 @@ async fn go_host_and_rust_plugin() {
     for (release, mode) in releases.into_iter().zip(MODES) {
         let sandbox = Sandbox::new();
         let play = async |scenario: &[&str]| {
-            let scenario = mode.flags(&[scenario, &["--timeout", "60s"]].concat());
+            let scenario = mode.flags(&[scenario, &["--timeout", "240s"]].concat());
             sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await
         };
         for scenario in ["cancel", "deadline"] {

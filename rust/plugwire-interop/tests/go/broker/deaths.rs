@@ -10,6 +10,7 @@ use plugwire_interop::broker_probe::unix_ms;
 use plugwire_interop::brokered::{Brokered, MODES, Mode};
 use plugwire_interop::leaks::eventually;
 use plugwire_interop::probe::HangRequest;
+use plugwire_interop::promise::kept;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{PROBE, go, rust};
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,7 +26,7 @@ fn kill(pid: u32) {
     kill_process(pid, Signal::KILL).expect("it lives");
 }
 
-async fn kill_the_plugin(program: &Path, mode: Mode) {
+async fn kill_the_plugin(program: &Path, mode: Mode) -> Result<(), String> {
     let case = format!("{} {mode:?}", program.display());
     let sandbox = Sandbox::new();
     let pair = Brokered::start(sandbox.launch(PROBE, program), mode).await;
@@ -43,8 +44,9 @@ async fn kill_the_plugin(program: &Path, mode: Mode) {
         let end = tokio::time::timeout(Duration::from_secs(30), stream.message()).await;
         (end.expect("it ends").expect_err("not well"), began.elapsed())
     }));
+    let mut slowest = Duration::ZERO;
     for (status, took) in ends.await {
-        assert!(took < AT_MOST, "{case}: {took:?}");
+        slowest = slowest.max(took);
         assert_eq!(status.code(), Code::Unavailable, "{case}: {status:?}");
         let source = std::error::Error::source(&status).expect("a source");
         let gone = source.downcast_ref::<PluginGone>().expect("the plugin is gone");
@@ -54,21 +56,28 @@ async fn kill_the_plugin(program: &Path, mode: Mode) {
     let began = Instant::now();
     let error = pair.dial(1).await.expect_err("nobody is there");
     assert_eq!(error.code(), "broker.peer-gone", "{case}: {error:?}");
-    assert!(began.elapsed() < AT_MOST, "{case}: {:?}", began.elapsed());
+    slowest = slowest.max(began.elapsed());
+    in_time(&case, slowest)
+}
+
+fn in_time(case: &str, slowest: Duration) -> Result<(), String> {
+    if slowest < AT_MOST { Ok(()) } else { Err(format!("{case}: {slowest:?}")) }
 }
 
 #[tokio::test]
 async fn go_plugins() {
-    kill_the_plugin(&go::peer("1.4.8", "probe-plugin"), MODES[0]).await;
+    let (oldest, newest) =
+        (go::peer("1.4.8", "probe-plugin"), go::peer("1.8.0-newest", "probe-plugin"));
+    kept(async || kill_the_plugin(&oldest, MODES[0]).await).await;
     for mode in MODES {
-        kill_the_plugin(&go::peer("1.8.0-newest", "probe-plugin"), mode).await;
+        kept(async || kill_the_plugin(&newest, mode).await).await;
     }
 }
 
 #[tokio::test]
 async fn rust_plugins() {
     for mode in MODES {
-        kill_the_plugin(&rust::program("probe-plugin"), mode).await;
+        kept(async || kill_the_plugin(&rust::program("probe-plugin"), mode).await).await;
     }
 }
 
@@ -78,7 +87,7 @@ fn ends(file: &Path) -> Vec<Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-async fn kill_the_host(release: &str, mode: Mode) {
+async fn kill_the_host(release: &str, mode: Mode) -> Result<(), String> {
     let case = format!("{release} {mode:?}");
     let sandbox = Sandbox::new();
     let file = sandbox.folder().join("ends");
@@ -104,18 +113,20 @@ async fn kill_the_host(release: &str, mode: Mode) {
     eventually(Duration::from_secs(10), || ends(&file).len() == STREAMS).await;
     let ends = ends(&file);
     assert_eq!(ends.len(), STREAMS, "{case}: {ends:?}");
+    let mut slowest = Duration::ZERO;
     for end in ends {
         let took = end["unix_ms"].as_u64().expect("a time").saturating_sub(killed);
-        assert!(u128::from(took) < AT_MOST.as_millis(), "{case}: {took} ms: {end}");
+        slowest = slowest.max(Duration::from_millis(took));
         assert_eq!(end["code"], Code::Unavailable as i32, "{case}: {end}");
         assert_eq!(end["causes"][0], "the other side is gone", "{case}: {end}");
     }
+    in_time(&case, slowest)
 }
 
 #[tokio::test]
 async fn go_hosts() {
-    kill_the_host("1.4.8", MODES[0]).await;
+    kept(async || kill_the_host("1.4.8", MODES[0]).await).await;
     for mode in MODES {
-        kill_the_host("1.8.0-newest", mode).await;
+        kept(async || kill_the_host("1.8.0-newest", mode).await).await;
     }
 }

@@ -39,6 +39,8 @@ fn assert_all_good(tally: &Tally, case: &str) {
 }
 
 async fn both_directions(launch: plugwire::host::Launch, case: &str) {
+    // Multiplexed dials wait for each other, and this is about who gets which, not about how fast it is.
+    let launch = launch.broker_timeout(Duration::from_secs(60));
     let pair = Brokered::start(launch, MODE).await;
     let host = stream::iter(0..DIALS).map(|_| async {
         let id = pair.offer(Duration::ZERO).await;
@@ -82,7 +84,7 @@ async fn soak_go_host_and_rust_plugin() {
         let (release, sandbox) = (release(round), Sandbox::new());
         let (count, window) = (DIALS.to_string(), AT_ONCE.to_string());
         let scenario = ["broker-many", "--at-once", "--window", &window, "--count", &count];
-        let scenario = MODE.flags(&[&scenario[..], &["--timeout", "90s"]].concat());
+        let scenario = MODE.flags(&[&scenario[..], &["--timeout", "240s"]].concat());
         let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await;
         let result = &report["result"];
         println!("round {round}: Go host {release}, Rust plugin: {result}");

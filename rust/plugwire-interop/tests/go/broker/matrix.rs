@@ -156,7 +156,7 @@ async fn ids_that_nobody_accepts() {
     let one = async |program: &Path, release: &str, mode: Mode| {
         let case = format!("{} {mode:?}", program.display());
         let sandbox = Sandbox::new();
-        let launch = sandbox.launch(PROBE, program).broker_timeout(Duration::from_secs(2));
+        let launch = sandbox.launch(PROBE, program);
         let pair = Brokered::start(launch, mode).await;
         match pair.dial(NOBODY).await {
             Err(error @ DialError::Timeout { id: NOBODY, .. }) => {

@@ -44,6 +44,7 @@ pub(super) async fn attend(
         () = kill.cancelled() => killed(&mut *running, &process.name).await,
     };
     let lived = started.elapsed();
+    process.dead.cancel();
     drop(running);
     process.readers.finished().await;
     traces::remove_folder(folder);

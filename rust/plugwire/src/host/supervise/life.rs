@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, 
 use tokio::process::ChildStdout;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::lock;
 use super::readers::Readers;
@@ -56,6 +57,7 @@ pub(in crate::host) struct Terms {
 /// One plugin's life, on its own thread.
 pub(super) struct Life {
     pub(super) terms: Terms,
+    pub(super) dead: CancellationToken,
     pub(super) exit: watch::Sender<Option<Exit>>,
     pub(super) traces: Arc<Traces>,
     pub(super) readers: Arc<Readers>,
@@ -121,6 +123,7 @@ impl Life {
         let killed_before = tree.killed.load(Relaxed);
         let lived = started.elapsed();
         tree.end();
+        self.dead.cancel();
         if status.is_none() {
             // Its id is free already, so the guardian must not act on it any more; the folder is left to the sweep then, should
             // this process be killed before it is removed.

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use tokio::process::ChildStdout;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::aside::thread;
@@ -32,6 +33,8 @@ pub(super) use traces::remove_socket;
 
 /// How long a process may take to be gone after SIGKILL.
 pub(super) const KILLED: Duration = Duration::from_secs(5);
+/// How long it may then take until its last words are read and its folder is removed.
+const TOLD: Duration = Duration::from_secs(10);
 /// How long a broken call waits to learn whether the process ended.
 const AUTOPSY: Duration = Duration::from_secs(1);
 
@@ -46,6 +49,8 @@ pub(super) struct Process {
     pub(super) outlives_host: bool,
     name: Arc<str>,
     body: Body,
+    /// Cancelled when it has ended; what it left to say takes a moment more to be read.
+    dead: CancellationToken,
     exit: watch::Receiver<Option<Exit>>,
     traces: Arc<Traces>,
     readers: Arc<Readers>,
@@ -64,8 +69,10 @@ impl Process {
         let (readers, read) = Readers::new();
         let (name, tail) = (Arc::from(terms.stderr.plugin.as_str()), terms.stderr.tail.clone());
         let traces = Arc::new(Traces::of(&terms.folder, !outlives_host));
+        let dead = CancellationToken::new();
         let life = Life {
             terms,
+            dead: dead.clone(),
             exit: sender,
             traces: traces.clone(),
             readers: readers.clone(),
@@ -81,7 +88,7 @@ impl Process {
         let (tree, stdout) = birth.await.map_err(io::Error::other)??.wanted();
         let (pid, body) = (tree.pid(), Body::Tree(tree.clone()));
         let process =
-            Self { pid, id: None, tail, outlives_host, name, body, exit, traces, readers };
+            Self { pid, id: None, tail, outlives_host, name, body, dead, exit, traces, readers };
         if !outlives_host {
             process.end_with_the_runtime(tree, end);
         }
@@ -103,6 +110,7 @@ impl Process {
             outlives_host: false,
             name,
             body: Body::Elsewhere(kill.clone()),
+            dead: CancellationToken::new(),
             exit,
             traces: Arc::new(Traces::of(&folder, false)),
             readers,
@@ -163,6 +171,13 @@ impl Process {
         }
     }
 
+    /// Waits until it has ended, at most for `limit`, and then for what it left to say: a busy runtime needs longer to read it,
+    /// and the limit is not for that. Cancel safe.
+    pub(super) async fn ends_within(&self, limit: Duration) -> Option<Exit> {
+        timeout(limit, self.dead.cancelled()).await.ok()?;
+        timeout(TOLD, self.exited()).await.ok()
+    }
+
     /// Leaves a task in the runtime that kills the process when the runtime ends before it.
     fn end_with_the_runtime(&self, tree: Arc<Tree>, over: mpsc::Receiver<()>) {
         let (readers, mut exit) = (self.readers.clone(), self.exit.clone());
@@ -186,7 +201,7 @@ impl Autopsy for Process {
     fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn std::error::Error + Send + Sync>>> {
         let process = self.clone();
         Box::pin(async move {
-            let exit = tokio::time::timeout(AUTOPSY, process.exited()).await.ok()?;
+            let exit = process.ends_within(AUTOPSY).await?;
             let gone = PluginGone { plugin: process.name.to_string(), exit };
             Some(Arc::new(gone) as Arc<dyn std::error::Error + Send + Sync>)
         })

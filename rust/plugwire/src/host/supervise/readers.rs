@@ -2,28 +2,41 @@
 
 use std::io;
 use std::process::Child;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::process::{ChildStderr, ChildStdout};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::lock;
 use crate::host::logs;
 
-/// How long the readers get to take what is left in the pipes once the process has ended. Somebody who left the
-/// process group may hold them open for ever.
+/// How long the readers wait for the pipes' ends once the process has ended. Somebody who left the process group may hold
+/// them open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How long a busy runtime may take to read what lies in the pipes by then.
+const READ: Duration = Duration::from_secs(5);
 
 /// The tasks that read one process's pipes.
-pub(super) struct Readers(Mutex<Option<(JoinSet<()>, mpsc::Sender<()>)>>);
+pub(super) struct Readers(Mutex<Option<Tasks>>);
+
+struct Tasks {
+    tasks: JoinSet<()>,
+    reading: mpsc::Sender<()>,
+    /// Nothing more will come.
+    over: CancellationToken,
+}
 
 impl Readers {
     /// The receiver hears of the last reader's end.
     pub(super) fn new() -> (Arc<Self>, mpsc::Receiver<()>) {
         let (reading, read) = mpsc::channel();
-        (Arc::new(Self(Mutex::new(Some((JoinSet::new(), reading))))), read)
+        let tasks = Tasks { tasks: JoinSet::new(), reading, over: CancellationToken::new() };
+        (Arc::new(Self(Mutex::new(Some(tasks)))), read)
     }
 
     /// Reads standard error, and hands out standard output.
@@ -44,10 +57,19 @@ impl Readers {
         reader: impl Future<Output = ()> + Send + 'static,
         runtime: &Handle,
     ) {
-        if let Some((tasks, reading)) = &mut *lock(&self.0) {
-            let reading = reading.clone();
+        if let Some(Tasks { tasks, reading, over }) = &mut *lock(&self.0) {
+            let (reading, over) = (reading.clone(), over.clone());
             let reader = async move {
-                reader.await;
+                let over = async {
+                    over.cancelled().await;
+                    // A runtime looks at all pipes before it looks at its clock, so the reader has what lay there before this ends.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                };
+                tokio::select! {
+                    biased;
+                    () = reader => {}
+                    () = over => {}
+                }
                 drop(reading);
             };
             tasks.spawn_on(reader, runtime);
@@ -61,16 +83,22 @@ impl Readers {
 
     /// Lets them read what is left, for a moment.
     pub(super) fn finish(&self, read: &mpsc::Receiver<()>) {
-        let Some((tasks, reading)) = lock(&self.0).take() else { return };
+        let Some(Tasks { tasks, reading, over }) = lock(&self.0).take() else { return };
         drop(reading);
-        let _ = read.recv_timeout(LAST_WORDS);
+        if read.recv_timeout(LAST_WORDS) == Err(RecvTimeoutError::Timeout) {
+            over.cancel();
+            let _ = read.recv_timeout(READ);
+        }
         drop(tasks);
     }
 
     /// The same where waiting is awaiting.
     pub(super) async fn finished(&self) {
-        let Some((mut tasks, _)) = lock(&self.0).take() else { return };
-        let all = async { while tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(LAST_WORDS, all).await;
+        let Some(Tasks { mut tasks, over, .. }) = lock(&self.0).take() else { return };
+        let mut all = async || while tasks.join_next().await.is_some() {};
+        if timeout(LAST_WORDS, all()).await.is_err() {
+            over.cancel();
+            let _ = timeout(READ, all()).await;
+        }
     }
 }
