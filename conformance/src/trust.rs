@@ -104,7 +104,7 @@ pub async fn check(
     }
 }
 
-/// How much more time the healthy peer gets than mutants: it does not use it up, and on a busy machine needs it.
+/// How much more time the healthy peer gets when it is tried once more: it does not use it up, and on a busy machine needs it.
 const PATIENCE: u32 = 4;
 
 async fn check_with<M: Mode + Clone>(
@@ -129,23 +129,22 @@ where
     let runs = runs(cases, effort);
     let total = runs.iter().map(|(.., cases)| cases.len()).sum();
     let scale = effort.timeout_scale.max(1);
-    let (usual, patient) = ((mode(scale), scale), (mode(PATIENCE * scale), PATIENCE * scale));
+    let (usual, patient) = (mode(scale), (mode(PATIENCE * scale), PATIENCE * scale));
     for (peer, tcp, concerned) in runs {
         let peer = peer.cloned();
-        let (mode, timeout_scale) = if peer.is_none() { &patient } else { &usual };
         let plan = Plan {
-            mode: mode.clone(),
+            mode: usual.clone(),
             subject: scripted(catalogue.role, program, peer.as_deref(), tcp),
             cases: concerned.into_iter().cloned().collect(),
             known: Known::default(),
             options: Options {
                 // The healthy peer has every case in one run.
                 workers: if peer.is_none() { (workers / 2).max(1) } else { 1 },
-                timeout_scale: *timeout_scale,
+                timeout_scale: scale,
                 ..Options::default()
             },
         };
-        let (places, caught) = (places.clone(), caught.clone());
+        let (places, caught, patient) = (places.clone(), caught.clone(), patient.clone());
         running.spawn(async move {
             let play = async |plan| {
                 let run = engine::run(plan, |_| {}).await;
@@ -153,14 +152,21 @@ where
                 cells.collect::<Vec<_>>()
             };
             let place = places.acquire().await;
-            let cells = play(plan.clone()).await;
+            let mut cells = play(plan.clone()).await;
             drop(place);
-            if peer.is_none() || cells.iter().all(Cell::is_good) {
+            cells.retain(Cell::is_good);
+            let mut again = plan;
+            again.cases.retain(|case| cells.iter().all(|cell| cell.case != case.header.id));
+            if again.cases.is_empty() {
                 return cells;
             }
-            // A busy machine can have a mutant rejected elsewhere: once more, with nothing beside it.
+            // On a busy machine a mutant can be rejected elsewhere, and a healthy peer, too: once more, with nothing beside it.
             let _all = places.acquire_many(all).await;
-            play(plan).await
+            if peer.is_none() {
+                (again.mode, again.options.timeout_scale) = patient;
+            }
+            cells.extend(play(again).await);
+            cells
         });
     }
     let mut cells = Vec::new();

@@ -31,8 +31,8 @@ impl<F: Fn(Incoming) -> Handling + Send + Sync> Service for F {
     }
 }
 
-/// What the paths of the protocol's own services (broker, stdio, controller) begin with.
-const PLUMBING: &str = "/plugin.";
+/// What the paths of services that every plugin has begin with: broker, stdio, controller; health, reflection.
+const PLUMBING: [&str; 2] = ["/plugin.", "/grpc."];
 
 /// How a connection is served.
 #[derive(Debug, Clone, Default)]
@@ -41,8 +41,8 @@ pub struct Limits {
     pub concurrent: Option<u32>,
     /// The connection ends with GOAWAY when so many calls were cancelled before they were taken. None: never.
     pub resets: Option<usize>,
-    /// After so many calls the connection ends with GOAWAY; those are answered. None: never. Streams of the protocol's own
-    /// services do not count: when they are opened is each host's own affair.
+    /// After so many calls the connection ends with GOAWAY; those are answered. None: never. Calls of services that every
+    /// plugin has do not count: when they are made is each host's own affair.
     pub calls: Option<u32>,
 }
 
@@ -73,7 +73,7 @@ pub async fn serve(
         tokio::select! {
             next = connection.accept() => match next {
                 Some(Ok((request, respond))) => {
-                    let is_own = !request.uri().path().starts_with(PLUMBING);
+                    let is_own = !PLUMBING.iter().any(|of| request.uri().path().starts_with(of));
                     calls.spawn(service.call(Incoming::new(request, respond)));
                     taken += u32::from(is_own);
                     if is_own && limits.calls.is_some_and(|most| taken == most) {

@@ -19,8 +19,8 @@ use crate::leaks::{eventually, sockets};
 
 /// Longer than any scenario of the Go host, which has limits of its own.
 const LIMIT: Duration = Duration::from_secs(300);
-/// How long what was ended may take to be gone.
-const GONE: Duration = Duration::from_secs(5);
+/// How long what was ended may take to be gone. A Rust plugin that was forgotten would end by itself after ten seconds.
+const GONE: Duration = Duration::from_secs(8);
 /// The variable that marks every process started here.
 const MARK: &str = "PLUGWIRE_RUN";
 
@@ -57,8 +57,9 @@ impl Sandbox {
             .socket_dir(self.folder())
             .env("TMPDIR", self.folder())
             .env(MARK, &self.mark)
-            // A busy machine takes its time to end a plugin that was asked, and to hear of it.
-            .exit_timeout(Duration::from_secs(20))
+            // A busy machine takes its time to end a plugin that was asked, and to hear of it. A Rust plugin whose end hangs
+            // makes an end of it after ten seconds, and must not pass for one that ended well.
+            .exit_timeout(Duration::from_secs(8))
     }
 
     /// A program to run in here. It is killed with the future that waits for it.

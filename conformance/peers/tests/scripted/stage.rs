@@ -217,6 +217,6 @@ impl Host {
 }
 
 /// When a witness's event was, in microseconds of the plugin's life.
-pub fn at(seen: &Value) -> u64 {
+pub(crate) fn at(seen: &Value) -> u64 {
     seen["at_us"].as_u64().unwrap()
 }

@@ -50,6 +50,19 @@ async fn a_crash_fails_the_call_and_takes_the_group_along() {
     sandbox.assert_empty().await;
 }
 
+/// Who had to be killed is not said to have ended by itself, though the status that would tell is lost.
+#[tokio::test]
+async fn who_lives_on_without_a_line_has_not_ended() {
+    let sandbox = Sandbox::new();
+    for (script, code) in [("echo junk", "Unrecognized"), ("exec >&-", "Exited")] {
+        let script = format!("{script}; exec sleep 600");
+        let Some(output) = host(&sandbox, &[], &["/bin/sh", "-c", &script]).await else { return };
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains(code) && errors.contains("exit: None"), "{output:?}");
+    }
+    sandbox.assert_empty().await;
+}
+
 /// There is a child then that could not become the program, and nobody can wait for it.
 #[tokio::test]
 async fn a_program_that_cannot_be_executed_is_an_error_and_no_panic() {

@@ -5,6 +5,7 @@ mod confined;
 mod docs;
 mod executables;
 mod ignored_children;
+mod last_words;
 mod lifetimes;
 mod logs;
 mod misconfigured_hosts;

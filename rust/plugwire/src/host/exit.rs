@@ -124,7 +124,8 @@ pub struct Stop {
     pub phase: StopPhase,
     /// Whether the calls under way had finished by then; otherwise they were cut off.
     pub drained: bool,
-    /// How the process ended; `None` for a plugin that this host did not start.
+    /// How the process ended; `None` for a plugin that this host did not start, and where a file system that hangs keeps the
+    /// plugin's folder from being removed.
     pub exit: Option<Exit>,
 }
 

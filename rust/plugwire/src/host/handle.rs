@@ -163,7 +163,8 @@ impl PluginHandle {
     /// Ends the plugin: lets calls under way finish, asks it (`Shutdown`), closes the connection, waits for the process,
     /// sends SIGTERM to its process group, and then SIGKILL. Each step has its limit, so this always returns;
     /// [`Stop::phase`] tells which step it took. With the defaults it takes 9 s at worst, and 5 s more where even SIGKILL does
-    /// not help.
+    /// not help. What a plugin printed last is then read: in no time, or as soon as a busy runtime comes to it, and not for longer
+    /// than 10 s.
     ///
     /// A plugin that this host did not start is asked and not killed, and its end is not waited for, unless
     /// [`Attach::kill_on_shutdown`](super::Attach::kill_on_shutdown) says so; one in a test is only let go.

@@ -222,7 +222,8 @@ impl Launch {
     }
 
     /// How long everything may take, from the folder for the sockets and the verification of the program to the first
-    /// answer in HTTP/2. Default one minute.
+    /// answer in HTTP/2. Default one minute. The error of a start that fails may come some seconds later: a plugin that is about
+    /// to end gets up to 3 s for it, for its exit status, and is then killed and cleaned up after.
     ///
     /// A start that waits for a file system that hangs leaves a thread behind, which ends once that answers. How many
     /// there are has no bound: who tries again and again has one more each time.

@@ -173,6 +173,8 @@ impl Reader {
                     cut = false;
                 }
             }
+            // A plugin that never pauses is not all that a runtime has to do: a chunk can be thousands of lines.
+            tokio::task::yield_now().await;
         }
         if !line.is_empty() {
             self.line(&mut parser, &line, cut);

@@ -22,9 +22,9 @@ pub(super) async fn shut_down(
 ) -> Result<Stop, ShutdownError> {
     let over = |phase, exit| Ok(Stop { phase, drained: true, exit });
     match &owner {
-        Owner::Us(process) if process.ended().is_some() => {
+        Owner::Us(process) if process.is_dead() => {
             session.cut();
-            return over(StopPhase::AlreadyGone, process.ended());
+            return over(StopPhase::AlreadyGone, process.told().await);
         }
         Owner::Other { test: true, .. } => {
             session.cut();
@@ -37,7 +37,7 @@ pub(super) async fn shut_down(
     let (phase, exit) = match owner {
         Owner::Us(process) => {
             let phase = end(&process, limits).await?;
-            (phase, process.ended())
+            (phase, process.told().await)
         }
         Owner::Other { process: Some(process), .. } => (end(&*process, limits).await?, None),
         Owner::Other { process: None, .. } => (StopPhase::Asked, None),
@@ -52,21 +52,21 @@ trait Mortal {
     fn terminate(&self) -> bool;
     /// Says how long it may take to be gone then.
     fn kill(&self) -> Duration;
-    /// Whether it is gone in time.
-    fn ends_within(&self, limit: Duration) -> impl Future<Output = bool>;
+    fn gone(&self) -> impl Future<Output = ()>;
 }
 
 /// Waits for the end, and helps.
 async fn end(process: &impl Mortal, limits: Limits) -> Result<StopPhase, ShutdownError> {
-    if process.ends_within(limits.exit).await {
+    let ends_within = async |limit| timeout(limit, process.gone()).await.is_ok();
+    if ends_within(limits.exit).await {
         return Ok(StopPhase::Asked);
     }
     let asked_again = !limits.terminate.is_zero() && process.terminate();
-    if asked_again && process.ends_within(limits.terminate).await {
+    if asked_again && ends_within(limits.terminate).await {
         return Ok(StopPhase::Terminated);
     }
     let limit = process.kill();
-    if process.ends_within(limit).await {
+    if ends_within(limit).await {
         return Ok(StopPhase::Killed);
     }
     Err(ShutdownError::Unkillable { pid: process.pid() })
@@ -86,8 +86,8 @@ impl Mortal for Process {
         self.dies_within()
     }
 
-    async fn ends_within(&self, limit: Duration) -> bool {
-        self.ends_within(limit).await.is_some()
+    async fn gone(&self) {
+        self.dead().await;
     }
 }
 
@@ -106,7 +106,7 @@ impl Mortal for Foreign {
         KILLED
     }
 
-    async fn ends_within(&self, limit: Duration) -> bool {
-        timeout(limit, self.gone()).await.is_ok()
+    async fn gone(&self) {
+        self.gone().await;
     }
 }

@@ -35,7 +35,7 @@ use crate::transport::{Address, ConnectStep, Tls, Translate};
 
 /// A process whose standard output has ended is about to end itself.
 const ABOUT_TO_END: Duration = Duration::from_secs(3);
-/// One that has printed something else than a line often is, too.
+/// One that has printed something else than a line, or does not listen, often is, too.
 const MAY_END: Duration = Duration::from_secs(1);
 /// How long a process's last output may take to be read.
 const LAST_LINE: Duration = Duration::from_millis(100);
@@ -287,7 +287,7 @@ impl Attempt {
         let mut session = match timeout_at(deadline, connecting).await {
             Ok(Ok(session)) => session,
             Ok(Err((step, cause))) => {
-                let evidence = self.fail_soon(ABOUT_TO_END).await;
+                let evidence = self.fail_soon(MAY_END).await;
                 return Err(StartError::Connect { address, step, cause, evidence });
             }
             Err(_) => {
@@ -380,13 +380,12 @@ impl Attempt {
 
     /// Lets the process end by itself, if it is about to, for its exit status, and collects what is known.
     async fn fail_soon(self, limit: Duration) -> Box<Evidence> {
-        self.process.ends_within(limit).await;
+        let _ = timeout(limit, self.process.dead()).await;
         self.fail().await
     }
 
     /// Ends the process, removes what it leaves, and collects what is known.
     async fn fail(self) -> Box<Evidence> {
-        let by_itself = self.process.ended();
         let (executable, diagnosis) = match &self.runner {
             None => (examine(&self.program).await, None),
             Some(runner) => {
@@ -394,12 +393,14 @@ impl Attempt {
                 (None, timeout(LOOKED_AT, diagnosis).await.ok().flatten())
             }
         };
+        let by_itself = self.process.is_dead();
         self.process.kill();
-        let last = self.process.ends_within(self.process.dies_within()).await;
-        // What did not die of our signal had ended before it came, and we hear of it only now.
-        let exit = by_itself.or_else(|| {
-            last.filter(|exit| exit.signal() != Some(Signal::KILL.as_raw()))
-                .filter(|_| self.runner.is_none())
+        let _ = timeout(self.process.dies_within(), self.process.dead()).await;
+        let last = if self.process.is_dead() { self.process.told().await } else { None };
+        // Who did not die of our signal had ended before it came, and we hear of it only now.
+        let exit = last.filter(|exit| {
+            let of_our_signal = exit.signal() == Some(Signal::KILL.as_raw());
+            by_itself || (self.runner.is_none() && exit.status.is_some() && !of_our_signal)
         });
         if let Some(socket) = self.printed.socket()
             && self.is_where_plugins_listen(&socket).await

@@ -23,7 +23,7 @@ use crate::task::{Op, Subject, Tls};
 const LIBRARY: Duration = Duration::from_secs(5);
 /// How long the library takes to end a plugin that does nothing for it: it asks for five seconds, waits for two, sends SIGTERM,
 /// waits for one, and kills; and one for a loaded machine.
-const SHUTDOWN: Duration = Duration::from_secs(15);
+const SHUTDOWN: Duration = Duration::from_secs(9);
 
 pub(crate) struct Session {
     subject: Subject,

@@ -17,11 +17,9 @@ use crate::transport::folder::PrivateFolder;
 const RUNNER_KILLS: Duration = Duration::from_secs(5);
 /// How long it may then take to say how the plugin ended.
 const RUNNER_TELLS: Duration = Duration::from_secs(2);
-/// For the last output and the folder, after that.
-const CLEANED_UP: Duration = Duration::from_secs(1);
-/// How long all of that may take.
+/// How long both may take, and a moment to notice.
 pub(super) const KILLED: Duration =
-    RUNNER_KILLS.saturating_add(RUNNER_TELLS).saturating_add(CLEANED_UP);
+    RUNNER_KILLS.saturating_add(RUNNER_TELLS).saturating_add(Duration::from_secs(1));
 
 /// What is attended to, of what a runner has started.
 pub(in crate::host) struct Attended {

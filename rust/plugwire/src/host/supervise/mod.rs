@@ -33,9 +33,9 @@ pub(super) use traces::remove_socket;
 
 /// How long a process may take to be gone after SIGKILL.
 pub(super) const KILLED: Duration = Duration::from_secs(5);
-/// How long it may then take until its last words are read and its folder is removed.
+/// How long it may take after the end of a process until its last words are read and its folder is removed.
 const TOLD: Duration = Duration::from_secs(10);
-/// How long a broken call waits to learn whether the process ended.
+/// How long a broken call waits to learn whether the process ended; how it ended takes a moment more.
 const AUTOPSY: Duration = Duration::from_secs(1);
 
 /// A plugin's process, while it runs and after.
@@ -171,10 +171,19 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended, at most for `limit`, and then for what it left to say: a busy runtime needs longer to read it,
-    /// and the limit is not for that. Cancel safe.
-    pub(super) async fn ends_within(&self, limit: Duration) -> Option<Exit> {
-        timeout(limit, self.dead.cancelled()).await.ok()?;
+    /// Whether it has ended; how may not be known yet.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.is_cancelled()
+    }
+
+    /// Waits until it has ended. Cancel safe.
+    pub(super) async fn dead(&self) {
+        self.dead.cancelled().await;
+    }
+
+    /// How it ended, once it has and its last words are read: a busy runtime needs a while for that, which is in nobody's limit.
+    /// None where its folder cannot be removed.
+    pub(super) async fn told(&self) -> Option<Exit> {
         timeout(TOLD, self.exited()).await.ok()
     }
 
@@ -201,7 +210,8 @@ impl Autopsy for Process {
     fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn std::error::Error + Send + Sync>>> {
         let process = self.clone();
         Box::pin(async move {
-            let exit = process.ends_within(AUTOPSY).await?;
+            timeout(AUTOPSY, process.dead()).await.ok()?;
+            let exit = process.told().await?;
             let gone = PluginGone { plugin: process.name.to_string(), exit };
             Some(Arc::new(gone) as Arc<dyn std::error::Error + Send + Sync>)
         })
@@ -209,7 +219,7 @@ impl Autopsy for Process {
 
     fn gone(&self) -> BoxFuture<'static, ()> {
         let process = self.clone();
-        Box::pin(async move { drop(process.exited().await) })
+        Box::pin(async move { process.dead().await })
     }
 }
 

@@ -3,12 +3,12 @@
 use std::io;
 use std::process::Child;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::process::{ChildStderr, ChildStdout};
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -22,11 +22,16 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 const READ: Duration = Duration::from_secs(5);
 
 /// The tasks that read one process's pipes.
-pub(super) struct Readers(Mutex<Option<Tasks>>);
+pub(super) struct Readers {
+    tasks: Mutex<Option<Tasks>>,
+    /// Who waits for the last words, as long as there is a task that reads them.
+    reading: Weak<mpsc::Sender<()>>,
+}
 
 struct Tasks {
     tasks: JoinSet<()>,
-    reading: mpsc::Sender<()>,
+    /// Each task has a copy, so the receiver hears of the last one's end.
+    reading: Arc<mpsc::Sender<()>>,
     /// Nothing more will come.
     over: CancellationToken,
 }
@@ -35,8 +40,16 @@ impl Readers {
     /// The receiver hears of the last reader's end.
     pub(super) fn new() -> (Arc<Self>, mpsc::Receiver<()>) {
         let (reading, read) = mpsc::channel();
-        let tasks = Tasks { tasks: JoinSet::new(), reading, over: CancellationToken::new() };
-        (Arc::new(Self(Mutex::new(Some(tasks)))), read)
+        let reading = Arc::new(reading);
+        let readers = Self {
+            reading: Arc::downgrade(&reading),
+            tasks: Mutex::new(Some(Tasks {
+                tasks: JoinSet::new(),
+                reading,
+                over: CancellationToken::new(),
+            })),
+        };
+        (Arc::new(readers), read)
     }
 
     /// Reads standard error, and hands out standard output.
@@ -57,14 +70,15 @@ impl Readers {
         reader: impl Future<Output = ()> + Send + 'static,
         runtime: &Handle,
     ) {
-        if let Some(Tasks { tasks, reading, over }) = &mut *lock(&self.0) {
+        if let Some(Tasks { tasks, reading, over }) = &mut *lock(&self.tasks) {
             let (reading, over) = (reading.clone(), over.clone());
             let reader = async move {
-                let over = async {
+                // Unconstrained: a reader for whom there is always more leaves no budget for anybody else of its task.
+                let over = unconstrained(async {
                     over.cancelled().await;
-                    // A runtime looks at all pipes before it looks at its clock, so the reader has what lay there before this ends.
+                    // A runtime looks at its pipes before it looks at its clock: the reader has what lay there before this ends.
                     tokio::time::sleep(Duration::from_millis(1)).await;
-                };
+                });
                 tokio::select! {
                     biased;
                     () = reader => {}
@@ -76,14 +90,17 @@ impl Readers {
         }
     }
 
-    /// Nobody will read any more.
+    /// Nobody will read any more, and nobody needs to wait for it.
     pub(super) fn give_up(&self) {
-        drop(lock(&self.0).take());
+        drop(lock(&self.tasks).take());
+        if let Some(reading) = self.reading.upgrade() {
+            let _ = reading.send(());
+        }
     }
 
     /// Lets them read what is left, for a moment.
     pub(super) fn finish(&self, read: &mpsc::Receiver<()>) {
-        let Some(Tasks { tasks, reading, over }) = lock(&self.0).take() else { return };
+        let Some(Tasks { tasks, reading, over }) = lock(&self.tasks).take() else { return };
         drop(reading);
         if read.recv_timeout(LAST_WORDS) == Err(RecvTimeoutError::Timeout) {
             over.cancel();
@@ -94,7 +111,7 @@ impl Readers {
 
     /// The same where waiting is awaiting.
     pub(super) async fn finished(&self) {
-        let Some(Tasks { mut tasks, over, .. }) = lock(&self.0).take() else { return };
+        let Some(Tasks { mut tasks, over, .. }) = lock(&self.tasks).take() else { return };
         let mut all = async || while tasks.join_next().await.is_some() {};
         if timeout(LAST_WORDS, all()).await.is_err() {
             over.cancel();
