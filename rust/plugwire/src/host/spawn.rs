@@ -137,7 +137,9 @@ async fn not_spawned(
     program: &Path,
     withheld: usize,
 ) -> StartError {
-    if let Some(directory) = launch.directory.as_ref().filter(|directory| !directory.is_dir()) {
+    if let Some(directory) = &launch.directory
+        && !start::is_folder(directory).await
+    {
         let directory = directory.display();
         return StartError::Configuration(format!(
             "its working directory {directory} is no folder"

@@ -144,6 +144,12 @@ pub(super) async fn examine(program: &Path) -> Option<Executable> {
     examined.await.ok()?.ok()
 }
 
+/// Whether it is a folder, as far as a file system that hangs lets anybody know.
+pub(super) async fn is_folder(path: &Path) -> bool {
+    let path = path.to_owned();
+    matches!(timeout(LOOKED_AT, aside(move |_| path.is_dir())).await, Ok(Ok(true)))
+}
+
 /// The process has ended and what it printed was read, though its output is open: a process that it left behind holds it.
 async fn ended_silently(process: &Process) {
     process.exited().await;
