@@ -1,7 +1,8 @@
 //! The probe as a plugin in Rust. Its options are those of the Go one where both have them.
 //!
 //! `probe-plugin [--versions 1,3] [--tcp] [--capture-stderr] [--require-mutual-tls] [--logs] [--multi-thread]
-//! [--tls-cert=F --tls-key=F --tls-ca=F] [--orphan-ms N] [--exit-ms N]`
+//! [--tls-cert=F --tls-key=F --tls-ca=F] [--orphan-ms N] [--exit-ms N]
+//! [--broker-ms N]`
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
     let mut plugin = Plugin::new(PROBE).exit_timeout(milliseconds("--exit-ms").unwrap_or(ENDING));
     if let Some(limit) = milliseconds("--orphan-ms") {
         plugin = plugin.orphan_timeout(limit);
+    }
+    if let Some(limit) = milliseconds("--broker-ms") {
+        plugin = plugin.broker_timeout(limit);
     }
     for version in value("--versions").unwrap_or("1").split(',') {
         plugin = plugin.version(version.parse().expect("a version"), |services, broker| {

@@ -3,6 +3,7 @@
 //! Each answer names the id that it comes from. A pair of Go sides loses this now and then (`broker-many --at-once`): its
 //! host lets two streams race for two ids.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
@@ -70,7 +71,11 @@ async fn soak_rust_host_and_go_plugin() {
 async fn soak_rust_host_and_rust_plugin() {
     for round in 0..rounds() {
         let sandbox = Sandbox::new();
-        let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).arg("--multi-thread");
+        let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).args([
+            "--multi-thread",
+            "--broker-ms",
+            "60000",
+        ]);
         both_directions(launch, &format!("round {round}: Rust host, Rust plugin")).await;
         sandbox.assert_empty().await;
     }
@@ -79,13 +84,14 @@ async fn soak_rust_host_and_rust_plugin() {
 /// Both directions at the same time.
 #[tokio::test]
 async fn soak_go_host_and_rust_plugin() {
-    let plugin = rust::program("probe-plugin");
+    let program = rust::program("probe-plugin");
+    let plugin = [program.as_os_str(), OsStr::new("--broker-ms"), OsStr::new("60000")];
     for round in 0..rounds() {
         let (release, sandbox) = (release(round), Sandbox::new());
         let (count, window) = (DIALS.to_string(), AT_ONCE.to_string());
         let scenario = ["broker-many", "--at-once", "--window", &window, "--count", &count];
         let scenario = MODE.flags(&[&scenario[..], &["--timeout", "240s"]].concat());
-        let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await;
+        let report = sandbox.go_host(release, &scenario, &plugin).await;
         let result = &report["result"];
         println!("round {round}: Go host {release}, Rust plugin: {result}");
         assert_eq!(result["crossed"], 0, "{report:#}");
