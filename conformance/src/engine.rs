@@ -21,7 +21,7 @@ use crate::subject::Subject;
 pub const CASE: &str = "{case}";
 
 /// How long what a case started may take to go by itself, once the case has ended.
-pub const AFTERMATH: Duration = Duration::from_millis(250);
+const AFTERMATH: Duration = Duration::from_millis(250);
 
 /// One role's way of playing a case.
 pub trait Mode: std::fmt::Debug + Send + Sync + 'static {
@@ -208,8 +208,7 @@ async fn caged<M: Mode>(shared: &Shared<M>, case: &Case<M::Scene>, trace: &Trace
         let failed = Judgement::fail(last_step(trace), wanted, "none");
         Judgement { verdict: Verdict::Timeout, ..failed }
     });
-    let aftermath = AFTERMATH * plan.options.timeout_scale.max(1);
-    cleaned(judgement, cage, aftermath, plan.options.keep, trace).await
+    cleaned(judgement, cage, &plan.options, trace).await
 }
 
 /// In which step the case was; in none, if it has not begun with them or they are behind it.
@@ -240,11 +239,10 @@ async fn within_budget<M: Mode>(
 async fn cleaned(
     mut judgement: Judgement,
     cage: Cage,
-    aftermath: Duration,
-    keep: bool,
+    options: &Options,
     trace: &Trace,
 ) -> Judgement {
-    let left = cage.left(aftermath).await;
+    let left = cage.left(AFTERMATH * options.timeout_scale.max(1)).await;
     if !left.is_empty() {
         judgement.notes.push(format!("{} processes were left and killed", left.len()));
         trace.event("suite", format!("left: processes {left:?}"));
@@ -252,7 +250,7 @@ async fn cleaned(
     if !cage.kill().await {
         return Judgement::error("a process of the case does not die");
     }
-    if keep {
+    if options.keep {
         judgement.notes.extend(kept(cage));
         return judgement;
     }

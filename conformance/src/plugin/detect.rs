@@ -19,8 +19,8 @@ const PRESUMED: [&str; 4] = ["mutual-tls", "stdio", "broker", "reflection"];
 /// The features that every plugin has, and those that this one shows: its line says some, and an answer another.
 ///
 /// A plugin without a seventh field counts as one from before multiplexing, which is no fault.
-/// `timeout_scale` is how much longer than usual everything may take.
 /// One that does not start shows nothing. The cases then say what is wrong with it.
+/// `timeout_scale` is how much longer than usual everything may take.
 pub async fn detect(subject: &Subject, timeout_scale: u32) -> BTreeSet<String> {
     let mut found = BTreeSet::from(PRESUMED);
     if let Ok(cage) = Cage::new() {

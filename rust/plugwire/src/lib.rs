@@ -86,6 +86,8 @@ mod generated;
 mod handshake;
 pub mod host;
 mod panic;
+#[cfg(test)]
+mod patience;
 pub mod plugin;
 mod services;
 pub mod transport;

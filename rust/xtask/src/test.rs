@@ -20,7 +20,11 @@ const CARGO_DENY: &str = "0.20.2";
 pub(crate) fn run(without_go: bool) -> Result<ExitCode, Box<dyn Error>> {
     machine::demand_go("test", without_go)?;
     let mut steps = Steps::new(machine::target().join("xtask"))?;
-    rust(&mut steps, without_go)?;
+    rust(&mut steps);
+    if !without_go {
+        peers(&mut steps)?;
+    }
+    tests(&mut steps, without_go);
     deny(&mut steps);
     if !without_go {
         go(&mut steps)?;
@@ -30,7 +34,7 @@ pub(crate) fn run(without_go: bool) -> Result<ExitCode, Box<dyn Error>> {
     Ok(if tally.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn rust(steps: &mut Steps, without_go: bool) -> Result<(), Box<dyn Error>> {
+fn rust(steps: &mut Steps) {
     for component in ["rustfmt", "clippy"] {
         add_component(component);
     }
@@ -44,14 +48,20 @@ fn rust(steps: &mut Steps, without_go: bool) -> Result<(), Box<dyn Error>> {
         cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
     );
     steps.step("build", cargo().args(["build", "--workspace", "--examples", "--bins"]));
-    // The tests build what they need; here, so that no test has to be quick while that goes on beside it.
-    for release in if without_go { Vec::new() } else { sdk_go::releases()? } {
+}
+
+/// The tests build what they need. Here it is done before, so that no test has to be quick while that goes on beside it.
+fn peers(steps: &mut Steps) -> Result<(), Box<dyn Error>> {
+    for release in sdk_go::releases()? {
         steps.step(&format!("go build {}", release.name), &mut release.build());
     }
+    Ok(())
+}
+
+fn tests(steps: &mut Steps, without_go: bool) {
     for (number, mut test) in machine::cargo_tests(without_go, &[]).into_iter().enumerate() {
         steps.tests(&format!("test {}", number + 1), &mut test, libtest::tally);
     }
-    Ok(())
 }
 
 /// A minimal toolchain has neither rustfmt nor clippy.

@@ -1,5 +1,7 @@
 //! Brokered connections, on sockets and in a multiplexed session.
 
+use std::time::{Duration, Instant};
+
 use plugwire_conformance_wire::messages::{ConnInfo, Knock};
 use plugwire_conformance_wire::socket::{Address, Io, Listener};
 use serde_json::{Value, json};
@@ -67,9 +69,11 @@ async fn announcements_are_made_up_as_the_script_says() {
     let stage = Stage::start(json!({ "broker": { "listens-late-ms": 300 } }), Way::Plain, &[]);
     let mut host = stage.host().await;
     let offering = host.calls();
+    let began = Instant::now();
     let offered = tokio::spawn(async move { offering.broker_probe("Offer", json!({})).await });
     let info = host.hear().await;
     let address = Address::parse(&info.network, &info.address).unwrap();
+    assert!(address.connect().await.is_err() || began.elapsed() >= Duration::from_millis(300));
     let announced = stage.saw("announced", json!({ "id": 1 })).await;
     let listening = stage.saw("listening", json!({ "id": 1 })).await;
     assert!(at(&listening) >= at(&announced) + 300_000);

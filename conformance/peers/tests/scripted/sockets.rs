@@ -1,6 +1,7 @@
 //! Where it listens, what becomes of a connection, and its TLS.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use plugwire_conformance_wire::identity::Identity;
 use plugwire_conformance_wire::socket::Address;
@@ -52,8 +53,10 @@ async fn it_listens_where_and_when_the_script_says() {
     assert!(Address::parse("unix", line.address()).unwrap().connect().await.is_err());
     stage.saw("never-listens", json!({})).await;
 
+    let began = Instant::now();
     let stage = Stage::start(json!({ "listen": { "late-ms": 300 } }), Way::Plain, &[]);
     let address = Address::parse("unix", stage.line().await.address()).unwrap();
+    assert!(address.connect().await.is_err() || began.elapsed() >= Duration::from_millis(300));
     let line = stage.saw("line", json!({})).await;
     let listening = stage.saw("listening", json!({ "late-ms": 300 })).await;
     assert!(at(&listening) >= at(&line) + 300_000);

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use plugwire::host::{PluginHandle, StopPhase};
-use plugwire_interop::leaks::sockets;
+use plugwire_interop::leaks::{is_alive, sockets};
 use plugwire_interop::promise::kept;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{PROBE, rust};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::runtime::Runtime;
+
+use crate::lifetimes::{LIMIT, runtime};
 
 /// A plugin behind a shell that has something to say when it is told to end.
 const SAYS_GOODBYE: &str =
@@ -25,9 +26,9 @@ async fn start(sandbox: &Sandbox, script: &str) -> PluginHandle {
 fn ends_meanwhile(plugin: &PluginHandle) {
     let pid = Pid::from_raw(plugin.id().cast_signed()).expect("an id");
     kill_process(pid, Signal::TERM).expect("it lives");
-    let stat = format!("/proc/{}/stat", plugin.id());
-    // Until it is a zombie, which stays one as long as its last words are waited for.
-    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+    let give_up = Instant::now() + LIMIT;
+    while is_alive(plugin.id()) {
+        assert!(Instant::now() < give_up, "it does not end");
         std::thread::sleep(Duration::from_millis(2));
     }
     std::thread::sleep(BUSY);
@@ -44,10 +45,6 @@ async fn a_busy_runtime_reads_them_late() {
     let exit = stop.exit.expect("it was ours");
     assert_eq!((exit.code(), exit.stderr.trim_end()), (Some(4), "the disk is full"));
     sandbox.assert_empty().await;
-}
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// It cannot read them any more, and does not wait for itself. Several times, since the order in which its tasks

@@ -12,14 +12,14 @@ use plugwire_interop::{PROBE, rust};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
 /// A program that is no plugin, and would run for long.
 fn sleeper(sandbox: &Sandbox) -> Launch {
     sandbox.launch(Handshake::new("NOBODY", "asks"), "/bin/sleep").arg("600").version(1)
 }
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 

@@ -401,8 +401,7 @@ impl Attempt {
         };
         let by_itself = self.process.is_dead();
         self.process.kill();
-        let _ = timeout(self.process.dies_within(), self.process.dead()).await;
-        let last = if self.process.is_dead() { self.process.told().await } else { None };
+        let last = self.process.ends_within(self.process.dies_within()).await;
         // Who did not die of our signal had ended before it came, and we hear of it only now.
         let exit = last.filter(|exit| {
             let of_our_signal = exit.signal() == Some(Signal::KILL.as_raw());

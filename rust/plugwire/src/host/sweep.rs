@@ -106,9 +106,10 @@ fn is_dead(socket: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
+    use crate::patience::soon;
     use crate::transport::folder::PrivateFolder;
 
     /// A folder as a host leaves it that was killed with its guardian.
@@ -137,10 +138,8 @@ mod tests {
         let base = tempfile::tempdir().expect("a folder");
         let (dead, living) = (base.path().join("plugin1"), base.path().join("plugin2"));
         drop(UnixListener::bind(&dead).expect("a socket"));
-        // A child that another test is starting holds a copy of it for a moment.
-        while std::os::unix::net::UnixStream::connect(&dead).is_ok() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+        let nobody = soon(|| UnixStream::connect(&dead).err());
+        assert!(nobody.is_some());
         let _listener = UnixListener::bind(&living).expect("a socket");
         for socket in [&dead, &living] {
             note(&abandoned(base.path()), socket);
@@ -161,7 +160,7 @@ mod tests {
         let address = SocketAddrUnix::new(&path).expect("an address");
         rustix::net::bind(&listener, &address).expect("a name");
         rustix::net::listen(&listener, 0).expect("it listens");
-        let _first = std::os::unix::net::UnixStream::connect(&path).expect("there is room for one");
+        let _first = UnixStream::connect(&path).expect("there is room for one");
         note(&abandoned(base.path()), &path);
         let (done, waiting) = std::sync::mpsc::channel();
         let folder = base.path().to_owned();
@@ -210,9 +209,8 @@ mod tests {
             sweep(base.path());
             assert_eq!((names(), noted.exists()), (before, true));
             let us = rustix::process::geteuid().as_raw();
-            // A child that another test is starting may hold the lock of the sweep for a moment, and then it is left alone.
-            let refused = (0..5000).find_map(|_| {
-                std::thread::sleep(std::time::Duration::from_millis(1));
+            // A folder that somebody holds is left alone, without an error.
+            let refused = soon(|| {
                 assert!(folder.exists());
                 remove(&folder, us).err()
             });

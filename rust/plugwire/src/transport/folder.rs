@@ -107,6 +107,7 @@ fn decide(file: File, taken: rustix::io::Result<()>) -> Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::patience::soon;
 
     #[test]
     fn only_a_lock_that_was_taken_is_held() {
@@ -126,12 +127,8 @@ mod tests {
         assert!(matches!(owner, Lock::Held(_)));
         assert!(matches!(lock(base.path()), Ok(Lock::NotOurs)));
         drop(owner);
-        // A child that another test is starting holds a copy of it for a moment.
-        let free = || matches!(lock(base.path()), Ok(Lock::Held(_)));
-        assert!((0..5000).any(|_| free() || {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-            false
-        }));
+        let free = || matches!(lock(base.path()), Ok(Lock::Held(_))).then_some(());
+        assert!(soon(free).is_some());
         assert!(matches!(lock(&base.path().join("gone")), Ok(Lock::NotOurs)));
     }
 }

@@ -187,6 +187,12 @@ impl Process {
         timeout(TOLD, self.exited()).await.ok()
     }
 
+    /// Waits until it has ended, at most for `limit`, and then to be told how.
+    pub(super) async fn ends_within(&self, limit: Duration) -> Option<Exit> {
+        timeout(limit, self.dead()).await.ok()?;
+        self.told().await
+    }
+
     /// Leaves a task in the runtime that kills the process when the runtime ends before it.
     fn end_with_the_runtime(&self, tree: Arc<Tree>, over: mpsc::Receiver<()>) {
         let (readers, mut exit) = (self.readers.clone(), self.exit.clone());
@@ -210,8 +216,7 @@ impl Autopsy for Process {
     fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn std::error::Error + Send + Sync>>> {
         let process = self.clone();
         Box::pin(async move {
-            timeout(AUTOPSY, process.dead()).await.ok()?;
-            let exit = process.told().await?;
+            let exit = process.ends_within(AUTOPSY).await?;
             let gone = PluginGone { plugin: process.name.to_string(), exit };
             Some(Arc::new(gone) as Arc<dyn std::error::Error + Send + Sync>)
         })
