@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use plugwire::host::{Launch, PluginGone, PluginHandle, StartError, StopPhase};
+use plugwire::host::{Launch, PluginGone, PluginHandle, ShutdownPhase, StartError};
 use plugwire_interop::broker_probe::resident_bytes;
 use plugwire_interop::chance;
 use plugwire_interop::leaks::{Holdings, eventually, is_stopped};
@@ -238,16 +238,16 @@ async fn stop(fault: Fault, plugin: &PluginHandle) -> String {
     let stop = timeout(asked + terminate + KILLED + LOAD, plugin.shutdown()).await;
     let stop = stop.unwrap_or_else(|_| panic!("{fault:?}: the shutdown hangs")).expect("it ends");
     let limit = match stop.phase {
-        StopPhase::AlreadyGone | StopPhase::Asked => asked,
+        ShutdownPhase::AlreadyGone | ShutdownPhase::Asked => asked,
         _ => asked + terminate,
     };
     let took = since.elapsed();
     assert!(took < limit + LOAD, "{fault:?}: {:?} took {took:?}", stop.phase);
     let outcome = match stop.phase {
-        StopPhase::AlreadyGone => "gone before",
-        StopPhase::Asked => "ended when asked",
-        StopPhase::Terminated => "ended at SIGTERM",
-        StopPhase::Killed => "killed",
+        ShutdownPhase::AlreadyGone => "gone before",
+        ShutdownPhase::Asked => "ended when asked",
+        ShutdownPhase::Terminated => "ended at SIGTERM",
+        ShutdownPhase::Killed => "killed",
         _ => "a step that this test does not know",
     };
     outcome.to_owned()

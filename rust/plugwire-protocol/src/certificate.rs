@@ -91,9 +91,7 @@ pub fn from_pem(text: &str) -> Result<Vec<u8>, PemError> {
 /// Where a text stops being base64.
 fn offset(cause: &DecodeError, text: &str) -> usize {
     match cause {
-        DecodeError::InvalidByte(offset, _) | DecodeError::InvalidLastSymbol { offset, .. } => {
-            *offset
-        }
+        DecodeError::InvalidByte(offset, _) | DecodeError::InvalidLastSymbol(offset, _) => *offset,
         DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len(),
     }
 }

@@ -85,16 +85,17 @@ pub mod broker;
 mod generated;
 mod handshake;
 pub mod host;
+pub mod http2;
+pub mod net;
 mod panic;
 #[cfg(test)]
 mod patience;
 pub mod plugin;
 mod services;
-pub mod transport;
 
 pub use broker::Broker;
 pub use handshake::Handshake;
+pub use http2::{Channel, Http2};
 /// The contract that both roles share, without I/O.
 pub use plugwire_protocol as protocol;
 pub use services::Services;
-pub use transport::{Channel, Http2};

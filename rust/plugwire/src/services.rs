@@ -13,7 +13,7 @@ use tonic::server::NamedService;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::transport::server::{Dispatch, Routes};
+use crate::http2::server::{Dispatch, Routes};
 
 /// The services of one app protocol version, or of one brokered connection.
 ///

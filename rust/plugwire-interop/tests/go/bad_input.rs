@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use plugwire::host::{Evidence, Launch, StartError, TimeoutStep};
+use plugwire::http2::ConnectStep;
 use plugwire::protocol::handshake::{AddressError, HandshakeError};
-use plugwire::transport::ConnectStep;
 use plugwire_interop::own_tls::Authority;
 use plugwire_interop::scene::{Scene, greet};
 use plugwire_interop::{PROBE, go, leaks, rust};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use plugwire::broker::{DialError, Serving};
 use plugwire::host::{Launch, PluginHandle};
-use plugwire::transport::ConnectStep;
+use plugwire::http2::ConnectStep;
 use plugwire::{Channel, Services};
 use plugwire_interop::broker_probe::Side;
 use plugwire_interop::generated::greeter::GreetRequest;

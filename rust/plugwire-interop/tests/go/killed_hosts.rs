@@ -307,7 +307,7 @@ async fn a_child_in_a_session_of_its_own_stays() {
 /// A plugin that is meant to be attached to again lives on, and so does its socket, past the next host's sweep.
 #[tokio::test]
 async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
-    use plugwire::host::{Attach, StopPhase};
+    use plugwire::host::{Attach, ShutdownPhase};
     use plugwire_interop::probe::Payload;
     use plugwire_interop::scenarios::probe;
     // One that would notice the end of its host at once.
@@ -336,7 +336,7 @@ async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
         signal(again.id(), Signal::STOP);
         assert!(eventually(LIMIT, || is_stopped(again.id())).await);
         let stop = again.shutdown().await.expect("it ends");
-        assert_eq!((stop.phase, stop.exit), (StopPhase::Killed, None));
+        assert_eq!((stop.phase, stop.exit), (ShutdownPhase::Killed, None));
         sandbox.assert_no_processes().await;
     }
 }

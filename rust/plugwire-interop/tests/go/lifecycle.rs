@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plugwire::Channel;
-use plugwire::host::{Checksum, ChecksumError, DispenseError, Launch, StartError, StopPhase};
+use plugwire::host::{Checksum, ChecksumError, DispenseError, Launch, ShutdownPhase, StartError};
 use plugwire_interop::collected::Output;
 use plugwire_interop::generated::grpc::health::v1::health_client::HealthClient;
 use plugwire_interop::leaks::is_alive;
@@ -187,13 +187,16 @@ async fn one_call_ends_all_managed_plugins() {
 
     let mut ended = plugwire::host::shutdown_all().await;
     ended.sort_by(|a, b| a.0.cmp(&b.0));
-    let phases: Vec<(&str, StopPhase)> = ended
+    let phases: Vec<(&str, ShutdownPhase)> = ended
         .iter()
         .map(|(name, stop)| (name.as_str(), stop.as_ref().expect("it ended").phase))
         .collect();
-    let asked = StopPhase::Asked;
-    assert_eq!(phases, [("go", asked), ("gone before", StopPhase::AlreadyGone), ("rust", asked)]);
-    assert!(handles.iter().all(|plugin| plugin.exit().is_some() && !is_alive(plugin.id())));
+    let asked = ShutdownPhase::Asked;
+    assert_eq!(
+        phases,
+        [("go", asked), ("gone before", ShutdownPhase::AlreadyGone), ("rust", asked)]
+    );
+    assert!(handles.iter().all(|plugin| plugin.exit_status().is_some() && !is_alive(plugin.id())));
     other.ping().await.expect("it is not managed");
     assert!(plugwire::host::shutdown_all().await.is_empty(), "nothing is left to end");
     other.shutdown().await.expect("it ends");
@@ -206,7 +209,7 @@ async fn an_exit_is_awaited() {
     for plugin in plugins() {
         let sandbox = Sandbox::new();
         let plugin = launch(&sandbox, &plugin).start().await.expect("a start");
-        assert_eq!(plugin.exit(), None);
+        assert_eq!(plugin.exit_status(), None);
         let waiting = plugin.clone();
         let waiting = tokio::spawn(async move { waiting.exited().await });
         let mut client = probe(&plugin);
@@ -214,9 +217,9 @@ async fn an_exit_is_awaited() {
         timeout(LIMIT, died).await.expect("in time").expect_err("it is gone");
         let exit = timeout(LIMIT, waiting).await.expect("in time").expect("no panic");
         assert_eq!(exit.code(), Some(7), "{exit}");
-        assert_eq!(plugin.exit(), Some(exit));
+        assert_eq!(plugin.exit_status(), Some(exit));
         let stop = plugin.shutdown().await.expect("it is gone already");
-        assert_eq!(stop.phase, StopPhase::AlreadyGone);
+        assert_eq!(stop.phase, ShutdownPhase::AlreadyGone);
         sandbox.assert_empty().await;
     }
 }
@@ -246,7 +249,7 @@ async fn sigint_is_ignored() {
             plugin.ping().await.expect("it lives");
         }
         let stop = plugin.shutdown().await.expect("it ends");
-        assert_eq!(stop.phase, StopPhase::Asked);
+        assert_eq!(stop.phase, ShutdownPhase::Asked);
         assert_eq!(stop.exit.expect("it was ours").code(), Some(0));
     }
 }
@@ -382,7 +385,7 @@ async fn a_connection_that_the_plugin_ends_is_made_again() {
             }
         }
         let stop = plugin.shutdown().await.expect("it ends");
-        assert_eq!(stop.phase, StopPhase::Asked, "{stop:?}");
+        assert_eq!(stop.phase, ShutdownPhase::Asked, "{stop:?}");
         sandbox.assert_empty().await;
     }
 }

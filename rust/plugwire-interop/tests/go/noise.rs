@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use plugwire::host::{LogSink, StopPhase};
+use plugwire::host::{LogSink, ShutdownPhase};
 use plugwire::protocol::hclog::{Entry, Kind, Level};
 use plugwire_interop::go;
 use plugwire_interop::scene::{Scene, greet};
@@ -34,7 +34,7 @@ async fn log_of(how: &str) -> (Log, Scene) {
     let (scene, log) = (Scene::new(), Log::default());
     let plugin = scene.misbehave(how).log_sink(log.clone()).start().await.expect("a start");
     greet(&plugin).await.expect("the host reads");
-    assert_eq!(plugin.shutdown().await.expect("it stops").phase, StopPhase::Asked);
+    assert_eq!(plugin.shutdown().await.expect("it stops").phase, ShutdownPhase::Asked);
     scene.witness("written");
     scene.assert_empty();
     (log, scene)

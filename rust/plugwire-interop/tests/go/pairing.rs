@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use plugwire::host::{Launch, PluginHandle, StopPhase};
+use plugwire::host::{Launch, PluginHandle, ShutdownPhase};
 use plugwire::protocol::environment::PortRange;
 use plugwire_interop::collected::Output;
 use plugwire_interop::sandbox::Sandbox;
@@ -75,7 +75,7 @@ async fn rust_host_sees(program: &Path, options: &[&str], mutual_tls: bool) -> V
         seen.push(play(&plugin, scenario[0], &stdout, &stderr).await);
     }
     let stop = plugin.shutdown().await.expect("it ends");
-    assert_eq!(stop.phase, StopPhase::Asked, "{program:?}: {stop:?}");
+    assert_eq!(stop.phase, ShutdownPhase::Asked, "{program:?}: {stop:?}");
     assert!(stop.exit.expect("it was ours").success());
     sandbox.assert_empty().await;
     seen
@@ -218,7 +218,7 @@ async fn rust_host_and_go_plugin_1_0_1() {
             assert_eq!(rust_go, go_go, "{scenario:?}, mutual TLS {mutual_tls}");
         }
         let stop = plugin.shutdown().await.expect("it ends");
-        assert_eq!(stop.phase, StopPhase::Asked);
+        assert_eq!(stop.phase, ShutdownPhase::Asked);
         sandbox.assert_empty().await;
     }
 }

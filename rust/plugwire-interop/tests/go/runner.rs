@@ -10,8 +10,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use namespace::Namespace;
-use plugwire::host::{Plan, Runner, Running, Started, StopPhase};
-use plugwire::transport::Mounted;
+use plugwire::host::{Plan, Runner, Running, ShutdownPhase, Started};
+use plugwire::net::Mounted;
 use plugwire_interop::brokered::{Brokered, MODES, Mode};
 use plugwire_interop::leaks::{eventually, sockets};
 use plugwire_interop::probe::{DieRequest, InspectRequest};
@@ -83,7 +83,7 @@ async fn a_plugin_in_a_namespace_of_its_own() {
                 broker_both_ways(&pair).await;
                 let stop = pair.plugin.shutdown().await.expect("it ends");
                 let exit = stop.exit.expect("it was waited for");
-                assert_eq!((stop.phase, exit.code()), (StopPhase::Asked, Some(0)));
+                assert_eq!((stop.phase, exit.code()), (ShutdownPhase::Asked, Some(0)));
                 sandbox.assert_empty().await;
             }
         }
@@ -146,7 +146,7 @@ async fn the_ends_of_a_plugin_in_a_namespace() {
                 .expect("a start");
             stop_all(&sandbox).await;
             let stop = plugin.shutdown().await.expect("it is killed");
-            assert_eq!(stop.phase, StopPhase::Killed);
+            assert_eq!(stop.phase, ShutdownPhase::Killed);
             sandbox.assert_empty().await;
 
             drop(launch().start().await.expect("a start"));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use plugwire::host::{Attach, StopPhase};
+use plugwire::host::{Attach, ShutdownPhase};
 use plugwire_interop::leaks::{eventually, is_alive};
 use plugwire_interop::probe::{AwaitHangRequest, DieRequest, HangRequest, Payload};
 use plugwire_interop::sandbox::Sandbox;
@@ -49,7 +49,7 @@ async fn a_call_under_way_finishes_before_a_plugin_is_asked_to_end() {
         assert_eq!(chat.message().await.expect("a good end"), None);
         let stop = timeout(LIMIT, ending).await.expect("in time").expect("no panic");
         let stop = stop.expect("it ends");
-        assert_eq!((stop.phase, stop.drained), (StopPhase::Asked, true));
+        assert_eq!((stop.phase, stop.drained), (ShutdownPhase::Asked, true));
     }
 }
 
@@ -70,7 +70,7 @@ async fn a_call_that_hangs_holds_up_nobody() {
         let since = Instant::now();
         let stop = plugin.shutdown().await.expect("it ends");
         assert!(since.elapsed() >= limit);
-        assert_eq!((stop.phase, stop.drained), (StopPhase::Asked, false));
+        assert_eq!((stop.phase, stop.drained), (ShutdownPhase::Asked, false));
         assert_eq!(call.await.expect("no panic").expect_err("cut").code(), Code::Unavailable);
     }
 }
@@ -94,7 +94,7 @@ async fn a_handler_that_hangs_does_not_hold_a_rust_plugins_exit() {
     let echo = probe(&host).echo(Payload { data: "word".into() }).await;
     echo.expect("it takes other calls, the first of them by now");
     let stop = host.shutdown().await.expect("it was asked");
-    assert_eq!(stop.phase, StopPhase::Asked);
+    assert_eq!(stop.phase, ShutdownPhase::Asked);
     call.await.expect("no panic").expect_err("it never answers");
     assert!(eventually(LIMIT, || !is_alive(record.pid)).await, "it hangs");
     sandbox.assert_empty().await;

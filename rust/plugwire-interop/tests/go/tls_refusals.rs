@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use plugwire::host::{Launch, StartError};
+use plugwire::http2::ConnectStep;
 use plugwire::protocol::certificate::CertificateFieldError;
 use plugwire::protocol::handshake::HandshakeError;
-use plugwire::transport::ConnectStep;
 use plugwire_interop::own_tls::Authority;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scene::{Scene, greet};

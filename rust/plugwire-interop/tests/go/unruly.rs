@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use plugwire::host::{Launch, PingError, PluginGone, PluginHandle, Stop, StopPhase};
+use plugwire::host::{Launch, PingError, PluginGone, PluginHandle, ShutdownPhase, ShutdownReport};
 use plugwire_interop::leaks::{eventually, is_alive, is_stopped};
 use plugwire_interop::scene::{Scene, greet};
 use plugwire_interop::{PROBE, go};
@@ -19,7 +19,7 @@ fn hasty(launch: Launch) -> Launch {
     launch.shutdown_timeout(limit).exit_timeout(limit).terminate_timeout(limit)
 }
 
-async fn shut_down(plugin: &PluginHandle) -> Stop {
+async fn shut_down(plugin: &PluginHandle) -> ShutdownReport {
     let began = Instant::now();
     let stop = plugin.shutdown().await.expect("it ends one way or the other");
     assert!(began.elapsed() < AT_MOST, "{:?}", began.elapsed());
@@ -50,7 +50,7 @@ async fn death_during_a_call() {
     assert_eq!(scene.witness("dying")["code"], 3);
     assert!(matches!(plugin.ping().await, Err(PingError::Call(_))));
     assert_eq!(plugin.exited().await.code(), Some(3));
-    assert_eq!(shut_down(&plugin).await.phase, StopPhase::AlreadyGone);
+    assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::AlreadyGone);
     scene.assert_empty();
 }
 
@@ -88,7 +88,7 @@ async fn a_plugin_that_says_it_is_not_well() {
     assert!(matches!(ping, Err(PingError::NotServing)), "{ping:?}");
     assert_eq!(scene.witness("health")["service"], "plugin");
     greet(&plugin).await.expect("it serves all the same");
-    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Asked);
+    assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::Asked);
     scene.assert_empty();
 }
 
@@ -113,15 +113,15 @@ async fn a_plugin_without_stdio() {
     let plugin = scene.misbehave("no-stdio-service").start().await.expect("a start");
     scene.witness("no-stdio");
     greet(&plugin).await.expect("a greeting");
-    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Asked);
+    assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::Asked);
     scene.assert_empty();
 }
 
 /// SHD-3, SHD-4: whoever does not answer Shutdown is ended all the same; a Go host waits for ever.
 #[tokio::test]
 async fn a_plugin_that_does_not_answer_shutdown() {
-    let hanging = (StopPhase::Terminated, Signal::TERM);
-    let killed = (StopPhase::Killed, Signal::KILL);
+    let hanging = (ShutdownPhase::Terminated, Signal::TERM);
+    let killed = (ShutdownPhase::Killed, Signal::KILL);
     let long = Duration::from_secs(5);
     'ways: for (how, terminate, (phase, signal)) in [
         ("shutdown-hangs", long, hanging),
@@ -155,7 +155,7 @@ async fn a_plugin_that_is_stopped() {
     let launch = scene.program(go::peer("1.8.0", "greeter-plugin"));
     let plugin = hasty(launch).start().await.expect("a start");
     stop(&plugin).await;
-    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Killed);
+    assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::Killed);
     scene.assert_empty();
 }
 
@@ -167,7 +167,7 @@ async fn a_plugin_that_ignores_sigterm() {
     signal(&plugin, Signal::TERM);
     scene.comes("ignored-sigterm").await;
     greet(&plugin).await.expect("it lives on");
-    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Asked);
+    assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::Asked);
     scene.assert_empty();
 }
 
@@ -179,7 +179,7 @@ async fn a_grandchild_that_holds_the_pipes() {
     let grandchild = scene.witness("grandchild")["child"].as_u64().expect("an id") as u32;
     assert!(is_alive(grandchild));
     greet(&plugin).await.expect("a greeting");
-    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Asked);
+    assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::Asked);
     let gone = eventually(AT_MOST, || !is_alive(grandchild)).await;
     assert!(gone, "the grandchild lives");
     scene.empties().await;
@@ -194,7 +194,7 @@ async fn a_grandchild_of_another_group_that_holds_the_pipes() {
     let plugin = go::peer("1.8.0", "greeter-plugin");
     let plugin = scene.script(OWN_SESSION, &[&plugin]).start().await.expect("a start");
     greet(&plugin).await.expect("a greeting");
-    assert_eq!(shut_down(&plugin).await.phase, StopPhase::Asked);
+    assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::Asked);
     assert_eq!(scene.processes().len(), 1, "{:?}", scene.left());
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command};
 
-use plugwire::host::{Attach, AttachError, PluginHandle, StopPhase};
+use plugwire::host::{Attach, AttachError, PluginHandle, ShutdownPhase};
 use plugwire::protocol::reattach::Reattach;
 use plugwire_interop::leaks::is_alive;
 use plugwire_interop::probe::Payload;
@@ -52,7 +52,7 @@ async fn a_process_that_the_record_names_and_that_does_not_listen_is_not_killed(
 
     // Without that wish the number in the record is nobody's business.
     let attached = Attach::new(wrong).connect().await.expect("it listens");
-    assert_eq!(attached.shutdown().await.expect("it was asked").phase, StopPhase::Asked);
+    assert_eq!(attached.shutdown().await.expect("it was asked").phase, ShutdownPhase::Asked);
     assert!(is_alive(bystander.0.id()));
     plugin.exited().await;
     sandbox.assert_empty().await;
@@ -95,7 +95,7 @@ async fn another_process_at_the_same_address_gets_no_calls_and_is_not_asked_to_e
     attached.shutdown().await.expect("it returns");
     assert!(is_alive(second.id()));
     second.ping().await.expect("it is well");
-    assert_eq!(second.shutdown().await.expect("it ends").phase, StopPhase::Asked);
+    assert_eq!(second.shutdown().await.expect("it ends").phase, ShutdownPhase::Asked);
     fs::remove_file(&address).expect("the link");
     sandbox.assert_empty().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use plugwire::host::{PluginHandle, StopPhase};
+use plugwire::host::{PluginHandle, ShutdownPhase};
 use plugwire_interop::leaks::{is_alive, sockets};
 use plugwire_interop::promise::kept;
 use plugwire_interop::sandbox::Sandbox;
@@ -41,7 +41,7 @@ async fn a_busy_runtime_reads_them_late() {
     let plugin = start(&sandbox, SAYS_GOODBYE).await;
     ends_meanwhile(&plugin);
     let stop = plugin.shutdown().await.expect("it is gone");
-    assert_eq!(stop.phase, StopPhase::AlreadyGone);
+    assert_eq!(stop.phase, ShutdownPhase::AlreadyGone);
     let exit = stop.exit.expect("it was ours");
     assert_eq!((exit.code(), exit.stderr.trim_end()), (Some(4), "the disk is full"));
     sandbox.assert_empty().await;
@@ -97,7 +97,7 @@ async fn nobody_waits_for_strangers_words() {
             let began = Instant::now();
             let stop = plugin.shutdown().await.expect("it ends");
             let took = began.elapsed();
-            assert_eq!(stop.phase, StopPhase::Asked);
+            assert_eq!(stop.phase, ShutdownPhase::Asked);
             // Nobody ends it; the chatty one dies of a pipe that nobody reads.
             assert!(stranger == CHATTY || !sandbox.processes().is_empty(), "it was ours to end");
             sandbox.kill_all();
@@ -121,7 +121,7 @@ async fn who_is_asked_ends_in_two_seconds() {
         let stop = plugin.shutdown().await.expect("it ends");
         sandbox.assert_empty().await;
         match (stop.phase, stop.exit.as_ref().and_then(|exit| exit.code())) {
-            (StopPhase::Asked, Some(0)) => Ok(()),
+            (ShutdownPhase::Asked, Some(0)) => Ok(()),
             _ => Err(format!("{stop:?}")),
         }
     })

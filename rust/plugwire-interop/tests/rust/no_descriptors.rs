@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use plugwire::host::{Attach, Confinement, StopPhase};
+use plugwire::host::{Attach, Confinement, ShutdownPhase};
 use plugwire::protocol::hclog::Entry;
 use plugwire_interop::brokered::{Brokered, Mode};
 use plugwire_interop::leaks::{eventually, sockets};
@@ -69,7 +69,7 @@ fn ticks(pid: u32) -> u64 {
 
 async fn ends(pair: &Brokered, sandbox: &Sandbox) {
     let stop = pair.plugin.shutdown().await.expect("it ends");
-    assert_eq!(stop.phase, StopPhase::Asked);
+    assert_eq!(stop.phase, ShutdownPhase::Asked);
     sandbox.assert_empty().await;
 }
 

@@ -1,7 +1,7 @@
 //! A Rust host with a Rust plugin. What it must see is known from the Go pairs (`tests/go/pairing.rs`); this is for
 //! machines without Go.
 
-use plugwire::host::{Launch, StopPhase};
+use plugwire::host::{Launch, ShutdownPhase};
 use plugwire_interop::generated::greeter::GreetRequest;
 use plugwire_interop::generated::greeter::greeter_client::GreeterClient;
 use plugwire_interop::sandbox::Sandbox;
@@ -21,7 +21,7 @@ async fn rust_host_and_rust_plugin_with_mutual_tls() {
     assert_eq!(reply.message, "Hello, World!");
     plugin.ping().await.expect("it is well");
     let stop = plugin.shutdown().await.expect("it stops");
-    assert_eq!(stop.phase, StopPhase::Asked);
+    assert_eq!(stop.phase, ShutdownPhase::Asked);
     assert!(stop.exit.expect("it was ours").success());
 }
 

@@ -5,10 +5,10 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use plugwire::host::{
-    Confinement, Launch, Plan, Runner, Running, ShutdownError, StartError, Started, StopPhase,
+    Confinement, Launch, Plan, Runner, Running, ShutdownError, ShutdownPhase, StartError, Started,
     TimeoutStep,
 };
-use plugwire::transport::{Address, Translate};
+use plugwire::net::{AddrTranslator, Address};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{PROBE, rust};
 use rustix::process::{Pid, Signal, kill_process};
@@ -54,7 +54,7 @@ impl Running for Local {
 
 struct Nowhere;
 
-impl Translate for Nowhere {
+impl AddrTranslator for Nowhere {
     fn to_host(&self, _: Address) -> io::Result<Address> {
         Err(io::Error::other("not from here"))
     }
@@ -170,7 +170,7 @@ async fn a_runner_that_does_not_tell_of_the_end() {
     let stop = tokio::time::timeout(Duration::from_secs(60), plugin.shutdown()).await;
     let stop = stop.expect("it returns").expect("it was killed");
     let exit = stop.exit.expect("it was this host's");
-    assert_eq!((stop.phase, exit.status), (StopPhase::Killed, None));
+    assert_eq!((stop.phase, exit.status), (ShutdownPhase::Killed, None));
     assert!(exit.to_string().contains("or has a runner that cannot tell"), "{exit}");
     assert_eq!(plugin.exited().await, exit);
     sandbox.assert_empty().await;

@@ -11,14 +11,14 @@ use std::thread;
 use std::time::Duration;
 
 use plugwire::host::StartError;
+use plugwire::http2::ConnectStep;
 use plugwire::protocol::certificate;
-use plugwire::transport::ConnectStep;
 use plugwire_interop::rust;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scene::Scene;
 use rcgen::KeyPair;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
@@ -55,7 +55,7 @@ impl Presented {
 }
 
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
+    Arc::new(aws_lc_rs::default_provider())
 }
 
 /// All ways: the version of TLS, and whether the certificate is stolen.

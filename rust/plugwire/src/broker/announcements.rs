@@ -8,8 +8,9 @@ use plugwire_protocol::handshake::Network;
 
 use super::{Broker, DialError, PeerGone};
 use crate::generated::plugin::ConnInfo;
-use crate::transport::socket::Listen;
-use crate::transport::{Address, Channel, ConnectStep};
+use crate::http2::{Channel, ConnectStep};
+use crate::net::Address;
+use crate::net::socket::Listen;
 
 /// Announcements that nobody dials must not fill the memory. The oldest goes first.
 const MOST: usize = 1024;

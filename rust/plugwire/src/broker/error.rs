@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::Broker;
-use crate::transport::ConnectStep;
-use crate::transport::channel::Autopsy;
+use crate::http2::ConnectStep;
+use crate::http2::channel::Autopsy;
 
 /// The other side has closed the main connection, or its process is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

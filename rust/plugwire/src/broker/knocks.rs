@@ -22,8 +22,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::serving::Source;
 use super::{Broker, DialError, ListenError, PeerGone};
 use crate::generated::plugin::{ConnInfo, Knock};
-use crate::transport::mux::Mux;
-use crate::transport::{BoxIo, Channel, ConnectStep};
+use crate::http2::{Channel, ConnectStep};
+use crate::net::BoxIo;
+use crate::net::mux::Mux;
 
 /// Connections that a listener has not taken yet.
 const BACKLOG: usize = 64;

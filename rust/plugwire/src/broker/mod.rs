@@ -19,10 +19,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Services;
-use crate::transport::channel::Peer;
-use crate::transport::line;
-use crate::transport::socket::{Listen, Listener};
-use crate::transport::{BoxIo, Channel, Http2, Tls, Translate};
+use crate::http2::channel::Peer;
+use crate::http2::connection;
+use crate::http2::{Channel, Http2};
+use crate::net::socket::{Listen, Listener};
+use crate::net::{AddrTranslator, BoxIo, Tls};
 
 use announcements::Announcements;
 pub(crate) use announcements::Trust;
@@ -55,7 +56,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     pub(crate) trust: Trust,
     /// Where the other side sees other paths.
-    pub(crate) translate: Option<Arc<dyn Translate>>,
+    pub(crate) translate: Option<Arc<dyn AddrTranslator>>,
     /// Who explains why a brokered connection broke; the broker itself says "the peer is gone" without one.
     pub(crate) peer: Peer,
 }
@@ -173,7 +174,7 @@ impl Broker {
         let Settings { tls, http2, peer, .. } = &self.0.settings;
         let peer = peer.clone().unwrap_or_else(|| Arc::new(self.clone()));
         let (tls, http2, cut) = (tls.clone(), http2.clone(), self.0.closing.child_token());
-        Channel::establish(io, line::Settings { tls, http2, cut }, Some(peer), None)
+        Channel::establish(io, connection::Settings { tls, http2, cut }, Some(peer), None)
             .await
             .map_err(|(step, cause)| DialError::Connect { id, step, cause })
     }

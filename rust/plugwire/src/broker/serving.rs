@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Broker;
 use crate::Services;
-use crate::transport::BoxIo;
-use crate::transport::server::{MOST_CONNECTIONS, Server};
-use crate::transport::socket::Listener;
+use crate::http2::server::{MOST_CONNECTIONS, Server};
+use crate::net::BoxIo;
+use crate::net::socket::Listener;
 
 /// Where connections come from.
 pub(super) enum Source {

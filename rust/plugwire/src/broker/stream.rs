@@ -13,7 +13,8 @@ use super::Broker;
 use crate::generated::plugin::ConnInfo;
 use crate::generated::plugin::grpc_broker_client::GrpcBrokerClient;
 use crate::generated::plugin::grpc_broker_server::{GrpcBroker, GrpcBrokerServer};
-use crate::transport::{Address, Channel};
+use crate::http2::Channel;
+use crate::net::Address;
 
 /// Answers to knocks that wait for the peer to read them. A peer that behaves has one at a time.
 const MOST_ANSWERS: usize = 64;

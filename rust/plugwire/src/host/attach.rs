@@ -22,8 +22,9 @@ use super::sockets;
 use super::stdio::Writer;
 use super::system::Foreign;
 use crate::broker::{self, Broker};
-use crate::transport::socket::Listen;
-use crate::transport::{Address, Channel, ConnectStep, Http2, Tls};
+use crate::http2::{Channel, ConnectStep, Http2};
+use crate::net::socket::Listen;
+use crate::net::{Address, Tls};
 
 /// A running plugin to connect to: one in a debugger, or one that outlived its host. go-plugin: `ClientConfig.Reattach`.
 ///

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::Broker;
-use crate::transport::Channel;
+use crate::http2::Channel;
 
 type Make = Box<dyn Fn(Channel, Broker) -> Box<dyn Any + Send> + Send + Sync>;
 

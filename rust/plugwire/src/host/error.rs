@@ -9,7 +9,8 @@ use std::time::Duration;
 use plugwire_protocol::handshake::HandshakeError;
 
 use super::{ChecksumError, Executable, Exit};
-use crate::transport::{Address, ConnectStep};
+use crate::http2::ConnectStep;
+use crate::net::Address;
 
 /// What is known of a plugin that did not start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -119,9 +119,9 @@ impl Error for PluginGone {}
 /// What ended a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Stop {
+pub struct ShutdownReport {
     /// The step that it took.
-    pub phase: StopPhase,
+    pub phase: ShutdownPhase,
     /// Whether the calls under way had finished by then; otherwise they were cut off.
     pub drained: bool,
     /// How the process ended; `None` for a plugin that this host did not start, and where a file system that hangs keeps the
@@ -132,7 +132,7 @@ pub struct Stop {
 /// The steps of a shutdown, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum StopPhase {
+pub enum ShutdownPhase {
     /// The process had ended before.
     AlreadyGone,
     /// It ended by itself after it was asked to.

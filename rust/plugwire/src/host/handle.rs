@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::dispense::{DispenseError, Dispensers};
 use super::error::{PingError, ShutdownError};
-use super::exit::{Exit, Stop};
+use super::exit::{Exit, ShutdownReport};
 use super::launch::Limits;
 use super::session::Session;
 use super::shutdown::shut_down;
@@ -17,8 +17,9 @@ use super::system::Foreign;
 use crate::Broker;
 use crate::generated::grpc::health::v1::health_check_response::ServingStatus;
 use crate::generated::grpc::health::v1::{HealthCheckRequest, health_client::HealthClient};
-use crate::transport::folder::PrivateFolder;
-use crate::transport::{Address, Channel};
+use crate::http2::Channel;
+use crate::net::Address;
+use crate::net::private_dir::PrivateFolder;
 
 /// A running plugin. go-plugin: `Client`.
 ///
@@ -153,7 +154,7 @@ impl PluginHandle {
     }
 
     /// How the process ended, if it has.
-    pub fn exit(&self) -> Option<Exit> {
+    pub fn exit_status(&self) -> Option<Exit> {
         match &self.0.owner {
             Owner::Us(process) => process.ended(),
             Owner::Other { .. } => None,
@@ -162,7 +163,7 @@ impl PluginHandle {
 
     /// Ends the plugin: lets calls under way finish, asks it (`Shutdown`), closes the connection, waits for the process,
     /// sends SIGTERM to its process group, and then SIGKILL. Each step has its limit, so this always returns;
-    /// [`Stop::phase`] tells which step it took. With the defaults it takes 9 s at worst, and 5 s more where even SIGKILL does
+    /// [`ShutdownReport::phase`] tells which step it took. With the defaults it takes 9 s at worst, and 5 s more where even SIGKILL does
     /// not help. What a plugin printed last is then read: in no time, or as soon as a busy runtime comes to it, and not for longer
     /// than 10 s.
     ///
@@ -171,7 +172,7 @@ impl PluginHandle {
     /// go-plugin: `Client.Kill`.
     ///
     /// Cancel safety: dropping the future stops waiting; the plugin is then ended when the last handle is dropped.
-    pub async fn shutdown(&self) -> Result<Stop, ShutdownError> {
+    pub async fn shutdown(&self) -> Result<ShutdownReport, ShutdownError> {
         shut_down(self.0.session.clone(), self.0.owner.clone(), self.0.limits).await
     }
 }

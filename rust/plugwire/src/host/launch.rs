@@ -19,7 +19,8 @@ use super::logs::{LogSink, ToTracing};
 use super::stdio::Writer;
 use super::verify::Verification;
 use super::{Checksum, Confinement, PluginHandle, Runner, StartError, start};
-use crate::transport::{Channel, Http2, Tls};
+use crate::http2::{Channel, Http2};
+use crate::net::Tls;
 use crate::{Broker, Handshake};
 
 /// A plugin to start, and how. go-plugin: `plugin.NewClient` and `ClientConfig`.

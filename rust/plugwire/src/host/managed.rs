@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use futures_util::future::join_all;
 
 use super::handle::Inner;
-use super::{PluginHandle, ShutdownError, Stop};
+use super::{PluginHandle, ShutdownError, ShutdownReport};
 
 static MANAGED: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 
@@ -18,7 +18,7 @@ pub(super) fn add(plugin: &PluginHandle) {
 
 /// Ends all plugins that were launched with [`Launch::managed`](super::Launch::managed), all at once, and returns how
 /// each ended, by name. Takes as long as the slowest of them. go-plugin: `CleanupClients`.
-pub async fn shutdown_all() -> Vec<(String, Result<Stop, ShutdownError>)> {
+pub async fn shutdown_all() -> Vec<(String, Result<ShutdownReport, ShutdownError>)> {
     let managed = std::mem::take(&mut *MANAGED.lock().unwrap_or_else(PoisonError::into_inner));
     let living = managed.iter().filter_map(Weak::upgrade).map(PluginHandle);
     join_all(

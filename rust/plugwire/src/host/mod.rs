@@ -41,7 +41,7 @@ pub use confinement::Confinement;
 pub use diagnosis::Executable;
 pub use dispense::DispenseError;
 pub use error::{Evidence, PingError, ShutdownError, StartError, TimeoutStep};
-pub use exit::{Exit, PluginGone, Stop, StopPhase};
+pub use exit::{Exit, PluginGone, ShutdownPhase, ShutdownReport};
 pub use handle::PluginHandle;
 pub use launch::{Dangerous, Launch};
 pub use logs::LogSink;

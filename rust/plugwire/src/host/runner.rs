@@ -13,7 +13,7 @@ use plugwire_protocol::environment::PLUGIN_UNIX_SOCKET_DIR;
 use tokio::io::AsyncRead;
 
 use super::Launch;
-use crate::transport::{Mounted, Translate};
+use crate::net::{AddrTranslator, Mounted};
 
 /// Starts a plugin in a way of its own, for [`Launch::runner`]. go-plugin: `ClientConfig.RunnerFunc`
 /// and `runner.Runner`.
@@ -73,7 +73,7 @@ pub struct Started {
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     pub(super) running: Box<dyn Running>,
-    pub(super) translate: Option<Arc<dyn Translate>>,
+    pub(super) translate: Option<Arc<dyn AddrTranslator>>,
 }
 
 impl Started {
@@ -90,7 +90,7 @@ impl Started {
     }
 
     /// The plugin sees other addresses. Default: the same.
-    pub fn translate(mut self, translate: impl Translate + 'static) -> Self {
+    pub fn translate(mut self, translate: impl AddrTranslator + 'static) -> Self {
         self.translate = Some(Arc::new(translate));
         self
     }

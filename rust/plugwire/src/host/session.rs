@@ -14,9 +14,10 @@ use super::stdio::{self, Writer};
 use crate::broker::{self, Broker, CloseOnDrop};
 use crate::generated::plugin::Empty;
 use crate::generated::plugin::grpc_controller_client::GrpcControllerClient;
-use crate::transport::line::{self, Redial};
-use crate::transport::mux::{Mode, Mux};
-use crate::transport::{Address, BoxIo, Channel, ConnectStep, Unseen};
+use crate::http2::connection::{self, Redial};
+use crate::http2::{Channel, ConnectStep, NotProcessed};
+use crate::net::mux::{Mode, Mux};
+use crate::net::{Address, BoxIo};
 
 /// A plugin must listen before it prints its line; several implementations listen a moment later.
 const LISTENS_LATE: Duration = Duration::from_secs(1);
@@ -56,7 +57,7 @@ impl Session {
         if multiplexed {
             io = multiplex(&session.0, io).await.map_err(|error| (ConnectStep::Dial, error))?;
         }
-        let settings = line::Settings { tls, http2, cut: session.0.closing() };
+        let settings = connection::Settings { tls, http2, cut: session.0.closing() };
         let channel = Channel::establish(io, settings, peer, again).await?;
         session.0.open(channel.clone());
         Ok(Self { channel, broker: session, stdio: tokio::sync::Mutex::default() })
@@ -84,7 +85,7 @@ impl Session {
         let mut controller = GrpcControllerClient::new(self.channel.clone());
         let asked = async {
             let answer = controller.shutdown(Empty {}).await;
-            if answer.is_err_and(|status| Unseen::is_source_of(&status)) {
+            if answer.is_err_and(|status| NotProcessed::is_source_of(&status)) {
                 let _ = controller.shutdown(Empty {}).await;
             }
         };

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tokio::time::timeout;
 
 use super::error::ShutdownError;
-use super::exit::{Stop, StopPhase};
+use super::exit::{ShutdownPhase, ShutdownReport};
 use super::handle::Owner;
 use super::launch::Limits;
 use super::session::Session;
@@ -19,16 +19,16 @@ pub(super) async fn shut_down(
     session: Arc<Session>,
     owner: Owner,
     limits: Limits,
-) -> Result<Stop, ShutdownError> {
-    let over = |phase, exit| Ok(Stop { phase, drained: true, exit });
+) -> Result<ShutdownReport, ShutdownError> {
+    let over = |phase, exit| Ok(ShutdownReport { phase, drained: true, exit });
     match &owner {
         Owner::Us(process) if process.is_dead() => {
             session.cut();
-            return over(StopPhase::AlreadyGone, process.told().await);
+            return over(ShutdownPhase::AlreadyGone, process.told().await);
         }
         Owner::Other { test: true, .. } => {
             session.cut();
-            return over(StopPhase::AlreadyGone, None);
+            return over(ShutdownPhase::AlreadyGone, None);
         }
         _ => {}
     }
@@ -40,9 +40,9 @@ pub(super) async fn shut_down(
             (phase, process.told().await)
         }
         Owner::Other { process: Some(process), .. } => (end(&*process, limits).await?, None),
-        Owner::Other { process: None, .. } => (StopPhase::Asked, None),
+        Owner::Other { process: None, .. } => (ShutdownPhase::Asked, None),
     };
-    Ok(Stop { phase, drained, exit })
+    Ok(ShutdownReport { phase, drained, exit })
 }
 
 /// Somebody who was asked to end, and can be made to.
@@ -56,18 +56,18 @@ trait Mortal {
 }
 
 /// Waits for the end, and helps.
-async fn end(process: &impl Mortal, limits: Limits) -> Result<StopPhase, ShutdownError> {
+async fn end(process: &impl Mortal, limits: Limits) -> Result<ShutdownPhase, ShutdownError> {
     let ends_within = async |limit| timeout(limit, process.gone()).await.is_ok();
     if ends_within(limits.exit).await {
-        return Ok(StopPhase::Asked);
+        return Ok(ShutdownPhase::Asked);
     }
     let asked_again = !limits.terminate.is_zero() && process.terminate();
     if asked_again && ends_within(limits.terminate).await {
-        return Ok(StopPhase::Terminated);
+        return Ok(ShutdownPhase::Terminated);
     }
     let limit = process.kill();
     if ends_within(limit).await {
-        return Ok(StopPhase::Killed);
+        return Ok(ShutdownPhase::Killed);
     }
     Err(ShutdownError::Unkillable { pid: process.pid() })
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::sweep;
 use crate::broker::Trust;
-use crate::transport::Address;
-use crate::transport::folder::PrivateFolder;
+use crate::net::Address;
+use crate::net::private_dir::PrivateFolder;
 
 /// What `sockaddr_un` takes on every Unix; Linux takes a little more.
 const LONGEST_PATH: usize = 104;

@@ -20,11 +20,11 @@ use super::start;
 use super::supervise::{Attended, Process, Program, Terms};
 use super::system;
 use super::verify::Image;
-use crate::transport::Translate;
-use crate::transport::folder::PrivateFolder;
-use crate::transport::socket::group_id;
+use crate::net::AddrTranslator;
+use crate::net::private_dir::PrivateFolder;
+use crate::net::socket::group_id;
 
-pub(super) type Begun = (Process, Output, Option<Arc<dyn Translate>>);
+pub(super) type Begun = (Process, Output, Option<Arc<dyn AddrTranslator>>);
 
 /// As a process of this machine.
 pub(super) async fn spawn(

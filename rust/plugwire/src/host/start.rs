@@ -28,10 +28,11 @@ use super::spawn;
 use super::supervise::{Process, remove_socket};
 use super::verify::Image;
 use crate::broker::{self, Trust};
-use crate::transport::folder::PrivateFolder;
-use crate::transport::socket::Listen;
-use crate::transport::tls::Identity;
-use crate::transport::{Address, ConnectStep, Tls, Translate};
+use crate::http2::ConnectStep;
+use crate::net::private_dir::PrivateFolder;
+use crate::net::socket::Listen;
+use crate::net::tls::Identity;
+use crate::net::{AddrTranslator, Address, Tls};
 
 /// A process whose standard output has ended is about to end itself.
 const ABOUT_TO_END: Duration = Duration::from_secs(3);
@@ -211,7 +212,7 @@ struct Attempt {
     process: Process,
     /// Who started it, if it is no process of this machine, and what it calls by other addresses.
     runner: Option<Arc<dyn Runner>>,
-    translate: Option<Arc<dyn Translate>>,
+    translate: Option<Arc<dyn AddrTranslator>>,
     program: PathBuf,
     printed: Printed,
     withheld: usize,

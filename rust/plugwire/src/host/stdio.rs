@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use crate::generated::plugin::grpc_stdio_client::GrpcStdioClient;
 use crate::generated::plugin::{StdioData, stdio_data};
-use crate::transport::Channel;
+use crate::http2::Channel;
 
 /// What a user gives to be written to.
 pub(super) type Writer = Pin<Box<dyn AsyncWrite + Send>>;

@@ -14,7 +14,7 @@ use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use super::supervise::remove_socket;
-use crate::transport::folder::{self, Lock, PREFIX};
+use crate::net::private_dir::{self, Lock, PREFIX};
 
 /// The link in a private folder that names a socket outside of it.
 const NOTE: &str = "elsewhere";
@@ -59,7 +59,7 @@ fn sweep(base: &Path) {
 fn remove(path: &Path, us: u32) -> io::Result<()> {
     // The lock is held until the folder is gone, so no new owner can be deceived.
     // Where none can be had, nobody is known to be dead.
-    let Lock::Held(_lock) = folder::lock(path)? else { return Ok(()) };
+    let Lock::Held(_lock) = private_dir::lock(path)? else { return Ok(()) };
     let mut sockets = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
@@ -109,8 +109,8 @@ mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
+    use crate::net::private_dir::PrivateFolder;
     use crate::patience::soon;
-    use crate::transport::folder::PrivateFolder;
 
     /// A folder as a host leaves it that was killed with its guardian.
     fn abandoned(base: &Path) -> PathBuf {

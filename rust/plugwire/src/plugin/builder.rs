@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::stdio::{Hub, StdioWriter};
 use super::{Health, ServeError, TestPlugin, serve, test_mode};
-use crate::transport::{Http2, Tls};
+use crate::http2::Http2;
+use crate::net::Tls;
 use crate::{Broker, Handshake, Services};
 
 type MakeServices = Box<dyn FnOnce(Services, Broker) -> Services + Send>;

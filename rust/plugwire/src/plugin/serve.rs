@@ -23,12 +23,12 @@ use crate::broker::{self, Broker, CloseOnDrop};
 use crate::generated::grpc::health::v1::health_server::HealthServer;
 use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
 use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
-use crate::transport::mux::{Mode, Mux};
-use crate::transport::peers::Peers;
-use crate::transport::server::{MOST_CONNECTIONS, Server};
-use crate::transport::socket::{Listen, Listener};
-use crate::transport::tls::Identity;
-use crate::transport::{BoxIo, Tls};
+use crate::http2::peers::Peers;
+use crate::http2::server::{MOST_CONNECTIONS, Server};
+use crate::net::mux::{Mode, Mux};
+use crate::net::socket::{Listen, Listener};
+use crate::net::tls::Identity;
+use crate::net::{BoxIo, Tls};
 
 /// How long the host gets to read what was printed, and then to close its connection, once the plugin ends.
 const FLUSH: Duration = Duration::from_secs(1);

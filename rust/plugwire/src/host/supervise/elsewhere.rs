@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Process, traces};
 use crate::host::exit::Exit;
 use crate::host::runner::{Output, Running};
-use crate::transport::folder::PrivateFolder;
+use crate::net::private_dir::PrivateFolder;
 
 /// How long a runner may take to end a plugin.
 const RUNNER_KILLS: Duration = Duration::from_secs(5);

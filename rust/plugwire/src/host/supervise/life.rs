@@ -30,7 +30,7 @@ use crate::host::exit::Exit;
 use crate::host::memory::Kills;
 use crate::host::verify::Image;
 use crate::host::{logs, system};
-use crate::transport::folder::PrivateFolder;
+use crate::net::private_dir::PrivateFolder;
 
 /// How long a runtime that ends is held up until the plugin has gone.
 const GONE_WITH_THE_RUNTIME: Duration = Duration::from_secs(2);

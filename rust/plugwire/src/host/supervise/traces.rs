@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use crate::host::guardian::Ward;
 use crate::host::sweep;
-use crate::transport::folder::PrivateFolder;
+use crate::net::private_dir::PrivateFolder;
 
 /// What one plugin leaves in the file system, and who removes it if this process cannot.
 pub(super) struct Traces {

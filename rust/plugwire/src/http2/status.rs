@@ -28,7 +28,7 @@ pub(super) fn from_h2(error: &h2::Error) -> Status {
     let mut status = Status::new(code, format!("HTTP/2: {error}"));
     // HTTP/2: streams that the last GOAWAY does not cover have not been looked at.
     if error.is_go_away() && error.is_remote() {
-        status.set_source(Arc::new(Unseen));
+        status.set_source(Arc::new(NotProcessed));
     }
     status
 }
@@ -36,17 +36,17 @@ pub(super) fn from_h2(error: &h2::Error) -> Status {
 /// The source of the status of a call that the other side has not seen, since it was ending the connection: the call can be made
 /// again, whatever it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unseen;
+pub struct NotProcessed;
 
-impl fmt::Display for Unseen {
+impl fmt::Display for NotProcessed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the other side was ending the connection and has not seen the call")
     }
 }
 
-impl Error for Unseen {}
+impl Error for NotProcessed {}
 
-impl Unseen {
+impl NotProcessed {
     /// Whether this is the source of `status`.
     pub fn is_source_of(status: &Status) -> bool {
         status.source().is_some_and(|source| source.is::<Self>())

@@ -22,11 +22,12 @@ use tower_service::Service;
 
 use super::body::{Pump, PumpError, RequestBody};
 use super::calls::Calls;
-use super::limits::Http2;
-use super::line::silence;
+use super::config::Http2;
+use super::connection::silence;
 use super::peers::Peers;
 use super::pulse::Pulse;
-use super::{BoxIo, Tls, clock, status};
+use super::{deadline, status};
+use crate::net::{BoxIo, Tls};
 
 /// All that a connection's calls can reach, as one service.
 pub(crate) type Dispatch =
@@ -120,7 +121,7 @@ async fn serve_call(
         let _ = respond.send_response(refusal, true);
         return;
     }
-    let deadline = clock::timeout(request.headers()).map(|after| Instant::now() + after);
+    let deadline = deadline::timeout(request.headers()).map(|after| Instant::now() + after);
     let request = request.map(|recv| tonic::body::Body::new(RequestBody(recv)));
     let handler = AssertUnwindSafe(async {
         std::future::poll_fn(|cx| dispatch.poll_ready(cx)).await?;

@@ -78,7 +78,7 @@ impl Http2 {
     /// How many calls the peer may have open on one connection; more of them wait at the peer. Default 10 000.
     /// (grpc-go: `MaxConcurrentStreams`.)
     #[must_use]
-    pub fn max_concurrent_calls(mut self, calls: u32) -> Self {
+    pub fn max_concurrent_streams(mut self, calls: u32) -> Self {
         self.max_calls = calls.max(1);
         self
     }

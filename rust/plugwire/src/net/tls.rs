@@ -26,12 +26,7 @@ use super::BoxIo;
 const SERVER_NAME: &str = "localhost";
 
 fn provider() -> Arc<CryptoProvider> {
-    let verification =
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
-    Arc::new(CryptoProvider {
-        signature_verification_algorithms: verification,
-        ..rustls::crypto::ring::default_provider()
-    })
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// A key made for one process's life, and the certificate that says it is ours.

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::Peer;
-use super::limits::{Http2, KeepAlive};
-use super::{BoxIo, Tls};
+use super::config::{Http2, KeepAlive};
+use crate::net::{BoxIo, Tls};
 
 /// How long the other side may take to answer on a connection that is made again; the deadlines of the calls that wait for it
 /// hold beside.

@@ -21,8 +21,9 @@ use tonic::Status;
 
 use super::body::{AbortOnDrop, Pump, ResponseBody};
 use super::calls::{CallToken, Calls};
-use super::line::{self, ConnectStep, Line, Redial};
-use super::{BoxIo, Tls, clock, status};
+use super::connection::{self, ConnectStep, Line, Redial};
+use super::{deadline, status};
+use crate::net::{BoxIo, Tls};
 
 /// Says what became of the other side, for the error of a call whose connection broke.
 pub(crate) trait Autopsy: Send + Sync {
@@ -75,7 +76,7 @@ impl Autopsy for Inquest {
 /// connects again, as in go-plugin, to the process that listened before and no other. It waits at most 5 s for that, where
 /// the plugin hangs, and multiplexed for the broker's dials under way before. The plugin's output is followed to the new
 /// connection, its broker is not (spec: BRK-12). A call that is begun in the very moment may fail although the plugin never
-/// saw it: the source of its status is [`Unseen`](super::Unseen) then. grpc-go sends such a call again, which here would
+/// saw it: the source of its status is [`NotProcessed`](super::NotProcessed) then. grpc-go sends such a call again, which here would
 /// cost every call a copy of its request. A brokered channel, and one to a plugin that is attached to over TCP, has one
 /// connection only.
 ///
@@ -97,7 +98,7 @@ impl Channel {
     /// it. The caller sets the deadline. With `redial` a call that finds the connection ended makes the next one.
     pub(crate) async fn establish(
         io: BoxIo,
-        settings: line::Settings,
+        settings: connection::Settings,
         peer: Peer,
         redial: Option<Arc<dyn Redial>>,
     ) -> Result<Self, (ConnectStep, io::Error)> {
@@ -154,7 +155,7 @@ impl tower_service::Service<Request<tonic::body::Body>> for Channel {
         parts.uri = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
         // The peer counts from a later moment than this.
         let deadline =
-            clock::timeout(&parts.headers).map(|after| Box::pin(tokio::time::sleep(after)));
+            deadline::timeout(&parts.headers).map(|after| Box::pin(tokio::time::sleep(after)));
 
         let token = self.calls.track(parts.uri.path());
         let request = Request::from_parts(parts, body);

@@ -10,7 +10,7 @@ use super::Address;
 
 /// Translates addresses between a host and a plugin that sees other paths. Only a host does it. go-plugin:
 /// `runner.AddrTranslator`.
-pub trait Translate: Send + Sync {
+pub trait AddrTranslator: Send + Sync {
     /// Where the host reaches what the plugin calls by this address: its main socket, and those that it announces at the
     /// broker. The address is the plugin's word; an error refuses it. go-plugin: `PluginToHost`.
     fn to_host(&self, plugin: Address) -> io::Result<Address>;
@@ -33,7 +33,7 @@ impl Mounted {
     }
 }
 
-impl Translate for Mounted {
+impl AddrTranslator for Mounted {
     fn to_host(&self, plugin: Address) -> io::Result<Address> {
         moved(plugin, &self.plugin, &self.host)
     }
