@@ -1,5 +1,5 @@
-//! A runner: its plugins live among mounts and processes of their own. They find their sockets in `/mnt`, an empty `/tmp`,
-//! and nobody else's processes to send signals to.
+//! A runner that starts plugins in their own mount and PID namespaces. A plugin finds its sockets in `/mnt` and an empty
+//! `/tmp`, and cannot send signals to any process outside.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -7,16 +7,16 @@ use std::process::{ExitStatus, Stdio};
 use plugwire::host::{Plan, Runner, Running, Started};
 use tokio::process::{Child, Command};
 
-/// Where a plugin sees its folder for sockets. A folder that every system has, so that there is something to mount on.
+/// Where the plugin sees its socket directory. The directory exists on every system, so it can serve as a mount point.
 const SEEN: &str = "/mnt";
-/// Arranges what the plugin sees, and becomes the plugin.
+/// Sets up the mounts, and then executes the plugin.
 const ENTER: &str = r#"mount --bind "$1" "$2" && mount -t tmpfs none /tmp && shift 2 && exec "$@""#;
 
-/// Starts plugins by `unshare`, from util-linux.
+/// Starts plugins with `unshare` from util-linux.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Namespace {
-    /// Makes a user namespace first, in which anybody may mount. Where the system forbids that, root can do without.
-    pub(crate) user: bool,
+pub struct Namespace {
+    /// Creates a user namespace first, in which any user may mount. Root can do without one on systems that forbid it.
+    pub user: bool,
 }
 
 #[tonic::async_trait]
@@ -49,7 +49,7 @@ impl Runner for Namespace {
     }
 }
 
-/// `unshare`, which waits for the first process inside. When that ends, the system ends all others there.
+/// The `unshare` process. It waits for the first process inside; when that exits, the kernel kills all others there.
 struct Inside(Child);
 
 #[tonic::async_trait]
@@ -59,7 +59,7 @@ impl Running for Inside {
     }
 
     async fn kill(&mut self) -> io::Result<()> {
-        // `--kill-child`: the first process inside goes with `unshare`.
+        // With `--kill-child`, the first process inside dies with `unshare`.
         self.0.start_kill()
     }
 }

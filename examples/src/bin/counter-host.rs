@@ -1,20 +1,20 @@
-//! The host of a counter plugin: it serves the addition that the plugin calls back for. It loads the plugin of
-//! go-plugin's own `examples/bidirectional`.
+//! Starts a counter plugin and serves the addition that the plugin calls back for. The plugin is `counter-plugin`, or the
+//! one of go-plugin's `examples/bidirectional`.
 //!
-//! `COUNTER_PLUGIN=COMMAND counter-host [--multiplex] put KEY NUMBER`, `… get KEY`
-
-mod counter_contract;
+//! ```text
+//! COUNTER_PLUGIN=COMMAND counter-host [--multiplex] put KEY NUMBER
+//! COUNTER_PLUGIN=COMMAND counter-host [--multiplex] get KEY
+//! ```
 
 use std::error::Error;
 
-use counter_contract::proto::add_helper_server::{AddHelper, AddHelperServer};
-use counter_contract::proto::counter_client::CounterClient;
-use counter_contract::proto::{GetRequest, PutRequest, SumRequest, SumResponse};
+use plugwire::Services;
 use plugwire::host::Launch;
-use plugwire::{Handshake, Services};
+use plugwire_examples::BASIC;
+use plugwire_examples::counter::proto::add_helper_server::{AddHelper, AddHelperServer};
+use plugwire_examples::counter::proto::counter_client::CounterClient;
+use plugwire_examples::counter::proto::{GetRequest, PutRequest, SumRequest, SumResponse};
 use tonic::{Request, Response, Status};
-
-const BASIC: Handshake = Handshake::new("BASIC_PLUGIN", "hello");
 
 struct Add;
 
@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if multiplex {
         launch = launch.multiplex();
     }
-    // As in Go's example; without this line the plugin has to know mutual TLS.
+    // Go's example uses no TLS. Without this line, the plugin must support mutual TLS.
     let plugin = launch.dangerous().plaintext().start().await?;
     let mut counter = CounterClient::new(plugin.channel());
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {

@@ -1,21 +1,19 @@
-//! A counter whose additions the host does: the plugin calls back over the broker. It runs under go-plugin's own
-//! `examples/bidirectional` host, and keeps each sum in a file `kv_KEY` in the working directory, as that example does.
-
-mod counter_contract;
+//! A counter that lets its host do the additions: the plugin calls back over the broker. It also runs under the host of
+//! go-plugin's `examples/bidirectional`. As in that example, each sum is kept in the file `kv_KEY` of the working
+//! directory.
 
 use std::path::PathBuf;
 
-use counter_contract::proto::add_helper_client::AddHelperClient;
-use counter_contract::proto::counter_server::{Counter, CounterServer};
-use counter_contract::proto::{
+use plugwire::Broker;
+use plugwire::plugin::Plugin;
+use plugwire_examples::BASIC;
+use plugwire_examples::counter::proto::add_helper_client::AddHelperClient;
+use plugwire_examples::counter::proto::counter_server::{Counter, CounterServer};
+use plugwire_examples::counter::proto::{
     DESCRIPTORS, Empty, GetRequest, GetResponse, PutRequest, SumRequest,
 };
-use plugwire::plugin::Plugin;
-use plugwire::{Broker, Handshake};
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
-
-const BASIC: Handshake = Handshake::new("BASIC_PLUGIN", "hello");
 
 struct Files {
     broker: Broker,
@@ -29,7 +27,7 @@ fn read(key: &str) -> Result<i64, Status> {
     let text = std::fs::read_to_string(file(key))?;
     let value: Value =
         serde_json::from_str(&text).map_err(|error| Status::data_loss(error.to_string()))?;
-    value["Value"].as_i64().ok_or_else(|| Status::data_loss("the file holds no sum"))
+    value["Value"].as_i64().ok_or_else(|| Status::data_loss("the file does not hold a sum"))
 }
 
 #[tonic::async_trait]

@@ -1,19 +1,17 @@
-//! The host of the tutorial: starts a greeter plugin, in whatever language, and prints its greeting.
+//! Starts a greeter plugin, written in any language, and prints its greeting.
 //!
-//! `greeter-host [--plaintext] [--json] COMMAND [ARGUMENT…]`
-
-mod contracts;
+//! ```text
+//! greeter-host [--plaintext] [--json] COMMAND [ARGUMENT…]
+//! ```
 
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use contracts::greeter::GreetRequest;
-use contracts::greeter::greeter_client::GreeterClient;
-use plugwire::Handshake;
 use plugwire::host::{Launch, StartError};
-
-const GREETER: Handshake = Handshake::new("GREETER_PLUGIN", "hello");
+use plugwire_examples::GREETER;
+use plugwire_examples::greeter::GreetRequest;
+use plugwire_examples::greeter::greeter_client::GreeterClient;
 
 #[tokio::main]
 async fn main() -> ExitCode {

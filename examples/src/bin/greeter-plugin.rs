@@ -1,14 +1,10 @@
-//! The plugin of the tutorial: it greets whom it is told to.
+//! A greeter: answers `Hello, NAME!`.
 
-mod contracts;
-
-use contracts::greeter::greeter_server::{Greeter, GreeterServer};
-use contracts::greeter::{DESCRIPTORS, GreetRequest, GreetResponse};
-use plugwire::Handshake;
 use plugwire::plugin::Plugin;
+use plugwire_examples::GREETER;
+use plugwire_examples::greeter::greeter_server::{Greeter, GreeterServer};
+use plugwire_examples::greeter::{DESCRIPTORS, GreetRequest, GreetResponse};
 use tonic::{Request, Response, Status};
-
-const GREETER: Handshake = Handshake::new("GREETER_PLUGIN", "hello");
 
 struct English;
 

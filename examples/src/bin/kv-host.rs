@@ -1,26 +1,25 @@
-//! The host of go-plugin's `examples/grpc`, for the plugins of that example and for `kv-plugin`.
+//! The host of go-plugin's `examples/grpc` in Rust. It runs the plugins of that example, and `kv-plugin`.
 //!
-//! `KV_PLUGIN=COMMAND kv-host put KEY VALUE`, `KV_PLUGIN=COMMAND kv-host get KEY`
-
-mod contracts;
+//! ```text
+//! KV_PLUGIN=COMMAND kv-host put KEY VALUE
+//! KV_PLUGIN=COMMAND kv-host get KEY
+//! ```
 
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-use contracts::proto::kv_client::KvClient;
-use contracts::proto::{GetRequest, PutRequest};
-use plugwire::Handshake;
 use plugwire::host::Launch;
-
-const BASIC: Handshake = Handshake::new("BASIC_PLUGIN", "hello");
+use plugwire_examples::BASIC;
+use plugwire_examples::proto::kv_client::KvClient;
+use plugwire_examples::proto::{GetRequest, PutRequest};
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let command = std::env::var("KV_PLUGIN").map_err(|_| "KV_PLUGIN is not set")?;
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
 
-    // The example's plugins have no TLS, and its host runs them through a shell.
+    // Go's example uses no TLS, and its host runs the plugin through a shell.
     let launch = Launch::new(BASIC, "sh").arg("-c").arg(command).version(1);
     let plugin = launch.dangerous().plaintext().start().await?;
     let mut kv = KvClient::new(plugin.channel());
@@ -34,13 +33,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
             let request = PutRequest { key: key.to_owned(), value: value.to_owned().into() };
             kv.put(request).await.map_err(as_go)?;
         }
-        _ => return Err("the words are `get KEY` and `put KEY VALUE`".into()),
+        _ => return Err("usage: kv-host put KEY VALUE | get KEY".into()),
     }
     plugin.shutdown().await?;
     Ok(())
 }
 
-/// A failed call in the words of grpc-go, since the example's host prints those.
+/// Formats a failed call as grpc-go does, because the host in Go prints it that way.
 fn as_go(status: tonic::Status) -> String {
     format!("rpc error: code = {:?} desc = {}", status.code(), status.message())
 }

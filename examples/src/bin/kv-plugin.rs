@@ -1,16 +1,14 @@
-//! A plugin for the host of go-plugin's `examples/grpc`: a store that keeps each value in a file.
+//! A key-value store that keeps each value in a file. It also runs under the host of go-plugin's `examples/grpc`:
 //!
-//! `KV_PROTO=grpc KV_PLUGIN=target/debug/examples/kv-plugin grpc put hello world`
+//! ```text
+//! KV_PROTO=grpc KV_PLUGIN=target/debug/kv-plugin grpc put hello world
+//! ```
 
-mod contracts;
-
-use contracts::proto::kv_server::{Kv, KvServer};
-use contracts::proto::{DESCRIPTORS, Empty, GetRequest, GetResponse, PutRequest};
-use plugwire::Handshake;
 use plugwire::plugin::Plugin;
+use plugwire_examples::BASIC;
+use plugwire_examples::proto::kv_server::{Kv, KvServer};
+use plugwire_examples::proto::{DESCRIPTORS, Empty, GetRequest, GetResponse, PutRequest};
 use tonic::{Request, Response, Status};
-
-const BASIC: Handshake = Handshake::new("BASIC_PLUGIN", "hello");
 
 struct Files;
 

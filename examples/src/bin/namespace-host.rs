@@ -1,22 +1,22 @@
-//! A host whose plugins see other paths than it does. It runs a counter plugin, `counter-plugin` or the one of go-plugin's
-//! own `examples/bidirectional`, in namespaces of its own; the plugin calls back for each addition all the same.
+//! Runs a counter plugin in its own Linux namespaces, where it sees different paths than its host. Callbacks over the
+//! broker work anyway. The plugin is `counter-plugin`, or the one of go-plugin's `examples/bidirectional`.
 //!
-//! `namespace-host [--as-root] PLUGIN` adds 37 to 5 there and prints the sum.
-
-mod counter_contract;
-mod namespace;
+//! ```text
+//! namespace-host [--as-root] PLUGIN
+//! ```
+//!
+//! Adds 37 to 5 in the plugin, and prints the sum. `--as-root` skips the user namespace, for systems that do not allow one.
 
 use std::error::Error;
 
-use counter_contract::proto::add_helper_server::{AddHelper, AddHelperServer};
-use counter_contract::proto::counter_client::CounterClient;
-use counter_contract::proto::{GetRequest, PutRequest, SumRequest, SumResponse};
-use namespace::Namespace;
+use plugwire::Services;
 use plugwire::host::Launch;
-use plugwire::{Handshake, Services};
+use plugwire_examples::BASIC;
+use plugwire_examples::counter::proto::add_helper_server::{AddHelper, AddHelperServer};
+use plugwire_examples::counter::proto::counter_client::CounterClient;
+use plugwire_examples::counter::proto::{GetRequest, PutRequest, SumRequest, SumResponse};
+use plugwire_examples::namespace::Namespace;
 use tonic::{Request, Response, Status};
-
-const BASIC: Handshake = Handshake::new("BASIC_PLUGIN", "hello");
 
 struct Add;
 
@@ -33,15 +33,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args_os().skip(1).peekable();
     let user = words.next_if(|word| word == "--as-root").is_none();
     let program = words.next().ok_or("usage: namespace-host [--as-root] PLUGIN")?;
-    // It keeps its sums in its working directory, which is forgotten with its `/tmp`.
+    // The plugin keeps its sums in its working directory, which disappears together with its private `/tmp`.
     let launch = Launch::new(BASIC, "sh").args(["-c", r#"cd /tmp && exec "$0""#]).arg(program);
     let launch = launch.version(1).runner(Namespace { user });
-    // As in Go's example; without this line the plugin has to know mutual TLS.
+    // Go's example uses no TLS. Without this line, the plugin must support mutual TLS.
     let plugin = launch.dangerous().plaintext().start().await?;
 
     let mut counter = CounterClient::new(plugin.channel());
     for value in [5, 37] {
-        // A plugin on go-plugin dials an id once.
+        // A plugin built with go-plugin dials each id only once.
         let add_server = plugin.broker().next_id();
         let add = Services::new().add(AddHelperServer::new(Add));
         let _serving = plugin.broker().serve(add_server, add).await?;

@@ -11,11 +11,11 @@ pub fn program(name: &str) -> PathBuf {
     target().join(name)
 }
 
-/// An example of the plugwire crate: `greeter-plugin`, `kv-host`… Built now if it is not up to date.
+/// A program of the examples crate: `greeter-plugin`, `kv-host`… Built now if it is not up to date.
 pub fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| build(&["--package", "plugwire", "--examples"]));
-    target().join("examples").join(name)
+    BUILT.get_or_init(|| build(&["--package", "plugwire-examples", "--bins"]));
+    program(name)
 }
 
 /// The conformance suite. Built now if it is not up to date.

@@ -1,4 +1,4 @@
-//! The checked-in Rust code of `proto/`, made by `plugwire-build` as a user's build script would make it.
+//! The library's own generated code, which is checked in. Examples and tests generate theirs in a build script.
 
 use std::{
     collections::BTreeMap,
@@ -9,69 +9,52 @@ use std::{
 
 use crate::machine;
 
-/// A folder that belongs to the generator alone, and the folders in proto/ whose files it holds.
-struct Target {
-    folder: &'static str,
-    protos: &'static [&'static str],
-}
+/// The directory of the generated code. It holds nothing else.
+const DIRECTORY: &str = "rust/plugwire/src/generated";
 
-const TARGETS: &[Target] = &[
-    Target { folder: "rust/plugwire/src/generated", protos: &["plugin", "grpc/health/v1"] },
-    Target { folder: "rust/plugwire/examples/contracts", protos: &["greeter", "kv"] },
-    // Its package is `proto`, as is the KV contract's, and their messages have the same names.
-    Target { folder: "rust/plugwire/examples/counter_contract", protos: &["counter"] },
-    Target {
-        folder: "rust/plugwire-interop/src/generated",
-        protos: &["greeter", "grpc/health/v1", "kv", "probe", "streaming"],
-    },
-];
+/// The directories in `proto/` that the code is generated from.
+const PROTOS: [&str; 2] = ["plugin", "grpc/health/v1"];
 
 const HEADER: &str = "\
 //! Written by `cargo xtask codegen` from the files in proto/, not by hand.
 
 ";
 
-/// Writes what differs, and removes what is no longer generated.
+/// Writes the files that differ, and removes those that are no longer generated.
 pub(crate) fn write() -> Result<(), Box<dyn Error>> {
-    for target in TARGETS {
-        let folder = machine::root().join(target.folder);
-        fs::create_dir_all(&folder)?;
-        let wanted = wanted(target)?;
-        for name in drift(&folder, &wanted)? {
-            let path = folder.join(&name);
-            match wanted.get(&name) {
-                Some(contents) => fs::write(&path, contents)?,
-                None => fs::remove_file(&path)?,
-            }
-            println!("{}/{name}", target.folder);
+    let directory = machine::root().join(DIRECTORY);
+    fs::create_dir_all(&directory)?;
+    let wanted = wanted()?;
+    for name in drift(&directory, &wanted)? {
+        let path = directory.join(&name);
+        match wanted.get(&name) {
+            Some(contents) => fs::write(&path, contents)?,
+            None => fs::remove_file(&path)?,
         }
+        println!("{DIRECTORY}/{name}");
     }
     Ok(())
 }
 
 /// Fails with the list of files that [`write()`] would touch.
 pub(crate) fn check() -> Result<(), Box<dyn Error>> {
-    let mut drifted = Vec::new();
-    for target in TARGETS {
-        let names = drift(&machine::root().join(target.folder), &wanted(target)?)?;
-        drifted.extend(names.into_iter().map(|name| format!("{}/{name}", target.folder)));
-    }
+    let drifted = drift(&machine::root().join(DIRECTORY), &wanted()?)?;
     if drifted.is_empty() {
         return Ok(());
     }
     Err(format!(
-        "generated code is not current, run `cargo xtask codegen`:\n{}",
+        "generated code in {DIRECTORY} is out of date, run `cargo xtask codegen`:\n{}",
         drifted.join("\n")
     )
     .into())
 }
 
-/// What belongs into the folder, by name. The module tree is the folder's `mod.rs`.
-fn wanted(target: &Target) -> Result<BTreeMap<String, Vec<u8>>, Box<dyn Error>> {
+/// Returns the files that belong in the directory, by name. The module tree is `mod.rs`.
+fn wanted() -> Result<BTreeMap<String, Vec<u8>>, Box<dyn Error>> {
     let root = machine::root().join("proto");
     let mut contracts = plugwire_build::Contracts::new().include(&root);
-    for folder in target.protos {
-        for proto in files(&root.join(folder))? {
+    for directory in PROTOS {
+        for proto in files(&root.join(directory))? {
             contracts = contracts.proto(proto);
         }
     }
@@ -85,15 +68,15 @@ fn wanted(target: &Target) -> Result<BTreeMap<String, Vec<u8>>, Box<dyn Error>> 
         .collect())
 }
 
-/// The names that are missing, different, or there without being wanted.
-fn drift(folder: &Path, wanted: &BTreeMap<String, Vec<u8>>) -> io::Result<Vec<String>> {
+/// Returns the names of files that are missing, different, or not wanted.
+fn drift(directory: &Path, wanted: &BTreeMap<String, Vec<u8>>) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for (name, contents) in wanted {
-        if !fs::read(folder.join(name)).is_ok_and(|found| found == *contents) {
+        if !fs::read(directory.join(name)).is_ok_and(|found| found == *contents) {
             names.push(name.clone());
         }
     }
-    for path in files(folder)? {
+    for path in files(directory)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !wanted.contains_key(&name) {
             names.push(name);
@@ -102,9 +85,9 @@ fn drift(folder: &Path, wanted: &BTreeMap<String, Vec<u8>>) -> io::Result<Vec<St
     Ok(names)
 }
 
-/// The folder's files, sorted so that the output does not depend on the file system; none if it is not there.
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths: Vec<PathBuf> = match fs::read_dir(folder) {
+/// Lists a directory's files, sorted so that the output does not depend on the file system. A missing directory has none.
+fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths: Vec<PathBuf> = match fs::read_dir(directory) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
@@ -119,17 +102,17 @@ mod tests {
 
     #[test]
     fn drift_is_what_is_missing_different_or_unwanted() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for name in ["different", "right", "unwanted"] {
-            fs::write(folder.path().join(name), name).unwrap();
+            fs::write(directory.path().join(name), name).unwrap();
         }
         let wanted = BTreeMap::from([
             ("different".into(), b"other".to_vec()),
             ("missing".into(), b"missing".to_vec()),
             ("right".into(), b"right".to_vec()),
         ]);
-        assert_eq!(drift(folder.path(), &wanted).unwrap(), ["different", "missing", "unwanted"]);
-        assert_eq!(drift(&folder.path().join("none"), &wanted).unwrap().len(), 3);
+        assert_eq!(drift(directory.path(), &wanted).unwrap(), ["different", "missing", "unwanted"]);
+        assert_eq!(drift(&directory.path().join("none"), &wanted).unwrap().len(), 3);
     }
 
     #[test]

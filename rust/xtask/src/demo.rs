@@ -160,10 +160,10 @@ fn parse(stdout: &str) -> Option<Greeting> {
 fn build_rust() -> Result<Side, Box<dyn Error>> {
     println!("building the Rust greeter");
     let mut build = cargo();
-    build.args(["build", "--release", "-p", "plugwire"]);
-    build.args(["--example", "greeter-host", "--example", "greeter-plugin"]);
+    build.args(["build", "--release", "-p", "plugwire-examples"]);
+    build.args(["--bin", "greeter-host", "--bin", "greeter-plugin"]);
     succeed(&mut build)?;
-    Ok(side("Rust", &machine::target().join("release").join("examples")))
+    Ok(side("Rust", &machine::target().join("release")))
 }
 
 fn build_go() -> Result<Side, Box<dyn Error>> {

@@ -47,7 +47,7 @@ fn rust(steps: &mut Steps) {
         "doc",
         cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
     );
-    steps.step("build", cargo().args(["build", "--workspace", "--examples", "--bins"]));
+    steps.step("build", cargo().args(["build", "--workspace", "--bins"]));
 }
 
 /// The tests build what they need. Here it is done before, so that no test has to be quick while that goes on beside it.

@@ -9,15 +9,11 @@
 //! user and group. Says on standard output what it does, and with `--log` on
 //! standard error what the library has to say. With `--runner` its plugins are in a namespace, of a user's or of root's.
 
-#[path = "../../../plugwire/examples/namespace/mod.rs"]
-mod namespace;
-
 use std::error::Error;
 use std::io::Write;
 
-use namespace::Namespace;
-
 use plugwire::host::{Confinement, Launch};
+use plugwire_examples::namespace::Namespace;
 use plugwire_interop::PROBE;
 use plugwire_interop::probe::{DieRequest, Payload};
 use plugwire_interop::scenarios::probe;

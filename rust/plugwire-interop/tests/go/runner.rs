@@ -1,17 +1,14 @@
 //! Plugins that a runner starts, and that see other paths than their host.
 
-#[path = "../../../plugwire/examples/namespace/mod.rs"]
-mod namespace;
-
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use namespace::Namespace;
 use plugwire::host::{Plan, Runner, Running, ShutdownPhase, Started};
 use plugwire::net::Mounted;
+use plugwire_examples::namespace::Namespace;
 use plugwire_interop::brokered::{Brokered, MODES, Mode};
 use plugwire_interop::leaks::{eventually, sockets};
 use plugwire_interop::probe::{DieRequest, InspectRequest};

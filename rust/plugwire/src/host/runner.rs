@@ -18,7 +18,7 @@ use crate::net::{AddrTranslator, Mounted};
 /// Starts a plugin in a way of its own, for [`Launch::runner`]. go-plugin: `ClientConfig.RunnerFunc`
 /// and `runner.Runner`.
 ///
-/// `rust/plugwire/examples/namespace-host.rs` has one that is complete.
+/// `examples/src/bin/namespace-host.rs` has one that is complete.
 #[tonic::async_trait]
 pub trait Runner: Send + Sync + 'static {
     /// Starts the plugin. Called once for each start. A host that is killed drops nothing, and its guardian does not know
