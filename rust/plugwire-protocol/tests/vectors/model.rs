@@ -1,5 +1,5 @@
-//! The files in `conformance/vectors` as types. Their JSON Schemas are made of these: a member that nobody knows is an
-//! error here, and one that the schema does not know cannot exist.
+//! The files in `conformance/vectors` as types. The JSON Schemas are generated from these types, and unknown members are
+//! an error.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,13 +12,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// The folder of the files.
-pub(crate) fn folder() -> PathBuf {
+/// Returns the directory of the files.
+pub(crate) fn directory() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../conformance/vectors")
 }
 
 pub(crate) fn read<F: DeserializeOwned>(name: &str) -> F {
-    let path = folder().join(format!("{name}.json"));
+    let path = directory().join(format!("{name}.json"));
     let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{name}: {e}"));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
@@ -33,7 +33,7 @@ pub(crate) struct File<C> {
     pub(crate) cases: Vec<C>,
 }
 
-/// A file of vectors that share certificates.
+/// A file of vectors with shared certificates.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "for the schema, and for people")]
@@ -44,11 +44,11 @@ pub(crate) struct Certificates {
     pub(crate) cases: Vec<Certificate>,
 }
 
-/// The form that this is. Another one has another number.
+/// The format's number. There is only one format so far.
 #[derive(Deserialize, JsonSchema)]
 #[serde(try_from = "u32")]
 #[schemars(extend("const" = 1))]
-struct Format(#[expect(dead_code, reason = "checked when it is read")] u32);
+struct Format(#[expect(dead_code, reason = "checked while parsing")] u32);
 
 impl TryFrom<u32> for Format {
     type Error = &'static str;
@@ -58,7 +58,7 @@ impl TryFrom<u32> for Format {
     }
 }
 
-/// Bytes: text, or parts that follow each other.
+/// Bytes, given as text or as a sequence of parts.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Bytes {
@@ -102,7 +102,7 @@ pub(crate) struct HandshakeLine {
     go_plugin: Option<GoHost>,
 }
 
-/// What a host offered and asked for.
+/// What a host offers and asks for.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Asking {
@@ -111,7 +111,7 @@ pub(crate) struct Asking {
     pub(crate) mutual_tls: bool,
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Line {
@@ -142,7 +142,7 @@ pub(crate) enum LineError {
     Unrecognized,
 }
 
-/// What a Go host does instead.
+/// The deviating behaviour of a host in Go.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum GoHost {
@@ -309,7 +309,7 @@ pub(crate) struct LogLines {
     go_plugin: Option<GoLog>,
 }
 
-/// One entry of a log. Only a record has fields, and perhaps a module and a timestamp.
+/// An entry of a log. Only a record has fields, and optionally a module and a timestamp.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LogEntry {
@@ -322,7 +322,7 @@ pub(crate) struct LogEntry {
     pub(crate) pieces: bool,
 }
 
-/// What a Go host logs instead, if it still can.
+/// What a host in Go logs instead, if it does not crash.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "for Go")]
@@ -354,7 +354,7 @@ pub(crate) struct Record {
     pub(crate) address: String,
 }
 
-/// A message of the broker's stream, or a conversation. Read for its form here; `sdk-go-compat/vectors` plays it.
+/// A message of the broker's stream, or a conversation. Only the format is checked here; `sdk-go-compat/vectors` plays it.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(dead_code, reason = "played in Go")]
@@ -430,7 +430,7 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-/// A frame of yamux, or a conversation. Played in Go.
+/// A frame of yamux, or a conversation. `sdk-go-compat/vectors` plays it.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(dead_code, reason = "played in Go")]
@@ -456,7 +456,7 @@ pub(crate) enum Yamux {
     },
 }
 
-/// Who connected is the client: the host.
+/// The client is the side that connected: the host.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum YamuxRole {
@@ -483,7 +483,7 @@ pub(crate) enum YamuxAction {
     Write,
 }
 
-/// A message of gRPC, or a call byte for byte. Played in Go.
+/// A message of gRPC, or a call byte by byte. `sdk-go-compat/vectors` plays it.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(dead_code, reason = "played in Go")]
