@@ -5,16 +5,16 @@ use std::{
 
 use crate::{Error, generate};
 
-/// A file of generated code, not yet written.
+/// A generated file that has not been written yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generated {
-    /// The file's name, without a folder.
+    /// The file's name, without a directory.
     pub name: String,
-    /// What belongs into it.
+    /// The file's contents.
     pub contents: Vec<u8>,
 }
 
-/// Which `.proto` files become code, and where their imports are found.
+/// The `.proto` files to compile, and the directories in which their imports are found.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), plugwire_build::Error> {
@@ -30,41 +30,42 @@ pub struct Contracts {
 }
 
 impl Contracts {
-    /// No file yet.
+    /// Creates an empty list of files.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a `.proto` file; a relative path starts at the package's folder, as in every build script. Its imports
-    /// are found and compiled without being named.
+    /// Adds a `.proto` file. A relative path starts at the package's directory, as in every build script. Imports are
+    /// found and compiled automatically.
     pub fn proto(mut self, path: impl Into<PathBuf>) -> Self {
         self.protos.push(path.into());
         self
     }
 
-    /// Adds a folder in which `import` lines are looked up; the first one that has the file wins. Each `.proto` file
-    /// must lie inside one of them. Default: the folders of the files themselves. google.protobuf's own files are
-    /// always there.
-    pub fn include(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.includes.push(folder.into());
+    /// Adds a directory in which imports are looked up. The first directory that has the file wins, and each `.proto`
+    /// file must be inside one of them. Default: the directories of the files themselves. The files of google.protobuf
+    /// are always available.
+    pub fn include(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.includes.push(directory.into());
         self
     }
 
-    /// Where the code goes; the folder is made if it is missing. Default: the environment's `OUT_DIR`, which cargo sets for a build script.
-    pub fn out_dir(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.out_dir = Some(folder.into());
+    /// Sets the directory for the code. It is created if it does not exist. Default: the environment's `OUT_DIR`, which
+    /// cargo sets for build scripts.
+    pub fn out_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.out_dir = Some(directory.into());
         self
     }
 
-    /// Writes the code, and asks cargo to run the build script again when a `.proto` file or one of its imports
-    /// changes. A file whose contents are right is left alone, so that nothing is compiled for nothing.
+    /// Writes the code, and tells cargo to run the build script again when a `.proto` file or one of its imports
+    /// changes. Files that are up to date are not written, so that nothing is compiled unnecessarily.
     ///
     /// # Errors
     ///
-    /// [`Error::Proto`] says which file and line is wrong, [`Error::Output`] what could not be written.
+    /// [`Error::Proto`] names the file and the line of a mistake, [`Error::Output`] the path that could not be written.
     pub fn compile(&self) -> Result<(), Error> {
         let out_dir = match &self.out_dir {
-            Some(folder) => folder.clone(),
+            Some(directory) => directory.clone(),
             None => env::var_os("OUT_DIR").ok_or(Error::OutDirMissing)?.into(),
         };
         let compiled = self.compiler()?;
@@ -79,11 +80,12 @@ impl Contracts {
         Ok(())
     }
 
-    /// The code without writing it, sorted by name: for code that is checked in, and a test that it is current.
+    /// Returns the code without writing it, sorted by name. Use this for code that is checked in, and for a test that it
+    /// is up to date.
     ///
     /// # Errors
     ///
-    /// As [`compile`](Self::compile), [`Error::Output`] and [`Error::OutDirMissing`] excepted.
+    /// The same as for [`compile`](Self::compile), except [`Error::Output`] and [`Error::OutDirMissing`].
     pub fn generate(&self) -> Result<Vec<Generated>, Error> {
         generate::all(&self.compiler()?, &self.includes())
     }
@@ -101,22 +103,23 @@ impl Contracts {
         if !self.includes.is_empty() {
             return self.includes.clone();
         }
-        let mut folders = Vec::new();
-        for folder in self.protos.iter().filter_map(|proto| proto.parent()) {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            if !folders.iter().any(|known| known == folder) {
-                folders.push(folder.to_path_buf());
+        let mut directories = Vec::new();
+        for directory in self.protos.iter().filter_map(|proto| proto.parent()) {
+            let directory =
+                if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+            if !directories.iter().any(|known| known == directory) {
+                directories.push(directory.to_path_buf());
             }
         }
-        folders
+        directories
     }
 }
 
-/// Compiles `.proto` files whose imports lie in `includes`, into `OUT_DIR`: [`Contracts`] in one call.
+/// Compiles `.proto` files, with imports from `includes`, into `OUT_DIR`. A shorthand for [`Contracts`].
 ///
 /// # Errors
 ///
-/// As [`Contracts::compile`].
+/// The same as for [`Contracts::compile`].
 pub fn compile(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<(), Error> {
     let mut contracts = Contracts::new();
     for proto in protos {

@@ -1,4 +1,4 @@
-//! From compiled `.proto` files to the text of the generated files.
+//! Turns compiled `.proto` files into the text of the generated files.
 
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc};
 
@@ -7,14 +7,14 @@ use prost_types::FileDescriptorSet;
 
 use crate::{Error, Generated, limits};
 
-/// The file that joins all packages to one module tree.
+/// The file that joins all packages into one module tree.
 pub(crate) const TREE: &str = "contracts.rs";
 
-/// What generated code is not asked to heed, whatever the surrounding crate demands of its own.
+/// Switches off all lints for generated code, whatever the surrounding crate sets.
 const ALLOW: &str = "#[allow(warnings, missing_docs, unreachable_pub, missing_debug_implementations)]\n\
                      #[allow(clippy::all, clippy::pedantic, rustdoc::all)]\n";
 
-/// For each package its code and its descriptor set, and the module tree over them.
+/// Generates code and a descriptor set for each package, and the module tree.
 pub(crate) fn all(
     compiler: &protox::Compiler,
     includes: &[PathBuf],
@@ -36,11 +36,11 @@ pub(crate) fn all(
     Ok(files)
 }
 
-/// Messages by prost, stubs by tonic.
+/// Generates messages with prost, and clients and servers with tonic.
 fn code(set: FileDescriptorSet) -> Result<BTreeMap<Module, String>, Error> {
     let failure = Rc::new(RefCell::new(None));
     let stubs = Stubs {
-        // Without transport the client has no `connect`: a plugin's channel is made by its host.
+        // Without transport, the client has no `connect`: a plugin's channel comes from its host.
         tonic: tonic_prost_build::configure().build_transport(false).service_generator(),
         failure: failure.clone(),
     };
@@ -50,7 +50,7 @@ fn code(set: FileDescriptorSet) -> Result<BTreeMap<Module, String>, Error> {
         .map(|file| (Module::from_protobuf_package_name(file.package()), file))
         .collect();
     let code = prost_build::Config::new()
-        // A `bytes` field is a slice of the buffer that was read, not a copy.
+        // A `bytes` field becomes a slice of the receive buffer, not a copy.
         .bytes(["."])
         .service_generator(Box::new(stubs))
         .generate(requests)
@@ -61,7 +61,7 @@ fn code(set: FileDescriptorSet) -> Result<BTreeMap<Module, String>, Error> {
     }
 }
 
-/// tonic's generator, its limits lifted. The trait knows no failure, so the first one is put aside.
+/// tonic's generator with higher message limits. The trait's methods cannot fail, so the first error is stored.
 struct Stubs {
     tonic: Box<dyn prost_build::ServiceGenerator>,
     failure: Rc<RefCell<Option<Error>>>,
@@ -72,7 +72,7 @@ impl prost_build::ServiceGenerator for Stubs {
         let name = service.proto_name.clone();
         let mut code = String::new();
         self.tonic.generate(service, &mut code);
-        match limits::lift(&code) {
+        match limits::raise(&code) {
             Ok(code) => buf.push_str(&code),
             Err(reason) => {
                 self.failure.borrow_mut().get_or_insert(Error::Codegen { service: name, reason });
@@ -89,8 +89,8 @@ impl prost_build::ServiceGenerator for Stubs {
     }
 }
 
-/// One package's files and all that they import, encoded without comments. protox encodes them itself, since prost's
-/// types would lose custom options.
+/// Encodes a package's files and all their imports, without comments. protox does the encoding, because prost's types
+/// would lose custom options.
 fn descriptors(
     set: &FileDescriptorSet,
     module: &Module,
@@ -106,7 +106,8 @@ fn descriptors(
     Ok(compiler.encode_file_descriptor_set())
 }
 
-/// Nested modules, as deep as the package names, because code of one package names another one relatively.
+/// Generates modules that are nested like the package names, because the code of one package refers to other packages
+/// by relative paths.
 fn tree<'a>(modules: impl Iterator<Item = &'a Module>) -> String {
     let mut text = String::new();
     let mut open: Vec<&str> = Vec::new();
@@ -137,7 +138,7 @@ fn line(text: &mut String, depth: usize, line: &str) {
     text.push('\n');
 }
 
-/// The name of a package's files: the package's own, as `tonic::include_proto!` expects it.
+/// Returns the name of a package's files. It is the package's own name, as `tonic::include_proto!` expects.
 fn stem(module: &Module) -> String {
     let name = module.to_file_name_or("_");
     name.strip_suffix(".rs").unwrap_or(&name).to_owned()

@@ -1,7 +1,7 @@
 //! **Promise: young.** It works and is tested; names may still change in a minor release.
 //!
-//! For the `build.rs` of a crate that uses `plugwire`: a `.proto` goes in, tonic's client and server and an encoded
-//! descriptor set come out. The compiler is [protox], so `protoc` need not be installed.
+//! Generates code in the `build.rs` of a crate that uses `plugwire`: tonic's client and server for each service of a
+//! `.proto` file, and an encoded descriptor set. The compiler is [protox], so `protoc` is not needed.
 //!
 //! ```no_run
 //! // build.rs
@@ -11,31 +11,31 @@
 //! ```
 //!
 //! ```text
-//! // main.rs or lib.rs: every package as a module
+//! // main.rs or lib.rs: a module for each package
 //! mod contracts {
 //!     include!(concat!(env!("OUT_DIR"), "/contracts.rs"));
 //! }
 //! use contracts::greeter::{GreetRequest, greeter_client::GreeterClient};
 //!
-//! // or one package alone, as with tonic itself
+//! // or a single package, as with tonic itself
 //! mod greeter {
 //!     tonic::include_proto!("greeter");
 //! }
 //! ```
 //!
-//! The generated code needs `prost`, `tonic` (its feature `codegen`) and `tonic-prost` as dependencies, and
-//! `prost-types` where a contract uses google.protobuf's messages. `prost` and `tonic` are best taken without their
-//! default features.
+//! The generated code depends on `prost`, `tonic` (with its feature `codegen`) and `tonic-prost`, and on `prost-types` if
+//! a contract uses the messages of google.protobuf. Prefer `prost` and `tonic` without their default features.
 //!
-//! # What differs from tonic's own output
+//! # Differences from tonic's own output
 //!
-//! * **The message limit is lifted** to 2 GiB - 1 in both stubs, as in go-plugin's hosts. tonic's own default is 4 MiB for
-//!   what it decodes. The setter `max_decoding_message_size` still sets a lower one.
-//! * The client has no `connect`: a plugin's channel comes from its host.
+//! * **The message limit is raised** to 2 GiB - 1 in client and server, as in go-plugin's hosts. By default, tonic decodes
+//!   messages of up to 4 MiB. The setter `max_decoding_message_size` still sets a lower limit.
+//! * The client has no `connect`, because a plugin's channel comes from its host.
 //! * `bytes` fields are [`Bytes`](prost::bytes::Bytes), which are read without a copy.
 //! * Each package has a constant `DESCRIPTORS`: its encoded descriptor set with all imports, for reflection.
 //!
-//! One call writes `contracts.rs`, so that a crate compiles all its contracts in one.
+//! Each call writes `contracts.rs` anew, so compile all contracts of a crate in one call, or give each call its own
+//! [output directory](Contracts::out_dir).
 
 mod contracts;
 mod error;

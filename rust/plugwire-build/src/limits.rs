@@ -1,27 +1,27 @@
-//! Lifts the limit of 4 MiB that tonic's stubs set on what they decode.
+//! Raises the limit of 4 MiB that tonic's clients and servers set on decoded messages.
 //!
-//! tonic offers a setter on each stub but no option for the generated default, and a forgotten setter shows only with
-//! the first large message. So the default itself is changed, in the syntax tree of the code that tonic has just
-//! written. The places are counted: a tonic that writes other code fails the build, and never brings the limit back
-//! in silence.
+//! tonic has a setter on each client and server, but no option for the generated default, and a forgotten setter is
+//! noticed only with the first large message. Therefore the default itself is changed, in the syntax tree of the code
+//! that tonic has generated. The changes are counted: if a release of tonic generates different code, the build fails
+//! instead of silently keeping the low limit.
 
 use syn::visit_mut::{self, VisitMut};
 
-/// The places of one service: two constructors of the client and one of the server, and the documentation of one
-/// setter in each.
+/// The changes for one service: two constructors of the client, one of the server, and the documentation of the setter
+/// in each.
 const EXPECTED: Found = Found { clients: 2, servers: 1, docs: 2 };
 
-/// tonic's words for its own default, as prettyplease keeps them.
+/// tonic's documentation of its default, as prettyplease formats it.
 const OLD_DOC: &str = " Default: `4MB`";
 const NEW_DOC: &str = " Default: 2 GiB - 1, the limit of go-plugin's own hosts";
 
-/// The generated code of one service, with the limit lifted.
-pub(crate) fn lift(code: &str) -> Result<String, String> {
+/// Raises the limit in the generated code of one service.
+pub(crate) fn raise(code: &str) -> Result<String, String> {
     let mut file = syn::parse_file(code).map_err(|e| e.to_string())?;
-    let mut lift = Lift::default();
-    lift.visit_file_mut(&mut file);
-    if lift.found != EXPECTED {
-        return Err(format!("expected {EXPECTED:?}, found {:?}", lift.found));
+    let mut raise = Raise::default();
+    raise.visit_file_mut(&mut file);
+    if raise.found != EXPECTED {
+        return Err(format!("expected {EXPECTED:?}, found {:?}", raise.found));
     }
     Ok(prettyplease::unparse(&file))
 }
@@ -34,12 +34,12 @@ struct Found {
 }
 
 #[derive(Default)]
-struct Lift {
+struct Raise {
     found: Found,
 }
 
-impl VisitMut for Lift {
-    /// `tonic::client::Grpc::new(…)` and `::with_origin(…)` in the client.
+impl VisitMut for Raise {
+    /// Changes `tonic::client::Grpc::new(…)` and `::with_origin(…)` in the client.
     fn visit_expr_mut(&mut self, expr: &mut syn::Expr) {
         visit_mut::visit_expr_mut(self, expr);
         let syn::Expr::Call(call) = &*expr else { return };
@@ -52,7 +52,7 @@ impl VisitMut for Lift {
         }
     }
 
-    /// `max_decoding_message_size: None` in the server.
+    /// Changes `max_decoding_message_size: None` in the server.
     fn visit_field_value_mut(&mut self, field: &mut syn::FieldValue) {
         visit_mut::visit_field_value_mut(self, field);
         let syn::Member::Named(name) = &field.member else { return };
@@ -63,7 +63,7 @@ impl VisitMut for Lift {
         }
     }
 
-    /// The setter's documentation names the default.
+    /// Changes the default in the setter's documentation.
     fn visit_impl_item_fn_mut(&mut self, function: &mut syn::ImplItemFn) {
         visit_mut::visit_impl_item_fn_mut(self, function);
         if function.sig.ident != "max_decoding_message_size" {
@@ -91,16 +91,16 @@ fn is_text(expr: &syn::Expr, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::lift;
+    use super::raise;
 
-    /// A tonic that wrote other code must fail the build, not bring the limit back.
+    /// If tonic generates different code, the build must fail instead of keeping the low limit.
     #[test]
-    fn code_that_is_not_known_is_refused() {
-        let reason = lift("fn other() {}").unwrap_err();
+    fn unknown_code_is_rejected() {
+        let reason = raise("fn other() {}").unwrap_err();
         assert!(
             reason.starts_with("expected Found { clients: 2, servers: 1, docs: 2 }"),
             "{reason}"
         );
-        assert!(lift("not rust").is_err());
+        assert!(raise("not rust").is_err());
     }
 }

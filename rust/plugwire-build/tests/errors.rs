@@ -1,17 +1,17 @@
-//! Wrong contracts: which error, and where it points.
+//! Errors for invalid contracts, and the place that they point to.
 
 use std::{error::Error as _, fs, io::ErrorKind, path::Path};
 
 use plugwire_build::{Contracts, Error};
 
-/// Compiles `main.proto` with this text, beside other files.
+/// Compiles a `main.proto` with this text, next to other files.
 fn generate(text: impl AsRef<[u8]>, others: &[(&str, &str)]) -> Error {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("main.proto"), text).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("main.proto"), text).unwrap();
     for (name, text) in others {
-        fs::write(folder.path().join(name), text).unwrap();
+        fs::write(directory.path().join(name), text).unwrap();
     }
-    let error = Contracts::new().proto(folder.path().join("main.proto")).generate().unwrap_err();
+    let error = Contracts::new().proto(directory.path().join("main.proto")).generate().unwrap_err();
     assert_eq!(error.to_string().lines().count(), 1, "more than one line: {error}");
     error
 }
@@ -66,8 +66,8 @@ fn bytes_that_are_not_text() {
 
 #[test]
 fn a_file_that_is_not_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let missing = folder.path().join("missing.proto");
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing.proto");
     let error = Contracts::new().proto(&missing).generate().unwrap_err();
     assert!(matches!(error, Error::Proto { .. }), "{error:?}");
     assert!(error.to_string().contains("missing.proto"), "{error}");
@@ -90,11 +90,11 @@ fn no_file_at_all() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let proto = folder.path().join("main.proto");
+fn a_directory_that_cannot_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let proto = directory.path().join("main.proto");
     fs::write(&proto, "").unwrap();
-    // A file stands where the folder should be.
+    // A file exists where the directory should be created.
     let error = Contracts::new().proto(&proto).out_dir(&proto).compile().unwrap_err();
     let Error::Output { path, source } = &error else { panic!("{error:?}") };
     assert_eq!((path, source.kind()), (&proto, ErrorKind::AlreadyExists));

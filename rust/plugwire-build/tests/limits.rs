@@ -1,4 +1,4 @@
-//! A message above tonic's 4 MiB goes through the stub and the server that a build script has made, with nothing set.
+//! Messages above tonic's limit of 4 MiB pass the generated client and server with default settings.
 
 use plugwire_build_fixture::fixture::{
     shared::Blob,
@@ -14,7 +14,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 const LARGE: usize = 9 * 1024 * 1024;
 const TONICS_DEFAULT: usize = 4 * 1024 * 1024;
 
-/// Answers with what it was given, of whatever size.
+/// Echoes messages of any size.
 struct Memory;
 
 #[tonic::async_trait]
@@ -59,7 +59,7 @@ impl Store for Memory {
     }
 }
 
-/// The client calls the server as a tower service, without a connection between them.
+/// Returns a client that calls the server directly, as a tower service, without a connection.
 fn client() -> StoreClient<StoreServer<Memory>> {
     StoreClient::new(StoreServer::new(Memory))
 }
@@ -88,13 +88,13 @@ async fn streams_carry_large_messages_both_ways() {
 }
 
 #[tokio::test]
-async fn with_origin_lifts_the_limit_too() {
+async fn with_origin_raises_the_limit_too() {
     let origin = "http://localhost".parse().unwrap();
     let mut client = StoreClient::with_origin(StoreServer::new(Memory), origin);
     assert_eq!(client.echo(blob(LARGE)).await.unwrap().into_inner(), blob(LARGE));
 }
 
-/// The witness that this way through memory does check the limit, on either side.
+/// Shows that calls in memory do check the limit, on both sides.
 #[tokio::test]
 async fn a_lower_limit_still_holds() {
     let mut cautious_client = client().max_decoding_message_size(TONICS_DEFAULT);

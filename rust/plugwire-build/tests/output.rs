@@ -1,4 +1,4 @@
-//! What is written: the descriptor set, the module tree, and nothing twice.
+//! The generated files: descriptor sets, the module tree, and no unnecessary writes.
 
 use std::{collections::HashSet, env, fs, process::Command, time::SystemTime};
 
@@ -29,9 +29,9 @@ fn descriptors_hold_the_package_and_its_imports() {
 
 #[test]
 fn descriptors_keep_custom_options() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     fs::write(
-        folder.path().join("noted.proto"),
+        directory.path().join("noted.proto"),
         r#"
             syntax = "proto3";
             package noted;
@@ -41,32 +41,32 @@ fn descriptors_keep_custom_options() {
         "#,
     )
     .unwrap();
-    let files = Contracts::new().proto(folder.path().join("noted.proto")).generate().unwrap();
+    let files = Contracts::new().proto(directory.path().join("noted.proto")).generate().unwrap();
     let set = files.iter().find(|file| file.name == "noted.bin").unwrap();
     assert!(set.contents.windows(11).any(|bytes| bytes == b"remember me"));
 }
 
 #[test]
 fn a_file_without_package_stands_at_the_root() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("bare.proto"), "syntax = \"proto3\"; message Bare {}").unwrap();
-    let files = Contracts::new().proto(folder.path().join("bare.proto")).generate().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("bare.proto"), "syntax = \"proto3\"; message Bare {}").unwrap();
+    let files = Contracts::new().proto(directory.path().join("bare.proto")).generate().unwrap();
     let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(names, ["_.bin", "_.rs", "contracts.rs"]);
     assert_eq!(files[2].contents, b"include!(\"_.rs\");\n");
 }
 
 #[test]
-fn what_is_current_is_not_written_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("not/yet/there");
-    let proto = folder.path().join("a.proto");
-    fs::write(folder.path().join("imported.proto"), "").unwrap();
+fn files_that_are_up_to_date_are_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("not/yet/there");
+    let proto = directory.path().join("a.proto");
+    fs::write(directory.path().join("imported.proto"), "").unwrap();
     fs::write(&proto, "import \"imported.proto\"; package a; message A {}").unwrap();
     let contracts = Contracts::new().proto(&proto).out_dir(&out);
     contracts.compile().unwrap();
 
-    // A past that no clock hands out by chance.
+    // A time that cannot occur by chance.
     let past = SystemTime::UNIX_EPOCH;
     let code = fs::File::options().write(true).open(out.join("a.rs")).unwrap();
     code.set_modified(past).unwrap();
@@ -78,11 +78,11 @@ fn what_is_current_is_not_written_again() {
     assert!(fs::read_to_string(out.join("a.rs")).unwrap().contains("pub struct B"));
 }
 
-/// Looks at what the test above prints, which compiles a file with an import.
+/// Runs the test above, which compiles a file with an import, and looks at its output.
 #[test]
 fn cargo_is_told_of_each_file_and_import() {
     let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "what_is_current_is_not_written_again", "--nocapture"])
+        .args(["--exact", "files_that_are_up_to_date_are_not_written", "--nocapture"])
         .output()
         .unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
