@@ -1,19 +1,18 @@
-//! Certificates of mutual TLS as they travel: in the handshake line and in `PLUGIN_CLIENT_CERT`.
+//! Encodes and decodes the certificates for mutual TLS, in the handshake line and in
+//! `PLUGIN_CLIENT_CERT`.
 //!
-//! A certificate is DER here. It is not parsed: both sides pin the exact bytes, so all that matters
-//! is that bytes arrive whole and are not something else.
-
-use std::error::Error;
-use std::fmt;
+//! A certificate is DER here, and is not parsed. Both sides pin the exact bytes, so the functions
+//! only check that the bytes are complete and could be a certificate.
 
 use base64::alphabet;
 use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::{NO_PAD, PAD, STANDARD, STANDARD_NO_PAD};
 use base64::{DecodeError, Engine};
+use thiserror::Error;
 
 use crate::evidence::excerpt;
 
-/// As Go reads base64: the bits that the last character has to spare may be anything.
+/// Go's way to read base64: the unused bits of the last character are ignored.
 const LENIENT_NO_PAD: GeneralPurpose =
     GeneralPurpose::new(&alphabet::STANDARD, NO_PAD.with_decode_allow_trailing_bits(true));
 const LENIENT: GeneralPurpose =
@@ -22,20 +21,20 @@ const LENIENT: GeneralPurpose =
 const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const PEM_END: &str = "-----END CERTIFICATE-----";
 
-/// Characters in a line of PEM.
+/// The number of characters in a line of PEM.
 const PEM_WIDTH: usize = 64;
 
-/// The tag of a DER SEQUENCE, with which every certificate begins.
+/// The tag of a DER SEQUENCE, the first byte of every certificate.
 const DER_SEQUENCE: u8 = 0x30;
 
-/// The certificate field of a handshake line: base64 of the DER without padding.
+/// Encodes the certificate field of a handshake line: DER in base64 without padding.
 pub fn encode_field(der: &[u8]) -> String {
     STANDARD_NO_PAD.encode(der)
 }
 
-/// Reads the certificate field of a handshake line into DER.
+/// Decodes the certificate field of a handshake line into DER.
 ///
-/// As strict as go-plugin's host: standard alphabet, and padding is an error.
+/// As strict as go-plugin's host: only the standard alphabet is valid, and padding is an error.
 pub fn decode_field(field: &str) -> Result<Vec<u8>, CertificateFieldError> {
     if field.ends_with('=') {
         return Err(CertificateFieldError::Padded);
@@ -49,7 +48,8 @@ pub fn decode_field(field: &str) -> Result<Vec<u8>, CertificateFieldError> {
     Ok(der)
 }
 
-/// The certificate as one PEM block, each line with its end, as `PLUGIN_CLIENT_CERT` carries it.
+/// Encodes the certificate as one PEM block with a final newline, the form of
+/// `PLUGIN_CLIENT_CERT`.
 pub fn pem(der: &[u8]) -> String {
     let base64 = STANDARD.encode(der);
     let lines = base64.len().div_ceil(PEM_WIDTH);
@@ -59,7 +59,7 @@ pub fn pem(der: &[u8]) -> String {
     text.push('\n');
     let mut rest = base64.as_str();
     while !rest.is_empty() {
-        // Base64 is ASCII: every index is the border of a character.
+        // Base64 is ASCII, so every index is a character boundary.
         let (line, tail) = rest.split_at(rest.len().min(PEM_WIDTH));
         text.push_str(line);
         text.push('\n');
@@ -70,9 +70,9 @@ pub fn pem(der: &[u8]) -> String {
     text
 }
 
-/// Reads the first `CERTIFICATE` block of a PEM text into DER.
+/// Decodes the first `CERTIFICATE` block of a PEM text into DER.
 ///
-/// Text around the block, other blocks, any line ends and spaces between the characters are fine.
+/// Text around the block, other blocks, any line ends, and white space inside the block are ignored.
 pub fn from_pem(text: &str) -> Result<Vec<u8>, PemError> {
     let (_, body) = text
         .split_once(PEM_BEGIN)
@@ -88,7 +88,7 @@ pub fn from_pem(text: &str) -> Result<Vec<u8>, PemError> {
     Ok(der)
 }
 
-/// Where a text stops being base64.
+/// Returns the offset of the first character that is not valid base64.
 fn offset(cause: &DecodeError, text: &str) -> usize {
     match cause {
         DecodeError::InvalidByte(offset, _) | DecodeError::InvalidLastSymbol(offset, _) => *offset,
@@ -96,13 +96,13 @@ fn offset(cause: &DecodeError, text: &str) -> usize {
     }
 }
 
-/// Whether the bytes are one DER SEQUENCE and nothing after it: cheap, and enough to tell a
-/// certificate from a truncated one and from anything else that happens to be base64.
+/// Returns whether the bytes are exactly one DER SEQUENCE. This check is cheap, and enough to reject
+/// a truncated certificate and other data that happens to be base64.
 fn is_der_sequence(bytes: &[u8]) -> bool {
     let [DER_SEQUENCE, first, rest @ ..] = bytes else {
         return false;
     };
-    // Up to 127 the length stands there itself; else the low bits count the bytes that hold it.
+    // A length up to 127 is encoded directly; otherwise the low bits count the bytes of the length.
     if *first < 0x80 {
         return rest.len() == usize::from(*first);
     }
@@ -115,27 +115,30 @@ fn is_der_sequence(bytes: &[u8]) -> bool {
     content.len() as u64 == length
 }
 
-/// Why a certificate field of a handshake line is refused. The plugin is at fault.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Why a certificate field of a handshake line is rejected. The plugin is at fault.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum CertificateFieldError {
-    /// Base64, but of something that is not one whole DER structure.
+    /// The field is base64, but the decoded bytes are not one complete DER structure.
+    #[error("the field holds {length} bytes that are not one certificate in DER")]
     NotACertificate {
-        /// How many bytes it has.
+        /// The number of decoded bytes.
         length: usize,
     },
-    /// Not base64 in the standard alphabet.
+    /// The field is not base64 in the standard alphabet.
+    #[error("the field stops being base64 at character {offset}")]
     NotBase64 {
-        /// Where it stops being base64; at its end if it was cut off.
+        /// The offset of the first invalid character; the length of a field that was cut off.
         offset: usize,
     },
-    /// Base64 with `=` at its end. go-plugin's host refuses that too: the plugin must use the
-    /// encoding without padding.
+    /// The field is base64 with padding (`=`). go-plugin's host rejects that too: the plugin must
+    /// use the encoding without padding.
+    #[error("the field is base64 with padding, but only base64 without padding is valid")]
     Padded,
 }
 
 impl CertificateFieldError {
-    /// The stable name of this error.
+    /// Returns the stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotACertificate { .. } => "certificate.not-a-certificate",
@@ -145,47 +148,35 @@ impl CertificateFieldError {
     }
 }
 
-impl fmt::Display for CertificateFieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotACertificate { length } => {
-                write!(f, "the field holds {length} bytes that are not one certificate in DER")
-            }
-            Self::NotBase64 { offset } => {
-                write!(f, "the field stops being base64 at character {offset}")
-            }
-            Self::Padded => f.write_str("the field is padded base64, only unpadded is valid"),
-        }
-    }
-}
-
-impl Error for CertificateFieldError {}
-
-/// Why there is no certificate in a PEM text. Whoever set the variable, the host, is at fault.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Why no certificate can be read from a PEM text. The host, which set the variable, is at fault.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum PemError {
-    /// There is no `BEGIN CERTIFICATE` line.
+    /// The text has no `BEGIN CERTIFICATE` line.
+    #[error("no certificate block in \"{text}\"")]
     NoCertificateBlock {
         /// The text.
         text: String,
     },
-    /// The block holds something that is not one whole DER structure.
+    /// The block is base64, but the decoded bytes are not one complete DER structure.
+    #[error("the block holds {length} bytes that are not one certificate in DER")]
     NotACertificate {
-        /// How many bytes it has.
+        /// The number of decoded bytes.
         length: usize,
     },
     /// The block is not base64.
+    #[error("the certificate block stops being base64 at character {offset}")]
     NotBase64 {
-        /// Where it stops being base64; at its end if it was cut off.
+        /// The offset of the first invalid character; the length of a block that was cut off.
         offset: usize,
     },
-    /// The block has no `END CERTIFICATE` line: it was cut off.
+    /// The block has no `END CERTIFICATE` line, so the text was cut off.
+    #[error("the certificate block has no end")]
     Unterminated,
 }
 
 impl PemError {
-    /// The stable name of this error.
+    /// Returns the stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoCertificateBlock { .. } => "pem.no-certificate-block",
@@ -195,25 +186,6 @@ impl PemError {
         }
     }
 }
-
-impl fmt::Display for PemError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCertificateBlock { text } => {
-                write!(f, "no certificate block in \"{text}\"")
-            }
-            Self::NotACertificate { length } => {
-                write!(f, "the block holds {length} bytes that are not one certificate in DER")
-            }
-            Self::NotBase64 { offset } => {
-                write!(f, "the certificate block stops being base64 at character {offset}")
-            }
-            Self::Unterminated => f.write_str("the certificate block has no end"),
-        }
-    }
-}
-
-impl Error for PemError {}
 
 #[cfg(test)]
 mod tests;

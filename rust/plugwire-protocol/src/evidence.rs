@@ -1,17 +1,17 @@
-//! Text that a peer sent, made fit to be shown.
+//! Escapes text from a peer, so that it can be printed.
 //!
-//! Every error of this crate carries its offending text in this form, so that an error may be
-//! printed to a terminal or a log as it is.
+//! Every error of this crate carries its offending text in this form, so an error can be written to
+//! a terminal or a log unchanged.
 
 use std::fmt::Write;
 
-/// How many bytes of a peer's text an error keeps.
+/// The number of bytes of a peer's text that an error keeps.
 pub const EXCERPT_LIMIT: usize = 512;
 
-/// The first [`EXCERPT_LIMIT`] bytes of a peer's text in one printable line.
+/// Returns the first [`EXCERPT_LIMIT`] bytes of a peer's text as one printable line.
 ///
-/// Control characters, invisible characters and backslashes are escaped as Rust does, bytes that
-/// are not UTF-8 as `\xNN`; what was left out is counted at the end.
+/// Control characters, invisible characters and backslashes are escaped as in Rust source, bytes
+/// that are not UTF-8 as `\xNN`. If the text was cut, the number of omitted bytes follows.
 pub fn excerpt(bytes: impl AsRef<[u8]>) -> String {
     let bytes = bytes.as_ref();
     let shown = &bytes[..cut(bytes)];
@@ -24,7 +24,7 @@ pub fn excerpt(bytes: impl AsRef<[u8]>) -> String {
             }
         }
         for byte in chunk.invalid() {
-            // Writing to a String cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(text, "\\x{byte:02x}");
         }
     }
@@ -34,7 +34,7 @@ pub fn excerpt(bytes: impl AsRef<[u8]>) -> String {
     text
 }
 
-/// Where to cut: at the limit, or just before it where the limit would split a character.
+/// Returns where to cut: at the limit, or just before it if the limit would split a character.
 fn cut(bytes: &[u8]) -> usize {
     if bytes.len() <= EXCERPT_LIMIT {
         return bytes.len();

@@ -1,16 +1,16 @@
-//! The handshake line: what a plugin prints on its standard output to say where it listens.
+//! The handshake line, which a plugin prints on standard output to announce where it listens.
 //!
 //! ```text
 //! 1|5|unix|/tmp/plugin123|grpc|MIIB…|true
 //! │ │ │    │              │    │     └ multiplexing, only if the host asked
-//! │ │ │    │              │    └ the plugin's certificate (may be empty)
+//! │ │ │    │              │    └ the plugin's certificate, may be empty
 //! │ │ │    │              └ protocol
-//! │ │ └────┴ where it listens
+//! │ │ └────┴ network and address
 //! │ └ app protocol version
 //! └ core protocol version
 //! ```
 //!
-//! The format has no escaping: an address that holds `|` or a line break cannot be announced.
+//! The format has no escaping, so an address that contains `|` or a line break cannot be announced.
 
 mod address;
 mod error;
@@ -32,59 +32,105 @@ const PROTOCOL_GRPC: &str = "grpc";
 /// The protocol of plugins that never opted into gRPC. go-plugin: `ProtocolNetRPC`.
 pub(crate) const PROTOCOL_NETRPC: &str = "netrpc";
 
-/// A sixth field up to this length is not a certificate: plugins from before mutual TLS put other
-/// things there, and every host skips them.
+/// A sixth field up to this length is not a certificate. Plugins older than mutual TLS put other data
+/// there, and every host skips it.
 const LONGEST_NON_CERTIFICATE: usize = 50;
 
-/// One handshake line of the gRPC protocol.
+/// A handshake line of the gRPC protocol.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub struct HandshakeLine {
-    /// Always [`CORE_PROTOCOL_VERSION`] in a line that was parsed.
+    /// The version of the handshake. Always [`CORE_PROTOCOL_VERSION`] in a line that was parsed.
     pub core_version: u32,
-    /// The app protocol version that the plugin chose. Version 0 is a real version.
+    /// The app protocol version that the plugin chose. Version 0 is valid.
     pub app_version: u32,
     /// The kind of socket.
     pub network: Network,
     /// The socket's path, or `host:port`. Must not contain `|` or a line break.
     pub address: String,
-    /// The plugin's certificate (DER) under mutual TLS.
+    /// The plugin's certificate for mutual TLS, in DER.
     pub certificate: Option<Vec<u8>>,
-    /// Whether the plugin multiplexes brokered connections. `None`: the line says nothing about
-    /// it, or the host did not ask. A plugin must leave it `None` unless the host asked: hosts
-    /// before go-plugin 1.6.0 take a seventh field for a part of the certificate.
+    /// Whether the plugin multiplexes brokered connections. `None` if the line has no such field, or
+    /// the host did not ask. A plugin must leave this `None` unless the host asked, because hosts
+    /// before go-plugin 1.6.0 read a seventh field as part of the certificate.
     pub multiplex: Option<bool>,
 }
 
 /// What a host accepts in a handshake line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Expectation<'a> {
     /// The app protocol versions that the host offered.
     /// go-plugin: the keys of `ClientConfig.VersionedPlugins`.
     pub app_versions: &'a [u32],
-    /// Whether the host asked for multiplexing. go-plugin: `ClientConfig.GRPCBrokerMultiplex`.
+    /// Whether the host asked for multiplexing. Default: [`MultiplexWish::No`].
+    /// go-plugin: `ClientConfig.GRPCBrokerMultiplex`.
     pub multiplex: MultiplexWish,
 }
 
-/// What a host wants to know about multiplexing.
+impl<'a> Expectation<'a> {
+    /// Expects one of these app protocol versions, and no multiplexing.
+    #[must_use]
+    pub const fn new(app_versions: &'a [u32]) -> Self {
+        Self { app_versions, multiplex: MultiplexWish::No }
+    }
+
+    /// Sets whether the host asked for multiplexing.
+    #[must_use]
+    pub const fn with_multiplex(mut self, wish: MultiplexWish) -> Self {
+        self.multiplex = wish;
+        self
+    }
+}
+
+/// Whether a host asks for multiplexed brokered connections.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum MultiplexWish {
-    /// Not asked for: the field is never looked at.
+    /// The host does not ask, and ignores the field.
     #[default]
     No,
-    /// Asked for, but a plugin that says nothing or `false` is taken as it is.
+    /// The host asks, and accepts a plugin that does not answer or answers `false`.
     Prefer,
-    /// Asked for, and a plugin without it is refused, as go-plugin's host does.
+    /// The host asks, and rejects a plugin without multiplexing, as go-plugin's host does.
     Require,
 }
 
 impl HandshakeLine {
-    /// Reads the first line of a plugin's standard output, with or without its line end.
+    /// Creates a line without a certificate and without a field for multiplexing.
+    #[must_use]
+    pub fn new(app_version: u32, network: Network, address: impl Into<String>) -> Self {
+        Self {
+            core_version: CORE_PROTOCOL_VERSION,
+            app_version,
+            network,
+            address: address.into(),
+            certificate: None,
+            multiplex: None,
+        }
+    }
+
+    /// Sets the plugin's certificate for mutual TLS, in DER.
+    #[must_use]
+    pub fn with_certificate(mut self, der: impl Into<Vec<u8>>) -> Self {
+        self.certificate = Some(der.into());
+        self
+    }
+
+    /// Sets the field for multiplexing.
+    #[must_use]
+    pub fn with_multiplex(mut self, multiplex: bool) -> Self {
+        self.multiplex = Some(multiplex);
+        self
+    }
+
+    /// Parses the first line of a plugin's standard output, with or without its line end.
     ///
     /// Makes every check that go-plugin's host makes, in the same order, and is as lenient: white
-    /// space around the line does not matter, versions may have a sign or leading zeros, a sixth
-    /// field that is too short for a certificate is skipped, and so is everything after the
-    /// seventh. Two checks are ours: an address to which nobody can connect is an error here and
-    /// not later, and a line that is not UTF-8 is no handshake line.
+    /// space around the line is ignored, versions may have a sign or leading zeros, a sixth field
+    /// that is too short for a certificate is skipped, and so is everything after the seventh. Two
+    /// checks are additions: an address that cannot be connected to is an error here instead of
+    /// later, and a line that is not UTF-8 is not a handshake line.
     pub fn parse(line: &[u8], expected: &Expectation<'_>) -> Result<Self, HandshakeError> {
         let unrecognized = || HandshakeError::Unrecognized { line: excerpt(line) };
         let text = str::from_utf8(line).map_err(|_| unrecognized())?.trim();
@@ -100,7 +146,7 @@ impl HandshakeLine {
         network
             .check(address)
             .map_err(|cause| HandshakeError::Address { line: excerpt(text), cause })?;
-        // Four fields are how plugins said net/rpc before there was a choice.
+        // A line of four fields means net/rpc: such a plugin is older than the choice of protocols.
         check_protocol(rest.first().unwrap_or(&PROTOCOL_NETRPC), text)?;
         let certificate = rest.get(1).map_or(Ok(None), |field| parse_certificate(field))?;
         let multiplex = parse_multiplex(rest.get(2).copied(), expected.multiplex, text)?;
@@ -115,10 +161,10 @@ impl HandshakeLine {
         })
     }
 
-    /// The line as a plugin prints it, without a line end.
+    /// Formats the line as a plugin prints it, without a line end.
     ///
-    /// Always six fields, the certificate's empty if there is none; a seventh only if
-    /// [`multiplex`](Self::multiplex) is set.
+    /// The line always has six fields, with an empty one if there is no certificate. It has a seventh
+    /// only if [`multiplex`](Self::multiplex) is set.
     pub fn to_line(&self) -> String {
         self.to_string()
     }
@@ -138,7 +184,7 @@ impl fmt::Display for HandshakeLine {
     }
 }
 
-/// A boolean as go-plugin reads it (Go: `strconv.ParseBool`): `1 t T TRUE true True` and
+/// Parses a boolean as go-plugin does (`strconv.ParseBool`): `1 t T TRUE true True` and
 /// `0 f F FALSE false False`, nothing else.
 pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     match text {
@@ -149,7 +195,7 @@ pub(crate) fn parse_bool(text: &str) -> Option<bool> {
 }
 
 fn parse_core_version(field: &str) -> Result<u32, HandshakeError> {
-    // i64 is Go's int: what is a number there, and so a mismatch, is one here.
+    // Go parses an int. With i64, the same texts count as numbers, and so as a version mismatch.
     let number: i64 =
         field.parse().map_err(|_| HandshakeError::CoreVersionNotANumber { got: excerpt(field) })?;
     if number != i64::from(CORE_PROTOCOL_VERSION) {

@@ -1,7 +1,7 @@
-//! Log lines in hclog's JSON, the form in which a plugin logs on its standard error.
+//! Log lines in hclog's JSON format, which plugins write to standard error.
 //!
-//! A plugin prints a [`Record`] with [`Record::to_json_line`]; a host reads every line of a
-//! plugin's standard error, log line or not, with a [`StderrParser`].
+//! A plugin formats a [`Record`] with [`Record::to_json_line`]. A host reads every line of a plugin's
+//! standard error, whether it is a log record or not, with a [`StderrParser`].
 
 mod record;
 mod stderr;

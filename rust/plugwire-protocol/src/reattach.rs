@@ -1,7 +1,7 @@
-//! The reattach record: how a host finds a plugin that somebody else started.
+//! The reattach record, from which a host finds a plugin that is already running.
 //!
-//! go-plugin has no JSON of its own for it (`ReattachConfig` holds an interface); this is the one of
-//! Terraform's `TF_REATTACH_PROVIDERS`, an object with one entry for each plugin:
+//! go-plugin defines no JSON for the record (`ReattachConfig` holds an interface). This module uses the
+//! format of Terraform's `TF_REATTACH_PROVIDERS`, an object with one entry for each plugin:
 //!
 //! ```json
 //! {"greeter":{"Protocol":"grpc","ProtocolVersion":1,"Pid":4242,"Test":true,
@@ -9,23 +9,23 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::fmt;
 
 use serde_json::{Map, Value, json};
+use thiserror::Error;
 
 use crate::evidence::excerpt;
 use crate::handshake::{AddressError, Network, PROTOCOL_NETRPC};
 
-/// Where a running plugin is. go-plugin: `ReattachConfig`.
+/// The process and the address of a running plugin. go-plugin: `ReattachConfig`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub struct Reattach {
-    /// The app protocol version; 0 in records that do not say.
+    /// The app protocol version; 0 if the record does not have one.
     /// go-plugin: `ReattachConfig.ProtocolVersion`.
     pub protocol_version: u32,
-    /// The plugin's process; 0 in records that do not say. go-plugin: `ReattachConfig.Pid`.
+    /// The plugin's process ID; 0 if the record does not have one. go-plugin: `ReattachConfig.Pid`.
     pub pid: u32,
-    /// Whether the plugin runs in test mode: then its end is not the host's business.
+    /// Whether the plugin runs in test mode. Then the host does not end it.
     /// go-plugin: `ReattachConfig.Test`.
     pub test: bool,
     /// The kind of socket.
@@ -35,7 +35,27 @@ pub struct Reattach {
 }
 
 impl Reattach {
-    /// A JSON object in one line with this record under the plugin's name.
+    /// Creates a record without a process ID, and not in test mode.
+    #[must_use]
+    pub fn new(protocol_version: u32, network: Network, address: impl Into<String>) -> Self {
+        Self { protocol_version, pid: 0, test: false, network, address: address.into() }
+    }
+
+    /// Sets the plugin's process ID.
+    #[must_use]
+    pub fn with_pid(mut self, pid: u32) -> Self {
+        self.pid = pid;
+        self
+    }
+
+    /// Sets whether the plugin runs in test mode.
+    #[must_use]
+    pub fn with_test(mut self, test: bool) -> Self {
+        self.test = test;
+        self
+    }
+
+    /// Formats a JSON object on one line, with this record under the plugin's name.
     pub fn to_json(&self, name: &str) -> String {
         let record = json!({
             "Protocol": "grpc",
@@ -47,17 +67,17 @@ impl Reattach {
         Value::Object(Map::from_iter([(name.to_owned(), record)])).to_string()
     }
 
-    /// A line for a shell that sets an environment variable to [`Reattach::to_json`], to be pasted before a host is
-    /// started there: `export TF_REATTACH_PROVIDERS='{"greeter":…}'`.
+    /// Formats a line for a shell that sets an environment variable to [`Reattach::to_json`], to be
+    /// pasted before the host is started there: `export TF_REATTACH_PROVIDERS='{"greeter":…}'`.
     pub fn to_shell_line(&self, variable: &str, name: &str) -> String {
         format!("export {variable}='{}'", self.to_json(name).replace('\'', r"'\''"))
     }
 }
 
-/// Reads the records of all plugins by name.
+/// Parses the records of all plugins, by name.
 ///
-/// `Protocol` and `Addr` are required, everything else has the default of its type; members that
-/// are not known are skipped. The address is checked as in a handshake line.
+/// `Protocol` and `Addr` are required. All other members have their type's default, and unknown
+/// members are skipped. The address is checked as in a handshake line.
 pub fn parse_map(json: &str) -> Result<BTreeMap<String, Reattach>, ReattachError> {
     let value: Value = serde_json::from_str(json).map_err(|cause| ReattachError::NotJson {
         json: excerpt(json),
@@ -76,7 +96,7 @@ pub fn parse_map(json: &str) -> Result<BTreeMap<String, Reattach>, ReattachError
         .collect()
 }
 
-/// One entry of the object, and how its members are read.
+/// An entry of the object, whose members are still to be parsed.
 struct Entry<'a> {
     name: &'a str,
     value: &'a Value,
@@ -109,7 +129,7 @@ impl Entry<'_> {
     fn check_protocol(&self) -> Result<(), ReattachError> {
         match self.text("/Protocol")? {
             "grpc" => Ok(()),
-            // go-plugin takes the empty name for net/rpc.
+            // In go-plugin, the empty name means net/rpc.
             "" | PROTOCOL_NETRPC => Err(ReattachError::NetRpc { name: excerpt(self.name) }),
             other => Err(ReattachError::ProtocolUnknown {
                 name: excerpt(self.name),
@@ -140,49 +160,56 @@ impl Entry<'_> {
     }
 }
 
-/// Why there is no reattach record. Whoever wrote the JSON is at fault.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Why a reattach record cannot be parsed. The author of the JSON is at fault.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum ReattachError {
-    /// Nobody can connect to the address.
+    /// The address cannot be connected to.
+    #[error("plugin \"{name}\" cannot be reached at \"{address}\"")]
     Address {
         /// The plugin's name in the object.
         name: String,
         /// The address.
         address: String,
-        /// What is wrong with it.
+        /// What is wrong with the address.
+        #[source]
         cause: AddressError,
     },
-    /// A member is missing or of the wrong type.
+    /// A member is missing or has the wrong type.
+    #[error("the record of plugin \"{name}\" has {}", wrong(member, got.as_deref()))]
     Member {
         /// The plugin's name in the object.
         name: String,
         /// The member as a JSON pointer, such as `/Addr/Network`.
         member: &'static str,
-        /// Its value, if it is there.
+        /// The member's value, or `None` if it is missing.
         got: Option<String>,
     },
-    /// The plugin speaks net/rpc, go-plugin's Go-only protocol, which plugwire does not. A record
-    /// with an empty protocol means the same.
+    /// The plugin speaks net/rpc, go-plugin's protocol for Go only, which plugwire does not support.
+    /// A record with an empty protocol means the same.
+    #[error("plugin \"{name}\" speaks net/rpc, and plugwire speaks go-plugin's gRPC protocol only")]
     NetRpc {
         /// The plugin's name in the object.
         name: String,
     },
-    /// JSON, but not an object.
+    /// The text is JSON, but not an object.
+    #[error("the reattach text is not a JSON object: \"{json}\"")]
     NotAnObject {
         /// The text.
         json: String,
     },
-    /// Not JSON, or nested too deeply.
+    /// The text is not JSON, or is nested too deeply.
+    #[error("the reattach text stops being JSON at line {line}, column {column}: \"{json}\"")]
     NotJson {
         /// The text.
         json: String,
-        /// The line, from 1, where it stops being JSON.
+        /// The line of the first error, counted from 1.
         line: usize,
-        /// The column of that line.
+        /// The column of the first error.
         column: usize,
     },
     /// The protocol is neither `grpc` nor `netrpc`.
+    #[error("plugin \"{name}\" speaks protocol \"{got}\", but plugwire supports only grpc")]
     ProtocolUnknown {
         /// The plugin's name in the object.
         name: String,
@@ -192,7 +219,7 @@ pub enum ReattachError {
 }
 
 impl ReattachError {
-    /// The stable name of this error.
+    /// Returns the stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Address { .. } => "reattach.address",
@@ -205,42 +232,11 @@ impl ReattachError {
     }
 }
 
-impl fmt::Display for ReattachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address { name, address, .. } => {
-                write!(f, "plugin \"{name}\" cannot be reached at \"{address}\"")
-            }
-            Self::Member { name, member, got: None } => {
-                write!(f, "the record of plugin \"{name}\" has no {member}")
-            }
-            Self::Member { name, member, got: Some(got) } => {
-                write!(f, "the record of plugin \"{name}\" has a wrong {member}: {got}")
-            }
-            Self::NetRpc { name } => write!(
-                f,
-                "plugin \"{name}\" speaks net/rpc, and plugwire speaks go-plugin's gRPC protocol only"
-            ),
-            Self::NotAnObject { json } => {
-                write!(f, "the reattach text is not a JSON object: \"{json}\"")
-            }
-            Self::NotJson { json, line, column } => write!(
-                f,
-                "the reattach text stops being JSON at line {line}, column {column}: \"{json}\""
-            ),
-            Self::ProtocolUnknown { name, got } => {
-                write!(f, "plugin \"{name}\" speaks protocol \"{got}\", plugwire only grpc")
-            }
-        }
-    }
-}
-
-impl Error for ReattachError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Address { cause, .. } => Some(cause),
-            _ => None,
-        }
+/// Ends the message of [`ReattachError::Member`].
+fn wrong(member: &str, got: Option<&str>) -> String {
+    match got {
+        Some(got) => format!("a wrong {member}: {got}"),
+        None => format!("no {member}"),
     }
 }
 

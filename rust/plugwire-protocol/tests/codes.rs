@@ -1,5 +1,5 @@
-//! The codes of all errors. They are promised not to change: people search for them, and the
-//! command line explains them.
+//! The codes of all errors. They are promised not to change: people search for them, and documentation
+//! explains them.
 
 use std::collections::HashSet;
 

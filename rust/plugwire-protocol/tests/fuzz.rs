@@ -1,4 +1,4 @@
-//! The fuzz targets on stable: on their checked-in corpus, on input made from it, and on any bytes.
+//! Runs the fuzz targets on stable: with their checked-in corpus, with changed inputs and with random bytes.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 #[path = "../fuzz/src/lib.rs"]
 mod bodies;
 
-/// A target's name and what it does with its input.
+/// A target's name and its body.
 type Target = (&'static str, fn(&[u8]));
 
 const TARGETS: [Target; 5] = [
@@ -20,23 +20,25 @@ const TARGETS: [Target; 5] = [
     ("stderr_lines", bodies::stderr_lines),
 ];
 
-/// The inputs of one target. There must be some, or the test would prove nothing.
+/// Reads the inputs of one target. There must be some, or the test would prove nothing.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{directory:?}: {error}"));
     let inputs: Vec<Vec<u8>> = entries
-        .map(|entry| fs::read(entry.expect("the folder is readable").path()).expect("so are files"))
+        .map(|entry| {
+            fs::read(entry.expect("the directory is readable").path()).expect("so are files")
+        })
         .collect();
-    assert!(!inputs.is_empty(), "no input in {folder:?}");
+    assert!(!inputs.is_empty(), "no input in {directory:?}");
     inputs
 }
 
 #[test]
 fn every_corpus_belongs_to_a_target() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let mut names: Vec<String> = fs::read_dir(folder)
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let mut names: Vec<String> = fs::read_dir(directory)
         .expect("there is a corpus")
-        .map(|entry| entry.expect("the folder is readable").file_name().into_string())
+        .map(|entry| entry.expect("the directory is readable").file_name().into_string())
         .map(|name| name.expect("names of targets are text"))
         .collect();
     names.sort();
@@ -59,13 +61,13 @@ fn every_beginning_of_an_input_keeps_every_promise() {
     }
 }
 
-/// One change to an input: which one, where, how many bytes go, and what comes in their place.
+/// A change to an input: which input, where, how many bytes to remove, and what to insert.
 type Change = (prop::sample::Index, prop::sample::Index, usize, Vec<u8>);
 
 fn any_change() -> impl Strategy<Value = Change> {
     let bytes = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..4),
-        // What has a meaning somewhere.
+        // Characters with a meaning in some format.
         "[|=,:/+0-9\"{}\\[\\]@\\\\\0\n]{0,4}".prop_map(String::into_bytes),
     ];
     (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0_usize..6, bytes)

@@ -1,8 +1,8 @@
-//! What the fuzz targets do with their input, one function for each.
+//! The bodies of the fuzz targets, one function for each.
 //!
-//! The fuzzer calls them on nightly; `tests/fuzz.rs` includes this file and calls the same
-//! functions on stable, on the corpus and on generated input. Each one takes any bytes, and panics
-//! where the crate breaks a promise.
+//! The fuzzer calls them on nightly. `tests/fuzz.rs` includes this file, and calls the same functions
+//! on stable with the corpus and with generated input. Each function takes any bytes, and panics if
+//! the crate breaks a promise.
 
 use std::error::Error;
 
@@ -12,26 +12,22 @@ use plugwire_protocol::handshake::{Expectation, HandshakeLine, MultiplexWish};
 use plugwire_protocol::hclog::{Entry, Kind, Level, StderrParser};
 use plugwire_protocol::reattach::parse_map;
 
-/// A handshake line, as three hosts read it.
+/// Parses a handshake line as three different hosts.
 pub fn handshake_line(data: &[u8]) {
     for multiplex in [MultiplexWish::No, MultiplexWish::Prefer, MultiplexWish::Require] {
-        let expected = Expectation { app_versions: &[0, 1, 5], multiplex };
+        let expected = Expectation::new(&[0, 1, 5]).with_multiplex(multiplex);
         match HandshakeLine::parse(data, &expected) {
             Ok(line) => {
                 let printed = line.to_line();
-                assert_eq!(HandshakeLine::parse(printed.as_bytes(), &again(multiplex)), Ok(line));
+                // A host that requires multiplexing got a line that has it.
+                assert_eq!(HandshakeLine::parse(printed.as_bytes(), &expected), Ok(line));
             }
             Err(error) => check_error(&error, error.code(), "start."),
         }
     }
 }
 
-/// What understands a printed line: whoever requires multiplexing got a line that has it.
-fn again(multiplex: MultiplexWish) -> Expectation<'static> {
-    Expectation { app_versions: &[5, 1, 0], multiplex }
-}
-
-/// A plugin's environment: variables separated by zero bytes, as the kernel stores them.
+/// Reads a plugin's environment: variables separated by zero bytes, as the kernel stores them.
 pub fn plugin_environment(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let variables: Vec<(&str, &str)> =
@@ -40,7 +36,7 @@ pub fn plugin_environment(data: &[u8]) {
         let found = variables.iter().find(|(key, _)| *key == name);
         found.map(|(_, value)| (*value).to_owned())
     };
-    let cookie = MagicCookie { key: "COOKIE", value: "yes" };
+    let cookie = MagicCookie::new("COOKIE", "yes");
     match PluginEnvironment::read(cookie, lookup) {
         Ok(environment) => {
             if let Err(error) = &environment.ports {
@@ -52,36 +48,31 @@ pub fn plugin_environment(data: &[u8]) {
     }
 }
 
-/// A host that sends what the plugin understood is understood in the same way.
+/// A host that sends what the plugin has read is read in the same way.
 fn check_environment(cookie: MagicCookie<'_>, read: PluginEnvironment) {
-    let host = HostEnvironment {
-        cookie,
-        app_versions: &read.offered_versions,
-        ports: read.ports.clone().unwrap_or_default(),
-        multiplex: read.multiplex,
-        client_certificate_pem: read.client_certificate_pem.as_deref(),
-        socket_group: read.socket_group.as_deref(),
-        socket_dir: read.socket_dir.as_deref(),
-    };
+    let host = HostEnvironment::new(cookie, &read.offered_versions)
+        .with_ports(read.ports.clone().unwrap_or_default())
+        .with_multiplex(read.multiplex)
+        .with_client_certificate_pem(read.client_certificate_pem.as_deref())
+        .with_socket_group(read.socket_group.as_deref())
+        .with_socket_dir(read.socket_dir.as_deref());
     let variables = host.variables();
     let lookup = |name: &str| {
         let found = variables.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.clone())
     };
-    let expected = PluginEnvironment {
-        skipped_versions: Vec::new(),
-        ports: Ok(host.ports),
-        multiplex_asked: read.multiplex,
-        ..read.clone()
-    };
+    let mut expected = read.clone();
+    expected.skipped_versions.clear();
+    expected.ports = Ok(host.ports);
+    expected.multiplex_asked = read.multiplex;
     assert_eq!(PluginEnvironment::read(cookie, lookup), Ok(expected));
 }
 
-/// A certificate, in a handshake line's field and in PEM.
+/// Decodes a certificate, as the field of a handshake line and as PEM.
 pub fn certificate(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match decode_field(&text) {
-        // There is one way to write a field, but for the bits that the last character has to spare.
+        // A field has exactly one encoding, except for the unused bits of the last character.
         Ok(der) => {
             let written = encode_field(&der);
             assert_eq!(written.len(), text.len());
@@ -96,7 +87,7 @@ pub fn certificate(data: &[u8]) {
     }
 }
 
-/// A reattach record.
+/// Parses reattach records.
 pub fn reattach(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match parse_map(&text) {
@@ -110,7 +101,7 @@ pub fn reattach(data: &[u8]) {
     }
 }
 
-/// A plugin's whole standard error.
+/// Parses a plugin's entire standard error.
 pub fn stderr_lines(data: &[u8]) {
     let mut parser = StderrParser::new();
     for line in data.split(|byte| *byte == b'\n') {
@@ -130,25 +121,26 @@ pub fn stderr_lines(data: &[u8]) {
     }
 }
 
-/// What is no log record arrives as it was.
+/// Output that is not a log record arrives unchanged.
 fn check_whole(entry: &Entry, line: &[u8]) {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     assert_eq!(entry.record.message, String::from_utf8_lossy(line));
     assert_eq!(entry.record.fields, []);
 }
 
-/// What was read from a log record is printed as one that is read in the same way.
+/// A log record that was parsed is printed as one that parses to the same record.
 fn check_record(entry: Entry) {
     let printed = entry.record.to_json_line();
-    assert!(!printed.contains('\n'), "a record has one line: {printed:?}");
+    assert!(!printed.contains('\n'), "a record is one line: {printed:?}");
     let again = StderrParser::new().line(printed.as_bytes());
-    // The one member that printing renames: a module that was no text.
+    // Printing renames a single member: a module that was not text.
     if !entry.record.fields.iter().any(|(name, _)| name == "@module") {
         assert_eq!(again, entry);
     }
 }
 
-/// Errors have a code and one short lower-case line that no terminal takes amiss.
+/// An error has a code, and prints as one short line that begins in lower case and has no control
+/// characters.
 fn check_error(error: &dyn Error, code: &str, prefix: &str) {
     assert!(code.starts_with(prefix), "{code}");
     let mut next = Some(error);

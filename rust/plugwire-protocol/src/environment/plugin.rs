@@ -1,7 +1,6 @@
-//! What a plugin reads.
+//! The variables that a plugin reads.
 
-use std::error::Error;
-use std::fmt;
+use thiserror::Error;
 
 use super::{
     MagicCookie, PLUGIN_CLIENT_CERT, PLUGIN_MULTIPLEX_GRPC, PLUGIN_PROTOCOL_VERSIONS,
@@ -10,40 +9,40 @@ use super::{
 use crate::evidence::excerpt;
 use crate::handshake::parse_bool;
 
-/// Everything that a plugin learns from its environment. An empty variable counts as absent.
+/// Everything that a plugin learns from environment variables. An empty variable counts as absent.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct PluginEnvironment {
-    /// The app protocol versions that the host offers; their order means nothing. Empty: the host
-    /// is older than version negotiation.
+    /// The app protocol versions that the host offers, in no meaningful order. Empty if the host is
+    /// older than version negotiation.
     pub offered_versions: Vec<u32>,
-    /// Entries of that list that are no versions, as [excerpts](excerpt), to be named on stderr.
+    /// Entries of that list that are not versions, as [excerpts](excerpt), for a warning on stderr.
     pub skipped_versions: Vec<String>,
-    /// The ports for TCP, `None` for any free port. An error matters only to a plugin that listens
+    /// The ports for TCP, or `None` for any free port. An error only matters to a plugin that listens
     /// on TCP.
     pub ports: Result<Option<PortRange>, PortRangeError>,
-    /// Whether the host mentions multiplexing at all, whatever its value. Only then may the
-    /// handshake line have a seventh field. Go's plugins answer `true` ("I know of it") to any
-    /// value, even to `false`.
+    /// Whether the host mentions multiplexing, with any value. Only then may the handshake line have
+    /// a seventh field. Plugins in Go answer `true` ("supported") to any value, even to `false`.
     pub multiplex_asked: bool,
-    /// Whether the host wants multiplexing: its value is true in one of Go's spellings.
+    /// Whether the host asks for multiplexing: the value is true in one of Go's spellings.
     pub multiplex: bool,
-    /// The host's certificate, to be read with [`from_pem`](crate::certificate::from_pem).
+    /// The host's certificate, for [`from_pem`](crate::certificate::from_pem).
     pub client_certificate_pem: Option<String>,
     /// The group that may write to the sockets, by number or by name.
     pub socket_group: Option<String>,
-    /// The folder for sockets.
+    /// The directory for sockets.
     pub socket_dir: Option<String>,
 }
 
 impl PluginEnvironment {
-    /// Checks the magic cookie and reads everything else.
+    /// Checks the magic cookie, and reads all other variables.
     ///
-    /// `lookup` gives the value of a variable, such as `|name| std::env::var(name).ok()`.
+    /// `lookup` returns the value of a variable, as `|name| std::env::var(name).ok()` does.
     ///
     /// # Errors
     ///
-    /// Only for the cookie: the program was not started by its host and should say so
-    /// ([`CookieError::explanation`]) and exit with status 1.
+    /// Fails only if the cookie is wrong, that is, if the program was not started by its host. It
+    /// should then print [`CookieError::explanation`] and exit with status 1.
     pub fn read(
         cookie: MagicCookie<'_>,
         lookup: impl Fn(&str) -> Option<String>,
@@ -86,7 +85,7 @@ fn check_cookie(
     }
 }
 
-/// The versions of a list, and the entries that are none. Go's plugins skip those too.
+/// Splits a list into versions and entries that are not versions. Plugins in Go skip those too.
 fn parse_versions(list: &str) -> (Vec<u32>, Vec<String>) {
     let mut versions = Vec::new();
     let mut skipped = Vec::new();
@@ -103,22 +102,27 @@ fn parse_versions(list: &str) -> (Vec<u32>, Vec<String>) {
 }
 
 /// Why a plugin refuses to start.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum CookieError {
-    /// The plugin's own cookie has an empty key or value. Its author must set both.
+    /// The plugin's own cookie has an empty key or value. The plugin's author must set both.
+    #[error("the plugin's magic cookie is incomplete: key \"{key}\", value \"{value}\"")]
     Misconfigured {
         /// The plugin's key.
         key: String,
         /// The plugin's value.
         value: String,
     },
-    /// The variable is not set: the program was run by hand, or by a host of other plugins.
+    /// The variable is not set. The program was run by hand, or by a host of other plugins.
+    #[error("not started by a host: the magic cookie {key} is not set")]
     Missing {
         /// The plugin's key.
         key: String,
     },
-    /// The variable has another value: the host is one of other plugins.
+    /// The variable has a different value. The host is meant for other plugins.
+    #[error(
+        "not started by the right host: the magic cookie {key} is \"{got}\" instead of \"{expected}\""
+    )]
     Wrong {
         /// The plugin's key.
         key: String,
@@ -130,7 +134,7 @@ pub enum CookieError {
 }
 
 impl CookieError {
-    /// The stable name of this error.
+    /// Returns the stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Misconfigured { .. } => "serve.cookie-misconfigured",
@@ -139,8 +143,8 @@ impl CookieError {
         }
     }
 
-    /// What to tell the person who ran the program: three lines for a terminal, the last one
-    /// without its line end.
+    /// Returns an explanation for the person who ran the program: three lines for a terminal, without
+    /// a final newline.
     pub fn explanation(&self) -> &'static str {
         match self {
             Self::Misconfigured { .. } => {
@@ -156,23 +160,3 @@ impl CookieError {
         }
     }
 }
-
-impl fmt::Display for CookieError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Misconfigured { key, value } => write!(
-                f,
-                "the plugin's magic cookie is incomplete: key \"{key}\", value \"{value}\""
-            ),
-            Self::Missing { key } => {
-                write!(f, "not started by a host: the magic cookie {key} is not set")
-            }
-            Self::Wrong { key, got, expected } => write!(
-                f,
-                "not started by the right host: the magic cookie {key} is \"{got}\" instead of \"{expected}\""
-            ),
-        }
-    }
-}
-
-impl Error for CookieError {}

@@ -1,7 +1,6 @@
-//! The range of ports in which a plugin listens on TCP.
+//! The range of ports on which a plugin listens.
 
-use std::error::Error;
-use std::fmt;
+use thiserror::Error;
 
 use super::{PLUGIN_MAX_PORT, PLUGIN_MIN_PORT};
 use crate::evidence::excerpt;
@@ -14,11 +13,11 @@ pub struct PortRange {
 }
 
 impl PortRange {
-    /// The range from `min` to `max`.
+    /// Creates the range from `min` to `max`.
     ///
     /// # Errors
     ///
-    /// [`PortRangeError::MinAboveMax`]: such a range is empty.
+    /// [`PortRangeError::MinAboveMax`] if the range would be empty.
     pub fn new(min: u16, max: u16) -> Result<Self, PortRangeError> {
         match min <= max {
             true => Ok(Self { min, max }),
@@ -26,20 +25,20 @@ impl PortRange {
         }
     }
 
-    /// The lowest port.
+    /// Returns the lowest port.
     pub fn min(self) -> u16 {
         self.min
     }
 
-    /// The highest port.
+    /// Returns the highest port.
     pub fn max(self) -> u16 {
         self.max
     }
 
-    /// Reads a plugin's range; `None` means any free port.
+    /// Reads a plugin's range. `None` means any free port.
     ///
-    /// An absent variable counts as 0, as in Go, and a range that begins at 0 means any free port,
-    /// since that is what listening on port 0 gives at the first try.
+    /// An absent variable counts as 0, as in Go. A range that begins at 0 means any free port,
+    /// because the first attempt, to listen on port 0, succeeds with any free port.
     pub(super) fn read(
         lookup: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Option<Self>, PortRangeError> {
@@ -60,18 +59,20 @@ impl Default for PortRange {
     }
 }
 
-/// Why there is no range of ports. The host's configuration is at fault.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Why a range of ports is invalid. The host's configuration is at fault.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum PortRangeError {
     /// The range is empty. An absent variable counts as 0.
+    #[error("the lowest port ({min}) is above the highest ({max})")]
     MinAboveMax {
         /// The lowest port.
         min: u16,
         /// The highest port.
         max: u16,
     },
-    /// A variable holds something other than a number from 0 to 65535.
+    /// The value of a variable is not a number from 0 to 65535.
+    #[error("variable {variable} is not a port: \"{got}\"")]
     NotAPort {
         /// The variable's name.
         variable: &'static str,
@@ -81,7 +82,7 @@ pub enum PortRangeError {
 }
 
 impl PortRangeError {
-    /// The stable name of this error.
+    /// Returns the stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::MinAboveMax { .. } => "ports.min-above-max",
@@ -89,18 +90,3 @@ impl PortRangeError {
         }
     }
 }
-
-impl fmt::Display for PortRangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::MinAboveMax { min, max } => {
-                write!(f, "the lowest port ({min}) is above the highest ({max})")
-            }
-            Self::NotAPort { variable, got } => {
-                write!(f, "variable {variable} is not a port: \"{got}\"")
-            }
-        }
-    }
-}
-
-impl Error for PortRangeError {}

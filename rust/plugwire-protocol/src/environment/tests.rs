@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const COOKIE: MagicCookie<'_> = MagicCookie { key: "GREETER_COOKIE", value: "hello" };
+const COOKIE: MagicCookie<'_> = MagicCookie::new("GREETER_COOKIE", "hello");
 
 fn read(variables: &[(&str, &str)]) -> Result<PluginEnvironment, CookieError> {
     let variables: HashMap<&str, &str> = variables.iter().copied().collect();
@@ -34,14 +34,12 @@ fn a_host_sends_the_cookie_versions_and_ports_by_default() {
 
 #[test]
 fn everything_else_is_sent_only_if_it_is_on() {
-    let environment = HostEnvironment {
-        ports: None,
-        multiplex: true,
-        client_certificate_pem: Some("a certificate\n"),
-        socket_group: Some("users"),
-        socket_dir: Some("/run/plugins"),
-        ..HostEnvironment::new(COOKIE, &[7])
-    };
+    let environment = HostEnvironment::new(COOKIE, &[7])
+        .with_ports(None)
+        .with_multiplex(true)
+        .with_client_certificate_pem(Some("a certificate\n"))
+        .with_socket_group(Some("users"))
+        .with_socket_dir(Some("/run/plugins"));
     assert_eq!(
         environment.variables(),
         strings(&[
@@ -57,13 +55,11 @@ fn everything_else_is_sent_only_if_it_is_on() {
 
 #[test]
 fn every_variable_but_the_cookie_is_known_as_the_protocols() {
-    let environment = HostEnvironment {
-        multiplex: true,
-        client_certificate_pem: Some("x"),
-        socket_group: Some("x"),
-        socket_dir: Some("x"),
-        ..HostEnvironment::new(COOKIE, &[1])
-    };
+    let environment = HostEnvironment::new(COOKIE, &[1])
+        .with_multiplex(true)
+        .with_client_certificate_pem(Some("x"))
+        .with_socket_group(Some("x"))
+        .with_socket_dir(Some("x"));
     let variables = environment.variables();
     let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names.len(), 8);
@@ -103,8 +99,9 @@ fn a_plugin_wants_its_cookie() {
 #[test]
 fn a_cookie_with_an_empty_part_is_the_authors_fault() {
     for (key, value) in [("", "hello"), ("GREETER_COOKIE", ""), ("", "")] {
-        // Even where the environment would match.
-        let error = PluginEnvironment::read(MagicCookie { key, value }, |_| Some(value.to_owned()));
+        // Fails even if the environment matches.
+        let error =
+            PluginEnvironment::read(MagicCookie::new(key, value), |_| Some(value.to_owned()));
         let expected = CookieError::Misconfigured { key: key.to_owned(), value: value.to_owned() };
         assert_eq!(error, Err(expected));
     }

@@ -1,12 +1,13 @@
-//! Where a plugin listens: the network and the address of a line or a reattach record.
+//! The network and the address at which a plugin listens, in a handshake line or a reattach record.
 
-use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use thiserror::Error;
+
 use crate::evidence::excerpt;
 
-/// The longest path of a unix socket, in bytes: Linux has room for 108 with the closing zero.
+/// The longest path of a Unix socket, in bytes. Linux has room for 108 including the final zero.
 pub const SOCKET_PATH_LIMIT: usize = 107;
 
 /// The kind of socket on which a plugin listens.
@@ -14,12 +15,12 @@ pub const SOCKET_PATH_LIMIT: usize = 107;
 pub enum Network {
     /// TCP on this machine.
     Tcp,
-    /// A unix socket.
+    /// A Unix socket.
     Unix,
 }
 
 impl Network {
-    /// The network with this name. Names are case-sensitive, as in go-plugin.
+    /// Returns the network with this name. Names are case-sensitive, as in go-plugin.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "tcp" => Some(Self::Tcp),
@@ -28,7 +29,7 @@ impl Network {
         }
     }
 
-    /// The name that stands on the wire.
+    /// Returns the name that is used on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -36,12 +37,12 @@ impl Network {
         }
     }
 
-    /// Whether a connection to such an address can be tried at all.
+    /// Checks that a connection to this address is possible at all.
     ///
     /// # Errors
     ///
-    /// For a unix socket an empty path and one above [`SOCKET_PATH_LIMIT`]; for TCP whatever
-    /// [`tcp_address`] refuses.
+    /// Rejects the path of a Unix socket that is empty or longer than [`SOCKET_PATH_LIMIT`], and a
+    /// TCP address that [`tcp_address`] rejects.
     pub fn check(self, address: &str) -> Result<(), AddressError> {
         match self {
             Self::Tcp => tcp_address(address).map(drop),
@@ -56,13 +57,13 @@ impl fmt::Display for Network {
     }
 }
 
-/// Reads `host:port` into the address to connect to.
+/// Parses `host:port` into the address to connect to.
 ///
-/// The host is an IP address, `localhost`, or empty. Like Go, an empty host and one that means
-/// "all addresses" (`0.0.0.0`, `[::]`) are reached as `127.0.0.1`. Names are never looked up: a
-/// plugin runs on this machine, and a name server has no say in where it listens.
+/// The host is an IP address, `localhost`, or empty. As in Go, an empty host and the unspecified
+/// addresses (`0.0.0.0`, `[::]`) mean `127.0.0.1`. Names are never resolved: a plugin runs on this
+/// machine, and a name server must not decide where its host connects to.
 pub fn tcp_address(address: &str) -> Result<SocketAddr, AddressError> {
-    // This reads every ordinary address, and IPv6 with a numeric zone.
+    // This parses ordinary addresses, and IPv6 with a numeric zone.
     if let Ok(numeric) = address.parse::<SocketAddr>() {
         return Ok(reachable(numeric));
     }
@@ -84,8 +85,9 @@ pub fn tcp_address(address: &str) -> Result<SocketAddr, AddressError> {
     }
 }
 
-/// "All addresses" is where one listens, not where one connects. 127.0.0.1 also for IPv6: a socket
-/// on `[::]` takes both, and it is there on machines where `[::1]` is switched off.
+/// Replaces an unspecified address, which is valid for listening only, with the loopback address.
+/// 127.0.0.1 also serves for `[::]`: a socket there accepts IPv4, too, and 127.0.0.1 exists on
+/// machines where `[::1]` is disabled.
 fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip().is_unspecified() {
         true => (Ipv4Addr::LOCALHOST, address.port()).into(),
@@ -103,36 +105,44 @@ fn check_socket_path(path: &str) -> Result<(), AddressError> {
     }
 }
 
-/// Why nobody can connect to an address. Whoever announced it is at fault.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Why an address cannot be connected to. The side that announced it is at fault.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// A TCP address with a host name other than `localhost`. The plugin must announce a number.
+    /// A TCP address has a host name other than `localhost`. The plugin must announce an IP address.
+    #[error(
+        "tcp address \"{address}\" has a host name, but only IP addresses and localhost are accepted"
+    )]
     HostName {
         /// The address.
         address: String,
     },
-    /// A TCP address that is not `host:port` with a numeric port.
+    /// A TCP address is not `host:port` with a numeric port.
+    #[error("tcp address \"{address}\" is not a host and a numeric port")]
     NotHostAndPort {
         /// The address.
         address: String,
     },
-    /// An empty path of a unix socket.
+    /// The path of a Unix socket is empty.
+    #[error("the path of the unix socket is empty")]
     PathEmpty,
-    /// A unix socket's path that the system has no room for. A shorter folder for sockets helps
+    /// The path of a Unix socket is longer than the system allows. Use a directory with a shorter path
     /// (`PLUGIN_UNIX_SOCKET_DIR`, `TMPDIR`).
+    #[error(
+        "the path of the unix socket has {length} bytes where the system allows {limit}: \"{path}\""
+    )]
     PathTooLong {
         /// The path.
         path: String,
         /// Its length in bytes.
         length: usize,
-        /// The greatest possible length, [`SOCKET_PATH_LIMIT`].
+        /// The greatest length, [`SOCKET_PATH_LIMIT`].
         limit: usize,
     },
 }
 
 impl AddressError {
-    /// The stable name of this error.
+    /// Returns the stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::HostName { .. } => "address.host-name",
@@ -142,27 +152,6 @@ impl AddressError {
         }
     }
 }
-
-impl fmt::Display for AddressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::HostName { address } => write!(
-                f,
-                "tcp address \"{address}\" has a host name where only numbers and localhost are taken"
-            ),
-            Self::NotHostAndPort { address } => {
-                write!(f, "tcp address \"{address}\" is not a host and a numeric port")
-            }
-            Self::PathEmpty => f.write_str("the path of the unix socket is empty"),
-            Self::PathTooLong { path, length, limit } => write!(
-                f,
-                "the path of the unix socket has {length} bytes where the system allows {limit}: \"{path}\""
-            ),
-        }
-    }
-}
-
-impl Error for AddressError {}
 
 #[cfg(test)]
 mod tests;

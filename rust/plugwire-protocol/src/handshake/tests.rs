@@ -5,26 +5,18 @@ use proptest::prelude::*;
 use super::{AddressError, Expectation, HandshakeError, HandshakeLine, MultiplexWish, Network};
 use crate::certificate::{CertificateFieldError, encode_field};
 
-const EXPECTED: Expectation<'_> =
-    Expectation { app_versions: &[1, 2], multiplex: MultiplexWish::No };
+const EXPECTED: Expectation<'_> = Expectation::new(&[1, 2]);
 
 fn parse(line: &str) -> Result<HandshakeLine, HandshakeError> {
     HandshakeLine::parse(line.as_bytes(), &EXPECTED)
 }
 
 fn parse_wishing(multiplex: MultiplexWish, line: &str) -> Result<HandshakeLine, HandshakeError> {
-    HandshakeLine::parse(line.as_bytes(), &Expectation { multiplex, ..EXPECTED })
+    HandshakeLine::parse(line.as_bytes(), &EXPECTED.with_multiplex(multiplex))
 }
 
 fn plain() -> HandshakeLine {
-    HandshakeLine {
-        core_version: 1,
-        app_version: 1,
-        network: Network::Unix,
-        address: "/tmp/p".to_owned(),
-        certificate: None,
-        multiplex: None,
-    }
+    HandshakeLine::new(1, Network::Unix, "/tmp/p")
 }
 
 /// The smallest DER whose field is longer than fifty characters.
@@ -43,14 +35,14 @@ fn a_line_has_six_fields_even_without_a_certificate() {
 
 #[test]
 fn the_seventh_field_is_there_only_if_set() {
-    let line = |multiplex| HandshakeLine { multiplex, ..plain() }.to_line();
-    assert_eq!(line(Some(true)), "1|1|unix|/tmp/p|grpc||true");
-    assert_eq!(line(Some(false)), "1|1|unix|/tmp/p|grpc||false");
+    let line = |multiplex| plain().with_multiplex(multiplex).to_line();
+    assert_eq!(line(true), "1|1|unix|/tmp/p|grpc||true");
+    assert_eq!(line(false), "1|1|unix|/tmp/p|grpc||false");
 }
 
 #[test]
 fn a_certificate_travels_without_padding() {
-    let line = HandshakeLine { certificate: Some(der()), ..plain() };
+    let line = plain().with_certificate(der());
     assert_eq!(line.to_line(), format!("1|1|unix|/tmp/p|grpc|{}", encode_field(&der())));
     assert_eq!(parse(&line.to_line()), Ok(line));
 }
@@ -77,7 +69,7 @@ fn white_space_around_a_field_does() {
     assert_eq!(parse("1|1|unix|/tmp/p| grpc|"), {
         Err(HandshakeError::ProtocolUnknown { got: text(" grpc") })
     });
-    let spaced = HandshakeLine { address: text(" /tmp/p "), ..plain() };
+    let spaced = HandshakeLine::new(1, Network::Unix, " /tmp/p ");
     assert_eq!(parse("1|1|unix| /tmp/p |grpc|"), Ok(spaced));
 }
 
@@ -136,9 +128,8 @@ fn an_app_version_must_be_one_that_was_offered() {
 
 #[test]
 fn app_version_zero_is_a_version() {
-    let expected = Expectation { app_versions: &[0], multiplex: MultiplexWish::No };
-    let line = HandshakeLine::parse(b"1|0|unix|/tmp/p|grpc|", &expected);
-    assert_eq!(line, Ok(HandshakeLine { app_version: 0, ..plain() }));
+    let line = HandshakeLine::parse(b"1|0|unix|/tmp/p|grpc|", &Expectation::new(&[0]));
+    assert_eq!(line, Ok(HandshakeLine::new(0, Network::Unix, "/tmp/p")));
 }
 
 #[test]
@@ -153,12 +144,12 @@ fn a_network_must_be_known() {
 
 #[test]
 fn a_tcp_address_is_kept_as_it_was_written() {
-    let expected = HandshakeLine { network: Network::Tcp, address: text(":1234"), ..plain() };
+    let expected = HandshakeLine::new(1, Network::Tcp, ":1234");
     assert_eq!(parse("1|1|tcp|:1234|grpc|"), Ok(expected));
 }
 
 #[test]
-fn an_address_that_nobody_can_reach_is_refused_with_its_line() {
+fn an_address_that_cannot_be_reached_is_refused_with_its_line() {
     let refused = |line: &str, cause| {
         assert_eq!(parse(line), Err(HandshakeError::Address { line: text(line), cause }));
     };
@@ -175,9 +166,9 @@ fn an_address_that_nobody_can_reach_is_refused_with_its_line() {
 }
 
 #[test]
-fn net_rpc_is_refused_in_words_of_its_own() {
+fn net_rpc_has_an_error_of_its_own() {
     for line in ["1|1|unix|/tmp/p", "1|1|unix|/tmp/p|netrpc", "1|1|unix|/tmp/p|netrpc||true"] {
-        let error = parse(line).expect_err("net/rpc is not spoken here");
+        let error = parse(line).expect_err("net/rpc is not supported");
         assert_eq!(error, HandshakeError::NetRpc { line: text(line) });
         assert!(error.to_string().contains("gRPC protocol only"), "{error}");
     }
@@ -238,7 +229,7 @@ fn multiplexing_is_a_boolean_in_any_spelling_of_go() {
 #[test]
 fn multiplexing_that_is_required_must_be_there() {
     let require = |line: &str| parse_wishing(MultiplexWish::Require, line);
-    let accepted = HandshakeLine { multiplex: Some(true), ..plain() };
+    let accepted = plain().with_multiplex(true);
     assert_eq!(require("1|1|unix|/tmp/p|grpc||true"), Ok(accepted));
     for line in ["1|1|unix|/tmp/p|grpc", "1|1|unix|/tmp/p|grpc|"] {
         assert_eq!(require(line), Err(HandshakeError::MultiplexMissing { line: text(line) }));
@@ -260,13 +251,12 @@ fn multiplexing_that_is_preferred_may_be_missing() {
 
 #[test]
 fn fields_after_the_seventh_are_skipped() {
-    let accepted = HandshakeLine { multiplex: Some(true), ..plain() };
+    let accepted = plain().with_multiplex(true);
     let line = "1|1|unix|/tmp/p|grpc||true|and|more|||";
     assert_eq!(parse_wishing(MultiplexWish::Require, line), Ok(accepted));
 }
 
-/// Each line is wrong in everything from one field on, so that its error shows which check came
-/// first.
+/// Each line is wrong in every field from some field on, so its error shows which check came first.
 #[test]
 fn checks_are_made_from_left_to_right() {
     let bad = "*".repeat(60);
@@ -288,7 +278,7 @@ fn an_error_names_both_sides_and_keeps_its_source_apart() {
     let versions = parse("1|7|unix|/p|grpc|").expect_err("7 was not offered");
     assert_eq!(
         versions.to_string(),
-        "the plugin speaks app protocol version 7, this host offered 1, 2"
+        "the plugin speaks app protocol version 7, but this host offers 1, 2"
     );
     let address = parse("1|1|unix||grpc|").expect_err("the path is empty");
     let source = address.source().expect("an address error has a source").to_string();
@@ -297,7 +287,7 @@ fn an_error_names_both_sides_and_keeps_its_source_apart() {
 
 #[test]
 fn evidence_of_an_endless_line_is_short() {
-    let error = parse(&"x".repeat(1 << 20)).expect_err("it is no line");
+    let error = parse(&"x".repeat(1 << 20)).expect_err("it is not a handshake line");
     assert!(error.to_string().len() < 1_000);
 }
 
@@ -323,8 +313,7 @@ proptest! {
     #[test]
     fn what_is_printed_parses_back(line in any_line()) {
         let app_versions = [line.app_version];
-        let expected =
-            Expectation { app_versions: &app_versions, multiplex: MultiplexWish::Prefer };
+        let expected = Expectation::new(&app_versions).with_multiplex(MultiplexWish::Prefer);
         prop_assert_eq!(HandshakeLine::parse(line.to_line().as_bytes(), &expected), Ok(line));
     }
 

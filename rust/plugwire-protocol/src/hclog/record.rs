@@ -1,39 +1,39 @@
-//! One log record, and its JSON.
+//! A log record and its JSON.
 
 use std::fmt;
 
 use serde_json::Value;
 
-/// The members that have a meaning of their own.
+/// The members that hclog defines.
 pub(super) const LEVEL: &str = "@level";
 pub(super) const MESSAGE: &str = "@message";
 pub(super) const MODULE: &str = "@module";
 pub(super) const TIMESTAMP: &str = "@timestamp";
 
-/// How much a record matters, from least to most.
+/// The severity of a record, in ascending order.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Level {
-    /// Every step.
+    /// Single steps.
     Trace,
-    /// For whoever looks for a fault.
+    /// Details for debugging.
     Debug,
-    /// What happens normally.
+    /// Normal operation.
     Info,
-    /// What should not happen, and does no harm yet.
+    /// Something unexpected that does no harm yet.
     Warn,
-    /// What went wrong.
+    /// A failure.
     Error,
 }
 
 impl Level {
-    /// The level with this name; case and white space around it do not matter.
+    /// Returns the level with this name. Case and surrounding white space are ignored.
     pub fn from_name(name: &str) -> Option<Self> {
         let levels = [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error];
         let name = name.trim();
         levels.into_iter().find(|level| name.eq_ignore_ascii_case(level.as_str()))
     }
 
-    /// The name that stands on the wire.
+    /// Returns the name that is used on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Trace => "trace",
@@ -51,34 +51,37 @@ impl fmt::Display for Level {
     }
 }
 
-/// One log record.
+/// A log record.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Record {
-    /// How much it matters.
+    /// The severity.
     pub level: Level,
-    /// What happened.
+    /// The message.
     pub message: String,
     /// The logger's name.
     pub module: Option<String>,
-    /// When, in the form of [`format_timestamp`](super::format_timestamp).
+    /// The time, in the form of [`format_timestamp`](super::format_timestamp).
     pub timestamp: Option<String>,
-    /// Everything else, by name. Names should differ: readers keep the last of equal ones.
+    /// All other members, by name. Names should be unique: readers keep the last of equal ones.
     ///
-    /// Integers of 64 bits and floating point numbers are exact, where go-plugin's host makes
-    /// floating point numbers of all; a longer integer becomes the nearest of those.
+    /// Integers of up to 64 bits and floating point numbers are exact. A longer integer becomes the
+    /// nearest floating point number. go-plugin's host converts all numbers to floating point.
     pub fields: Vec<(String, Value)>,
 }
 
 impl Record {
-    /// A record with nothing but its level and its message.
+    /// Creates a record that has only a level and a message.
     pub fn new(level: Level, message: impl Into<String>) -> Self {
         Self { level, message: message.into(), module: None, timestamp: None, fields: Vec::new() }
     }
 
-    /// The record as hclog prints it, without a line end.
+    /// Formats the record as hclog does, without a line end.
     ///
     /// A field whose name belongs to hclog (`@level`, `@message`, `@module`, `@timestamp`) gets
-    /// one more `@`: it would replace the record's own, and one that is not text kills a Go host.
+    /// another `@`. Otherwise it would replace the record's own member, and a value that is not text
+    /// would crash a host in Go.
+    #[must_use]
     pub fn to_json_line(&self) -> String {
         let mut line = JsonLine(vec![b'{']);
         line.text(LEVEL, self.level.as_str());
@@ -99,7 +102,7 @@ impl Record {
     }
 }
 
-/// A JSON object that grows member by member: a log line is not worth a tree of its own.
+/// A JSON object that grows member by member, because a tree would be expensive for a log line.
 struct JsonLine(Vec<u8>);
 
 impl JsonLine {
@@ -110,7 +113,7 @@ impl JsonLine {
 
     fn value(&mut self, name: &str, value: &Value) {
         self.name(name);
-        serde_json::to_writer(&mut self.0, value).expect("memory takes everything");
+        serde_json::to_writer(&mut self.0, value).expect("writing to memory cannot fail");
     }
 
     fn name(&mut self, name: &str) {
@@ -122,7 +125,7 @@ impl JsonLine {
     }
 
     fn quote(&mut self, text: &str) {
-        serde_json::to_writer(&mut self.0, text).expect("memory takes everything");
+        serde_json::to_writer(&mut self.0, text).expect("writing to memory cannot fail");
     }
 
     fn finish(mut self) -> String {

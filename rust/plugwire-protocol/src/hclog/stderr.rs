@@ -1,4 +1,4 @@
-//! What a host makes of the lines on a plugin's standard error.
+//! Classifies the lines on a plugin's standard error.
 
 use serde_json::{Map, Value};
 
@@ -8,52 +8,52 @@ use super::{Level, Record};
 
 /// Reads a plugin's standard error line by line.
 ///
-/// Nothing that a plugin prints is an error, and nothing is lost: what is not understood becomes
-/// the message of a record at debug level, as go-plugin's host does it.
+/// Any output is accepted, and nothing is lost: a line in an unknown format becomes the message of a
+/// record at debug level, as in go-plugin's host.
 #[derive(Clone, Debug, Default)]
 pub struct StderrParser {
-    /// The crash that the lines so far speak of.
+    /// The crash that the lines so far report.
     crash: Option<Runtime>,
 }
 
-/// One line of standard error.
+/// A line of standard error.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// What kind of line it was.
+    /// The kind of line.
     pub kind: Kind,
-    /// What it says.
+    /// The content of the line.
     pub record: Record,
 }
 
-/// What kind of line a plugin printed.
+/// The kind of a line that a plugin printed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Kind {
     /// The first line of a crash report, at error level.
     Crash(Runtime),
-    /// A plain line that follows such a line, at error level.
+    /// A plain line after the first line of a crash report, at error level.
     CrashDetail(Runtime),
-    /// A piece of a line that is too long to be read, at debug level.
+    /// A piece of a line that is too long to be parsed, at debug level.
     Fragment,
-    /// A JSON object (or `null`) that is no log record: without a level that we know. The whole
+    /// A JSON object (or `null`) that is not a log record, because it has no known level. The whole
     /// line is the message, at debug level.
     Json,
     /// A line of text, at debug level.
     Plain,
-    /// A log record of hclog.
+    /// A log record from hclog.
     Structured,
     /// A line of text that begins with its level in brackets, such as `[WARN]`. The tag stays in
     /// the message.
     Tagged,
 }
 
-/// Whose crash report it is.
+/// The language runtime that wrote a crash report.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Runtime {
-    /// Go: `panic: ` or `fatal error: `. The process ends with it, so every plain line after it is
-    /// a part of it, as go-plugin sees it since 1.7.0.
+    /// Go: `panic: ` or `fatal error: `. The process ends, so every plain line that follows belongs to
+    /// the report, as in go-plugin since 1.7.0.
     Go,
     /// Python: `Traceback (most recent call last)`. plugwire's addition to go-plugin's rules.
     Python,
@@ -62,7 +62,7 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    /// Whose crash report begins with this line.
+    /// Returns the runtime whose crash report begins with this line.
     fn of(line: &str) -> Option<Self> {
         if line.starts_with("panic: ") || line.starts_with("fatal error: ") {
             Some(Self::Go)
@@ -75,28 +75,28 @@ impl Runtime {
         }
     }
 
-    /// Whether the process cannot outlive the crash. A Rust thread or a Python handler may fail
-    /// while the plugin goes on.
+    /// Returns whether the crash ends the process. A Rust thread or a Python handler may fail while
+    /// the plugin continues to run.
     fn is_final(self) -> bool {
         self == Self::Go
     }
 }
 
 impl StderrParser {
-    /// A parser for a plugin that has printed nothing yet.
+    /// Creates a parser for a plugin that has not printed anything yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads the next line, with or without its line end. Bytes that are not UTF-8 are replaced.
+    /// Parses the next line, with or without its line end. Bytes that are not UTF-8 are replaced.
     ///
     /// A caller that limits the length of lines (go-plugin: 64 KiB,
-    /// `ClientConfig.PluginLogBufferSize`) passes the pieces of longer ones to
+    /// `ClientConfig.PluginLogBufferSize`) passes the pieces of longer lines to
     /// [`Entry::fragment`].
     ///
-    /// After a crash in Go every plain line is at error level. After one in Rust or Python so is
-    /// every plain line until the plugin logs something, which shows that it lives.
+    /// After a crash in Go, every plain line is at error level. After a crash in Rust or Python, plain
+    /// lines are at error level until the plugin logs something, which shows that it is still running.
     pub fn line(&mut self, line: &[u8]) -> Entry {
         let text = String::from_utf8_lossy(without_line_end(line));
         let entry = match Json::read(&text) {
@@ -115,7 +115,7 @@ impl StderrParser {
             return Entry::new(Kind::Tagged, level, text);
         }
         let kind = match (self.crash, Runtime::of(text)) {
-            // All of it belongs to the end of the process, even what looks like another crash.
+            // The process is ending, so even a line that looks like another crash is a detail.
             (Some(runtime), _) if runtime.is_final() => Kind::CrashDetail(runtime),
             (_, Some(runtime)) => Kind::Crash(runtime),
             (Some(runtime), None) => Kind::CrashDetail(runtime),
@@ -129,8 +129,8 @@ impl StderrParser {
 }
 
 impl Entry {
-    /// A piece of a line that is longer than its reader allows: text at debug level, never read as
-    /// JSON and no part of any crash report.
+    /// Creates an entry for a piece of a line that exceeds the reader's limit. It is text at debug
+    /// level, never parsed as JSON and never part of a crash report.
     pub fn fragment(piece: &[u8]) -> Self {
         let text = String::from_utf8_lossy(without_line_end(piece));
         Self::new(Kind::Fragment, Level::Debug, text)
@@ -141,13 +141,13 @@ impl Entry {
     }
 }
 
-/// The line without `\n` or `\r\n` at its end.
+/// Strips `\n` or `\r\n` from the end of a line.
 fn without_line_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// The level in brackets at the very beginning of a line.
+/// Returns the level in brackets at the very beginning of a line.
 fn tag(line: &str) -> Option<Level> {
     let tags = [
         ("[TRACE]", Level::Trace),
@@ -159,16 +159,16 @@ fn tag(line: &str) -> Option<Level> {
     tags.into_iter().find(|(tag, _)| line.starts_with(tag)).map(|(_, level)| level)
 }
 
-/// What a line that is JSON turned out to be.
+/// A line that is a JSON object or `null`.
 enum Json {
     Record(Record),
     Other,
 }
 
 impl Json {
-    /// `None` for a line that counts as text: no JSON, JSON other than an object, or an object
-    /// with a member of hclog's in a form that hclog never writes. (go-plugin's host treats a wrong
-    /// timestamp so; on a wrong type it panics.)
+    /// Returns `None` for a line that counts as text: not JSON, JSON other than an object, or an object
+    /// in which one of hclog's members has a form that hclog never writes. go-plugin's host does the
+    /// same for a wrong timestamp, and panics on a wrong type.
     fn read(text: &str) -> Option<Self> {
         match serde_json::from_str(text).ok()? {
             Value::Object(members) => Self::from_members(members),
@@ -187,7 +187,7 @@ impl Json {
         let Some(level) = level.as_deref().and_then(Level::from_name) else {
             return Some(Self::Other);
         };
-        // A module that is no text stays a field like any other.
+        // A module that is not text remains an ordinary field.
         let module = match members.remove(MODULE) {
             Some(Value::String(module)) => Some(module),
             Some(other) => {
@@ -206,7 +206,8 @@ impl Json {
     }
 }
 
-/// Takes out a member that must be text: `Some(None)` if it is absent, `None` if it is not text.
+/// Removes and returns a member that must be text: `Some(None)` if it is absent, `None` if it is not
+/// text.
 fn take_text(members: &mut Map<String, Value>, name: &str) -> Option<Option<String>> {
     match members.remove(name) {
         None => Some(None),

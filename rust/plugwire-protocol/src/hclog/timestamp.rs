@@ -2,14 +2,14 @@
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// Days from 0000-03-01 to 1970-01-01. Years that begin in March have their leap day at the end.
+/// Days from 0000-03-01 to 1970-01-01. A year that begins in March has its leap day at the end.
 const DAYS_TO_EPOCH: i64 = 719_468;
 const DAYS_PER_400_YEARS: i64 = 146_097;
 
-/// A moment in UTC as `@timestamp` carries it: `2026-11-23T17:16:05.000042Z`.
+/// Formats a moment in UTC for `@timestamp`: `2026-11-23T17:16:05.000042Z`.
 ///
-/// The moment is given as seconds since the beginning of 1970 and microseconds of that second;
-/// more than 999 999 of them count as that many.
+/// The moment is given as seconds since the beginning of 1970 and microseconds within that second.
+/// Microseconds above 999 999 count as 999 999.
 pub fn format_timestamp(unix_seconds: i64, micros: u32) -> String {
     let (year, month, day) = civil_date(unix_seconds.div_euclid(SECONDS_PER_DAY));
     let second_of_day = unix_seconds.rem_euclid(SECONDS_PER_DAY);
@@ -19,17 +19,17 @@ pub fn format_timestamp(unix_seconds: i64, micros: u32) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
+/// Returns year, month and day in the Gregorian calendar of a day counted from 1970-01-01.
 fn civil_date(days_since_epoch: i64) -> (i64, i64, i64) {
     let days = days_since_epoch + DAYS_TO_EPOCH;
     let cycle = days.div_euclid(DAYS_PER_400_YEARS);
     let day_of_cycle = days.rem_euclid(DAYS_PER_400_YEARS);
-    // Take out the leap days that have passed, and 365 days are a year.
+    // Without the leap days that have passed, every year has 365 days.
     let leap_days = day_of_cycle / 1_460 - day_of_cycle / 36_524 + day_of_cycle / 146_096;
     let year_of_cycle = (day_of_cycle - leap_days) / 365;
     let day_of_year =
         day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-    // From March on, five months are always 153 days.
+    // From March on, any five months in sequence have 153 days.
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
@@ -37,10 +37,10 @@ fn civil_date(days_since_epoch: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-/// Whether a text is a timestamp as hclog writes it: `2006-01-02T15:04:05.000000`, then `Z` or an
-/// offset like `+07:00`, with a date and a time that exist.
+/// Returns whether a text is a timestamp as hclog writes it: `2006-01-02T15:04:05.000000`, then `Z`
+/// or an offset such as `+07:00`, with a date and a time that exist.
 pub(super) fn is_timestamp(text: &str) -> bool {
-    // Each 0 stands for a digit.
+    // Each 0 is a placeholder for a digit.
     const SHAPE: &[u8] = b"0000-00-00T00:00:00.000000";
     const OFFSET: &[u8] = b"00:00";
 
@@ -77,7 +77,7 @@ fn has_shape(text: &[u8], shape: &[u8]) -> bool {
         })
 }
 
-/// The value of a few digits.
+/// Returns the value of a few digits.
 fn number(digits: &[u8]) -> u32 {
     digits.iter().fold(0, |sum, digit| 10 * sum + u32::from(digit - b'0'))
 }

@@ -5,13 +5,7 @@ use super::{Reattach, ReattachError, parse_map};
 use crate::handshake::{AddressError, Network};
 
 fn record() -> Reattach {
-    Reattach {
-        protocol_version: 5,
-        pid: 4242,
-        test: true,
-        network: Network::Unix,
-        address: "/tmp/plugin123".to_owned(),
-    }
+    Reattach::new(5, Network::Unix, "/tmp/plugin123").with_pid(4242).with_test(true)
 }
 
 fn record_json() -> Value {
@@ -24,7 +18,7 @@ fn record_json() -> Value {
     })
 }
 
-/// Parses the record of a plugin `p` after a change.
+/// Parses the record of a plugin `p` after changing it.
 fn parse_changed(change: impl FnOnce(&mut Value)) -> Result<Reattach, ReattachError> {
     let mut value = record_json();
     change(&mut value);
@@ -56,13 +50,7 @@ fn only_protocol_and_address_are_required() {
     let bare = json!({ "p": {
         "Protocol": "grpc", "Addr": { "Network": "tcp", "String": "127.0.0.1:80" }, "New": []
     }});
-    let expected = Reattach {
-        protocol_version: 0,
-        pid: 0,
-        test: false,
-        network: Network::Tcp,
-        address: "127.0.0.1:80".to_owned(),
-    };
+    let expected = Reattach::new(0, Network::Tcp, "127.0.0.1:80");
     let records = parse_map(&bare.to_string()).expect("it has what it needs");
     assert_eq!(records.get("p"), Some(&expected));
 }
@@ -103,10 +91,10 @@ fn a_wrong_member_is_shown() {
 }
 
 #[test]
-fn net_rpc_is_refused_in_words_of_its_own() {
+fn net_rpc_has_an_error_of_its_own() {
     for protocol in ["", "netrpc"] {
         let error = parse_changed(|value| value["Protocol"] = json!(protocol))
-            .expect_err("net/rpc is not spoken here");
+            .expect_err("net/rpc is not supported");
         assert_eq!(error, ReattachError::NetRpc { name: "p".to_owned() });
         assert!(error.to_string().contains("gRPC protocol only"), "{error}");
     }
@@ -175,17 +163,11 @@ proptest! {
     }
 }
 
-/// A shell takes the line apart again.
+/// Checks the quoting with a real shell.
 #[test]
-fn a_line_for_a_shell_brings_the_very_json() {
+fn a_line_for_a_shell_yields_exactly_the_json() {
     for name in ["greeter", "it's \"that\" $one `x` \\", "registry.terraform.io/a/b"] {
-        let record = Reattach {
-            protocol_version: 1,
-            pid: 4242,
-            test: true,
-            network: Network::Unix,
-            address: "/tmp/plugin's own".to_owned(),
-        };
+        let record = Reattach::new(1, Network::Unix, "/tmp/plugin's own").with_pid(4242);
         let line = record.to_shell_line("TF_REATTACH_PROVIDERS", name);
         let script = format!("{line}\nprintf %s \"$TF_REATTACH_PROVIDERS\"");
         let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output();

@@ -1,4 +1,4 @@
-//! What this crate says to a line, a negotiation, a certificate, a record.
+//! Checks this crate's answers for handshake lines, negotiations, certificates and reattach records.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -30,9 +30,9 @@ pub(crate) fn handshake_line(case: &LineCase) -> Result<(), String> {
     let stdout = case.stdout.bytes();
     let first = stdout.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let multiplex = if case.host.multiplex { MultiplexWish::Require } else { MultiplexWish::No };
-    let expected = Expectation { app_versions: &case.host.versions, multiplex };
+    let expected = Expectation::new(&case.host.versions).with_multiplex(multiplex);
     let parsed = HandshakeLine::parse(first, &expected).map_err(|error| kind(&error));
-    // Whether there may be a certificate is decided by who knows whether it was asked for, once the line is read.
+    // Whether a certificate is required or forbidden is decided after parsing, by the host that knows its settings.
     let parsed = parsed.and_then(|line| match (case.host.mutual_tls, &line.certificate) {
         (true, None) => Err(LineError::CertificateMissing),
         (false, Some(_)) => Err(LineError::CertificateUnasked),
@@ -79,7 +79,7 @@ pub(crate) fn spoil_handshake_line(case: &mut LineCase) {
 }
 
 pub(crate) fn negotiation(case: &Negotiation) -> Result<(), String> {
-    let cookie = MagicCookie { key: "COOKIE", value: "x" };
+    let cookie = MagicCookie::new("COOKIE", "x");
     let environment = PluginEnvironment::read(cookie, |name| match name {
         "COOKIE" => Some("x".to_owned()),
         PLUGIN_PROTOCOL_VERSIONS => case.offered.clone(),
@@ -115,7 +115,7 @@ pub(crate) fn certificate(
             same(name, got.is_none(), error.is_some())?;
             same(name, got.as_deref().map(sha256), want(certificate))
         }
-        // This crate compares; that the key is the certificate's is for a TLS library to find out.
+        // This crate only compares certificates. Whether the key matches is for the TLS library to check.
         Certificate::Peer { name, announced, presented, key, result, .. } => {
             let der = |name: &String| certificate::from_pem(&known[name].pem).expect("PEM");
             let field = certificate::encode_field(&der(announced));

@@ -1,4 +1,4 @@
-//! What this crate sets as host, and concludes as plugin.
+//! Checks the variables that this crate sets as host, and what it reads from them as plugin.
 
 use std::collections::BTreeMap;
 
@@ -29,15 +29,15 @@ fn host(
     set: &BTreeMap<String, String>,
     absent: &[String],
 ) -> Result<(), String> {
-    let cookie = MagicCookie { key: &config.cookie.key, value: &config.cookie.value };
-    let mut environment = HostEnvironment::new(cookie, &config.versions);
+    let cookie = MagicCookie::new(&config.cookie.key, &config.cookie.value);
     let Ports { min, max } = config.ports;
-    environment.ports = Some(PortRange::new(min, max).expect("a range"));
-    environment.multiplex = config.multiplex;
-    environment.client_certificate_pem = config.client_certificate.as_deref();
-    environment.socket_group = config.socket_group.as_deref();
-    environment.socket_dir = config.socket_dir.as_deref();
-    // What is inherited comes first, without what belongs to the protocol; the host's own words win.
+    let environment = HostEnvironment::new(cookie, &config.versions)
+        .with_ports(Some(PortRange::new(min, max).expect("a range")))
+        .with_multiplex(config.multiplex)
+        .with_client_certificate_pem(config.client_certificate.as_deref())
+        .with_socket_group(config.socket_group.as_deref())
+        .with_socket_dir(config.socket_dir.as_deref());
+    // Inherited variables come first, without those of the protocol. The host's own settings override them.
     let mut plugin = config.inherited.clone();
     plugin.retain(|name, _| !is_protocol_variable(name));
     plugin.extend(environment.variables());
@@ -50,7 +50,7 @@ fn conclude(
     cookie: &Cookie,
     environment: &BTreeMap<String, String>,
 ) -> Result<Conclusions, Refusal> {
-    let cookie = MagicCookie { key: &cookie.key, value: &cookie.value };
+    let cookie = MagicCookie::new(&cookie.key, &cookie.value);
     let read = PluginEnvironment::read(cookie, |name| environment.get(name).cloned());
     let read = read.map_err(|error| match error {
         CookieError::Misconfigured { .. } => Refusal::Misconfigured,

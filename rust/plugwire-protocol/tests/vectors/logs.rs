@@ -1,4 +1,4 @@
-//! What this crate makes of standard error.
+//! Checks how this crate classifies lines of standard error.
 
 use plugwire_protocol::hclog::{Entry, Kind, StderrParser};
 use serde_json::{Map, Value};
@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 use super::checks::same;
 use super::model::{Bytes, LogEntry, LogLines};
 
-/// go-plugin: `ClientConfig.PluginLogBufferSize`. With its line end, a line has to fit.
+/// go-plugin: `ClientConfig.PluginLogBufferSize`. A line must fit together with its line end.
 const BUFFER: usize = 64 * 1024;
 
-/// An entry in plain types: level, message, and for a record its fields, module and timestamp.
+/// An entry in plain types: level, message, fields (only for a record), module and timestamp.
 type Plain = (String, String, Option<Map<String, Value>>, Option<String>, Option<String>);
 
 pub(crate) fn check(case: &LogLines) -> Result<(), String> {

@@ -1,5 +1,5 @@
-//! The vectors in `conformance/vectors`: this crate gives every answer that they ask of it, and their JSON Schemas are
-//! what they are read by.
+//! Checks this crate against the vectors in `conformance/vectors`, and the vectors' JSON Schemas against the types that
+//! read them.
 
 mod checks;
 mod environments;
@@ -15,8 +15,8 @@ use model::{
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
-/// Runs all cases, and then each again with another answer than its own, which has to fail: a check that cannot tell
-/// right from wrong is found here.
+/// Runs all cases, and then each case again with a wrong answer, which must fail. This finds checks that accept
+/// everything.
 fn run<C: Clone>(
     cases: &[C],
     at_least: usize,
@@ -29,7 +29,7 @@ fn run<C: Clone>(
     for (number, case) in cases.iter().enumerate() {
         let mut spoilt = case.clone();
         spoil(&mut spoilt);
-        assert!(check(&spoilt).is_err(), "case {number} passes with a wrong answer, too");
+        assert!(check(&spoilt).is_err(), "case {number} also passes with a wrong answer");
     }
 }
 
@@ -70,7 +70,7 @@ fn reattach_records() {
     run(&file.cases, 17, checks::reattach_records, checks::spoil_reattach_records);
 }
 
-/// To write them again after a change of the types: `PLUGWIRE_WRITE_SCHEMAS=1 cargo test -p plugwire-protocol --test
+/// To write the schemas again after changing the types, run `PLUGWIRE_WRITE_SCHEMAS=1 cargo test -p plugwire-protocol --test
 /// vectors schemas`.
 #[test]
 fn schemas_are_up_to_date() {
@@ -83,14 +83,14 @@ fn schemas_are_up_to_date() {
     schema::<File<Broker>>("broker-messages");
     schema::<File<Yamux>>("yamux-frames");
     schema::<File<Grpc>>("grpc-frames");
-    let files = fs::read_dir(model::folder()).expect("the folder").filter_map(Result::ok);
+    let files = fs::read_dir(model::directory()).expect("the directory").filter_map(Result::ok);
     let vectors = files.filter(|file| file.path().extension().is_some_and(|end| end == "json"));
-    assert_eq!(vectors.count(), 9, "a file of vectors without a schema");
+    assert_eq!(vectors.count(), 9, "a file of vectors has no schema");
 }
 
 fn schema<F: JsonSchema + serde::de::DeserializeOwned>(name: &str) {
     let _: F = model::read(name);
-    let path = model::folder().join("schema").join(format!("{name}.schema.json"));
+    let path = model::directory().join("schema").join(format!("{name}.schema.json"));
     let schema = serde_json::to_value(schema_for!(F)).expect("a schema is JSON");
     if std::env::var_os("PLUGWIRE_WRITE_SCHEMAS").is_some() {
         let text = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
@@ -98,5 +98,5 @@ fn schema<F: JsonSchema + serde::de::DeserializeOwned>(name: &str) {
     }
     let text = fs::read_to_string(&path).unwrap_or_default();
     let there: Value = serde_json::from_str(&text).unwrap_or_default();
-    assert!(there == schema, "{} is not what the types say", path.display());
+    assert!(there == schema, "{} does not match the types", path.display());
 }

@@ -13,7 +13,7 @@ fn is_raw(text: &str, kind: Kind) {
     assert_eq!(line(text), Entry { kind, record: Record::new(Level::Debug, text) });
 }
 
-/// The kinds of several lines of one plugin.
+/// Returns the kinds of a plugin's lines.
 fn kinds(lines: &[&str]) -> Vec<Kind> {
     let mut parser = StderrParser::new();
     lines.iter().map(|line| parser.line(line.as_bytes()).kind).collect()
@@ -65,7 +65,7 @@ fn other_json_is_text() {
     }
 }
 
-/// These bring a Go host down.
+/// These lines crash a host in Go.
 #[test]
 fn hclogs_members_of_the_wrong_type_make_it_text() {
     for text in [
@@ -97,7 +97,7 @@ fn numbers_stay_exact() {
         "18446744073709551615",
         "-9223372036854775808",
         "0.1",
-        // A float that is read wrongly by parsers that round on the way.
+        // A number that parsers with intermediate rounding read wrongly.
         "1.2345890123456789e+27",
     ] {
         let record = line(format!(r#"{{"@level":"info","n":{number}}}"#)).record;
@@ -180,7 +180,7 @@ fn a_crash_is_at_error_level_and_keeps_its_words() {
     for text in ["panic: boom", "goroutine 1 [running]:"] {
         assert_eq!(parser.line(text.as_bytes()).record, Record::new(Level::Error, text));
     }
-    // What is no part of it keeps its own level.
+    // Lines outside the report keep their own level.
     assert_eq!(parser.line(b"{}").record.level, Level::Debug);
     assert_eq!(parser.line(b"[INFO] x").record.level, Level::Info);
 }
@@ -275,7 +275,7 @@ prop_compose! {
         message: String,
         module: Option<String>,
         moment in prop::option::of((0_i64..253_402_300_799, 0_u32..1_000_000)),
-        // In the order in which they are read back, and with no name of hclog's.
+        // In the order in which they are read back, and without names of hclog.
         fields in prop::collection::btree_map("[^@].{0,10}", any_value(), 0..5),
     ) -> Record {
         let timestamp = moment.map(|(seconds, micros)| format_timestamp(seconds, micros));

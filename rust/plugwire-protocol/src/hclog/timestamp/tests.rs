@@ -4,7 +4,7 @@ use super::{format_timestamp, is_timestamp};
 
 #[test]
 fn moments_are_printed_in_utc_with_six_digits() {
-    // Seconds as `date -u -d @N` prints them.
+    // The expected texts are from `date -u -d @N`.
     for (seconds, micros, expected) in [
         (0, 0, "1970-01-01T00:00:00.000000Z"),
         (951_782_399, 999_999, "2000-02-28T23:59:59.999999Z"),
