@@ -35,6 +35,6 @@ impl Handshake {
     }
 
     pub(crate) fn cookie(&self) -> MagicCookie<'_> {
-        MagicCookie { key: &self.key, value: &self.value }
+        MagicCookie::new(&self.key, &self.value)
     }
 }

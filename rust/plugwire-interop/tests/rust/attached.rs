@@ -82,7 +82,8 @@ async fn another_process_at_the_same_address_gets_no_calls_and_is_not_asked_to_e
     let (first, second) = (plain_plugin(&sandbox).await, plain_plugin(&sandbox).await);
     let address = sandbox.folder().join("address");
     symlink(first.record().address, &address).expect("a link");
-    let record = Reattach { address: address.display().to_string(), ..first.record() };
+    let mut record = first.record();
+    record.address = address.display().to_string();
     let attached = Attach::new(record).connect().await.expect("a connection");
     let mut calls = scenarios::probe(&attached);
     calls.echo(Payload::default()).await.expect("it is there");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::Request;
 use plugwire::host::{Attach, Launch, PluginHandle};
 use plugwire::plugin::Plugin;
+use plugwire::protocol::handshake::Network;
 use plugwire::protocol::hclog::Level;
 use plugwire::protocol::reattach::Reattach;
 use plugwire_interop::collected::{Log, Output};
@@ -274,13 +275,8 @@ async fn without_a_host_that_reads_the_newest_output_is_kept() {
     drop(host);
 
     let stdout = Output::default();
-    let record = Reattach {
-        protocol_version: 1,
-        pid: child.id().expect("it lives"),
-        test: false,
-        network: plugwire::protocol::handshake::Network::Unix,
-        address: socket.display().to_string(),
-    };
+    let record = Reattach::new(1, Network::Unix, socket.display().to_string())
+        .with_pid(child.id().expect("it lives"));
     let attach = Attach::new(record).stdout(stdout.clone());
     let plugin = attach.connect().await.expect("a connection");
     let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();

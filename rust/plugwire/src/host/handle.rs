@@ -122,13 +122,10 @@ impl PluginHandle {
     /// Where another host can attach to this plugin while it runs, mutual TLS excepted: nobody else has the key.
     /// go-plugin: `Client.ReattachConfig`.
     pub fn record(&self) -> Reattach {
-        Reattach {
-            protocol_version: self.0.version,
-            pid: self.id(),
-            test: matches!(self.0.owner, Owner::Other { test: true, .. }),
-            network: self.0.address.network(),
-            address: self.0.address.to_string(),
-        }
+        let address = &self.0.address;
+        Reattach::new(self.0.version, address.network(), address.to_string())
+            .with_pid(self.id())
+            .with_test(matches!(self.0.owner, Owner::Other { test: true, .. }))
     }
 
     /// Asks the plugin's health service, and takes the status seriously: a plugin that answers `NOT_SERVING` is not

@@ -123,13 +123,12 @@ fn is_noise(error: &HandshakeError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plugwire_protocol::handshake::MultiplexWish;
 
     const LINE: &str = "1|1|unix|/tmp/plugin1|grpc|\n";
 
     async fn read_all(text: &[u8], skip_noise: bool) -> (Result<HandshakeLine, NoLine>, Printed) {
         let mut printed = Printed::default();
-        let expected = Expectation { app_versions: &[1], multiplex: MultiplexWish::No };
+        let expected = Expectation::new(&[1]);
         let line = read(text, &mut printed, &expected, skip_noise).await;
         (line, printed)
     }

@@ -57,7 +57,7 @@ pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError
     };
     let (mut attempt, mut stdout) =
         Attempt::begin(&mut launch, image, folder, &versions, identity.as_ref(), deadline).await?;
-    let expected = Expectation { app_versions: &versions, multiplex: launch.multiplex };
+    let expected = Expectation::new(&versions).with_multiplex(launch.multiplex);
     let process = attempt.process.clone();
     let reading = handshake::read(&mut stdout, &mut attempt.printed, &expected, launch.skip_noise);
     let line = tokio::select! {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugwire_protocol::environment::PluginEnvironment;
-use plugwire_protocol::handshake::{CORE_PROTOCOL_VERSION, HandshakeLine};
+use plugwire_protocol::handshake::HandshakeLine;
 use plugwire_protocol::{certificate, negotiation};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -52,15 +52,10 @@ pub(super) async fn serve(plugin: Plugin) -> Result<(), ServeError> {
     let address = listener.address();
     ignore_interrupts();
 
-    let line = HandshakeLine {
-        core_version: CORE_PROTOCOL_VERSION,
-        app_version: version,
-        network: address.network(),
-        address: address.to_string(),
-        certificate,
-        // Go's plugins say `true` whatever the variable's value is, and so does this: it means "I know of it".
-        multiplex: environment.multiplex_asked.then_some(true),
-    };
+    let mut line = HandshakeLine::new(version, address.network(), address.to_string());
+    line.certificate = certificate;
+    // Plugins in Go answer `true` to any value of the variable, and so does this one: it means "supported".
+    line.multiplex = environment.multiplex_asked.then_some(true);
     let (hub, capture_stderr) = (plugin.hub.clone(), plugin.capture_stderr);
     let (orphaned_after, exit) = (plugin.orphaned_after, plugin.drain.saturating_add(plugin.exit));
     let running = Running::prepare(plugin, version, tls, listen, environment.multiplex)?;

@@ -47,12 +47,8 @@ pub(super) fn start(plugin: Plugin, version: u32) -> Result<TestPlugin, ServeErr
     let tls = plugin.tls.clone();
     let running = Running::prepare(plugin, version, tls, listen, false)?;
     let task = tokio::spawn(running.run(listener, Vec::new(), None)).abort_handle();
-    let record = Reattach {
-        protocol_version: version,
-        pid: std::process::id(),
-        test: true,
-        network: address.network(),
-        address: address.to_string(),
-    };
+    let record = Reattach::new(version, address.network(), address.to_string())
+        .with_pid(std::process::id())
+        .with_test(true);
     Ok(TestPlugin { record, task, _folder: folder })
 }
