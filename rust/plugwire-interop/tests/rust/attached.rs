@@ -5,7 +5,6 @@ use std::os::unix::fs::symlink;
 use std::process::{Child, Command};
 
 use plugwire::host::{Attach, AttachError, PluginHandle, ShutdownPhase};
-use plugwire::protocol::reattach::Reattach;
 use plugwire_interop::leaks::is_alive;
 use plugwire_interop::probe::Payload;
 use plugwire_interop::sandbox::Sandbox;
