@@ -457,8 +457,10 @@ fn here(manifest: &str) -> String {
             line.replace(PUBLISHED, &format!("path = {:?}", path.display().to_string())) + "\n"
         })
         .collect();
-    // A workspace of its own, with the profile of this one: what is compiled can then be shared.
-    manifest.push_str("\n[workspace]\n\n[profile.dev]\ndebug = \"line-tables-only\"\n");
+    // A workspace of its own. It has the same profiles as this one, so that compiled dependencies are shared.
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let (_, profiles) = workspace.split_once("[profile.dev]").expect("profiles");
+    manifest.push_str(&format!("\n[workspace]\n\n[profile.dev]{profiles}"));
     manifest
 }
 
