@@ -7,13 +7,13 @@ use std::path::Path;
 
 use plugwire::host::StartError;
 
-/// A failed start, as a careful host would print it.
+/// Formats a failed start as a careful host would print it.
 pub fn start_error(error: &StartError) -> String {
     let evidence = error.evidence().map(|evidence| format!("\n{evidence}")).unwrap_or_default();
     format!("[{}] {}{evidence}", error.code(), with_causes(error))
 }
 
-/// An error and what is behind it, a line each.
+/// Formats an error and its sources, one per line.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
