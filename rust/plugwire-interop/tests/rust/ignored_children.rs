@@ -1,15 +1,16 @@
-//! Hosts that ignore SIGCHLD, or were started by somebody who did: the system then keeps no exit status for them.
+//! Hosts that ignore SIGCHLD or inherited that setting: the system then keeps no exit status for
+//! them.
 
 use std::process::Output;
 
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{not_here, rust};
 
-/// Begins a program with the signal ignored, where this system's `env` can do that.
+/// Starts a program with the signal ignored, where this system's `env` can do that.
 const IGNORING: [&str; 2] = ["env", "--ignore-signal=CHLD"];
 const LOST: &str = "its exit status is lost: this host ignores SIGCHLD";
 
-/// Runs a host with this plugin to its end.
+/// Runs a host with this plugin until it exits.
 async fn host(sandbox: &Sandbox, options: &[&str], plugin: &[&str]) -> Option<Output> {
     let [env, ignore] = IGNORING;
     let can = sandbox.command(env).args([ignore, "true"]).output().await;
@@ -50,7 +51,8 @@ async fn a_crash_fails_the_call_and_takes_the_group_along() {
     sandbox.assert_empty().await;
 }
 
-/// Who had to be killed is not said to have ended by itself, though the status that would tell is lost.
+/// A plugin that had to be killed is not reported to have exited on its own, although the status
+/// that would tell is lost.
 #[tokio::test]
 async fn who_lives_on_without_a_line_has_not_ended() {
     let sandbox = Sandbox::new();
@@ -63,7 +65,7 @@ async fn who_lives_on_without_a_line_has_not_ended() {
     sandbox.assert_empty().await;
 }
 
-/// There is a child then that could not become the program, and nobody can wait for it.
+/// The child that failed to execute the program cannot be waited for.
 #[tokio::test]
 async fn a_program_that_cannot_be_executed_is_an_error_and_no_panic() {
     let sandbox = Sandbox::new();

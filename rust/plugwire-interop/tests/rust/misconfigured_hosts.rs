@@ -1,5 +1,6 @@
-//! What a plugin does with an environment that no sound host would give it. HS-25: what keeps it from serving is told in one
-//! log line on standard error, nothing is on standard output, and the exit status is 1.
+//! How a plugin handles an environment that a correct host would not give it. HS-25: the reason why
+//! it cannot serve is logged in one line on standard error, standard output stays empty, and the
+//! exit status is 1.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Output, Stdio};
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 const SOON: Duration = Duration::from_secs(20);
 const COOKIE: (&str, &str) = ("PLUGWIRE_PROBE", "plugwire");
 
-/// The probe plugin with this environment and no other.
+/// Runs the probe plugin with exactly this environment.
 fn probe(sandbox: &Sandbox, variables: &[(&str, &str)], options: &[&str]) -> Command {
     let mut command = sandbox.command(rust::program("probe-plugin"));
     let kept: Vec<_> = command
@@ -34,13 +35,13 @@ async fn output(variables: &[(&str, &str)], options: &[&str]) -> Output {
     output
 }
 
-/// The lines of standard error, as a host reads them.
+/// Parses the lines of standard error as a host does.
 fn log(stderr: &[u8]) -> Vec<Entry> {
     let mut parser = StderrParser::new();
     stderr.split_inclusive(|byte| *byte == b'\n').map(|line| parser.line(line)).collect()
 }
 
-/// The one error line of a plugin that refuses to serve.
+/// Returns the single error line of a plugin that refuses to serve.
 async fn refusal(variables: &[(&str, &str)], options: &[&str]) -> String {
     let variables = [&[COOKIE][..], variables].concat();
     let output = output(&variables, options).await;
@@ -54,7 +55,7 @@ async fn refusal(variables: &[(&str, &str)], options: &[&str]) -> String {
     record.message.clone()
 }
 
-/// TLS-13.
+/// TLS-13: the client certificate is invalid.
 #[tokio::test]
 async fn a_certificate_that_is_none() {
     for (pem, words) in [
@@ -69,7 +70,7 @@ async fn a_certificate_that_is_none() {
     }
 }
 
-/// A plugin that asks for more than Go's can.
+/// Our plugins can require mutual TLS, which Go's cannot.
 #[tokio::test]
 async fn mutual_tls_is_required_and_there_is_no_certificate() {
     for variables in [&[][..], &[("PLUGIN_CLIENT_CERT", "")]] {
@@ -78,7 +79,7 @@ async fn mutual_tls_is_required_and_there_is_no_certificate() {
     }
 }
 
-/// ENV-3.
+/// ENV-3: an invalid port range is an error for TCP.
 #[tokio::test]
 async fn ports_that_are_no_range() {
     for (min, max, words) in [
@@ -93,7 +94,7 @@ async fn ports_that_are_no_range() {
     }
 }
 
-/// ENV-3: they matter to nobody else.
+/// ENV-3: a plugin on a unix socket ignores the port range.
 #[tokio::test]
 async fn ports_that_are_no_range_and_a_unix_socket() {
     let ports = [("PLUGIN_MIN_PORT", "25000"), ("PLUGIN_MAX_PORT", "10000")];
@@ -102,14 +103,14 @@ async fn ports_that_are_no_range_and_a_unix_socket() {
     assert_eq!(log, []);
 }
 
-/// ENV-9.
+/// ENV-9: the group does not exist.
 #[tokio::test]
 async fn a_group_that_is_not_there() {
     let message = refusal(&[("PLUGIN_UNIX_SOCKET_GROUP", "no-such-group")], &[]).await;
     assert!(message.contains("no group is named `no-such-group`"), "{message}");
 }
 
-/// ENV-8, SOCK-2.
+/// ENV-8, SOCK-2: the plugin cannot listen in the given directory.
 #[tokio::test]
 async fn a_folder_for_sockets_that_cannot_be_used() {
     let long = format!("/{}", "x".repeat(200));
@@ -119,7 +120,7 @@ async fn a_folder_for_sockets_that_cannot_be_used() {
     assert!(message.contains("No such file or directory"), "{message}");
 }
 
-/// HS-27, HS-29: for people, in three lines, and nothing for the host.
+/// HS-27, HS-29: a message for people, in three lines, and nothing for the host.
 #[tokio::test]
 async fn no_cookie_or_another() {
     for variables in [&[][..], &[(COOKIE.0, "another")], &[(COOKIE.0, "")]] {
@@ -132,7 +133,7 @@ async fn no_cookie_or_another() {
     }
 }
 
-/// HS-33: a warning for each that is no version, and the choice is made among the others.
+/// HS-33: each invalid version is logged as a warning, and the choice is made among the others.
 #[tokio::test]
 async fn versions_that_are_no_numbers() {
     let versions = [("PLUGIN_PROTOCOL_VERSIONS", "one,1,,3.0,-1,99999999999,2")];
@@ -149,7 +150,7 @@ async fn versions_that_are_no_numbers() {
     }
 }
 
-/// HS-32: no version that both have, no version at all, no list.
+/// HS-32: no common version, no valid version, an empty list.
 #[tokio::test]
 async fn versions_that_do_not_match() {
     for versions in ["7", "x", ""] {
@@ -161,7 +162,7 @@ async fn versions_that_do_not_match() {
     assert!(line.starts_with("1|2|unix|"), "{line}");
 }
 
-/// A host that does not read the line: the plugin ends, rather than to serve nobody.
+/// The host never reads the line: the plugin exits instead of serving without a host.
 #[tokio::test]
 async fn a_host_that_is_gone_before_the_line() {
     let sandbox = Sandbox::new();
@@ -169,9 +170,9 @@ async fn a_host_that_is_gone_before_the_line() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     command.stdout(writer).stderr(Stdio::piped());
-    let child = command.spawn().expect("it runs");
+    let child = command.spawn().expect("the plugin runs");
     drop(command);
-    let output = timeout(SOON, child.wait_with_output()).await.expect("it ends").expect("it ran");
+    let output = timeout(SOON, child.wait_with_output()).await.expect("the plugin exits").expect("the plugin ran");
     assert_eq!((output.status.code(), output.status.signal()), (Some(1), None), "{output:?}");
     let log = log(&output.stderr);
     let message = log.first().map(|entry| entry.record.message.clone()).unwrap_or_default();
@@ -179,17 +180,17 @@ async fn a_host_that_is_gone_before_the_line() {
     sandbox.assert_empty().await;
 }
 
-/// The line of a plugin that serves all the same, and what it logged before. It is killed.
+/// Returns the line of a plugin that serves anyway, and what it logged before. Kills the plugin.
 async fn serves(variables: &[(&str, &str)], options: &[&str]) -> (String, Vec<Entry>) {
     let sandbox = Sandbox::new();
     let variables = [&[COOKIE][..], variables].concat();
     let mut command = probe(&sandbox, &variables, options);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the plugin runs");
     let mut line = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
     timeout(SOON, stdout.read_line(&mut line)).await.expect("a line").expect("UTF-8");
-    child.kill().await.expect("it is ours");
+    child.kill().await.expect("the plugin can be killed");
     let mut stderr = Vec::new();
-    child.stderr.take().expect("it is piped").read_to_end(&mut stderr).await.expect("it ended");
+    child.stderr.take().expect("standard error is piped").read_to_end(&mut stderr).await.expect("the plugin exited");
     (line, log(&stderr))
 }

@@ -16,7 +16,7 @@ use plugwire_interop::{PROBE, not_here, rust, snapshot};
 
 use crate::executables;
 
-/// A place for plugins that go wrong in one way.
+/// The environment for plugins that go wrong in one way.
 struct Stage {
     sandbox: Sandbox,
     programs: tempfile::TempDir,
@@ -31,7 +31,8 @@ impl Stage {
         let path = self.programs.path().join("plugin");
         let draft = self.programs.path().join("draft");
         fs::write(&draft, contents).expect("write");
-        // As in `Sandbox::script`: what a fork of another test still holds open for writing cannot be run.
+        // As in `Sandbox::script`: a file that a fork of another test still holds open for writing
+        // cannot be executed.
         let mut install = std::process::Command::new("install");
         install.arg("-m").arg(format!("{mode:o}")).args([&draft, &path]);
         assert!(install.status().expect("install is there").success());
@@ -56,29 +57,29 @@ impl Stage {
         snapshot::assert_same(&reports.join(name).with_extension("txt"), text, &names);
     }
 
-    /// A running plugin is told how to die, and the call to it fails.
+    /// Tells a running plugin how to die, and compares the error of that call.
     async fn dies(&self, name: &str, plugin: &PluginHandle, how: &str) {
         let died = probe(plugin).die(DieRequest { how: how.to_owned() }).await;
-        let status = died.expect_err("it is gone");
+        let status = died.expect_err("the plugin is gone");
         let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
         let gone = gone.unwrap_or_else(|| panic!("{status:?}"));
         self.assert_same(name, &snapshot::with_causes(gone));
     }
 
-    /// A running plugin ends with these last words, in shell.
+    /// Ends a running plugin by SIGTERM, with these last commands in shell.
     async fn ends(&self, name: &str, words: &str) {
         let script = r#"trap 'kill -KILL $!; eval "$1"' TERM; "$0" & wait"#;
         let launch = self.script(script).arg(rust::program("probe-plugin")).arg(words);
         let plugin = launch.start().await.expect("a start");
         let pid = i32::try_from(plugin.id()).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
-            .expect("it lives");
+            .expect("the plugin runs");
         plugin.exited().await;
         self.dies(name, &plugin, "").await;
     }
 
     async fn start_fails(&self, name: &str, launch: Launch) {
-        let error = launch.start().await.expect_err("it does not start");
+        let error = launch.start().await.expect_err("the start must fail");
         self.assert_same(name, &snapshot::start_error(&error));
         self.sandbox.assert_empty().await;
     }
@@ -173,7 +174,7 @@ async fn hosts_that_ask_for_the_impossible() {
 async fn plugins_that_are_gone() {
     let _shared = crate::WANT_OF_MEMORY.read().await;
     let stage = Stage::new();
-    // Whether there is a core dump would be up to the machine.
+    // Without this limit, the machine would decide whether there is a core dump.
     let launch =
         || stage.launch(rust::program("probe-plugin")).confine(Confinement::new().core_dumps(0));
     for how in ["exit:7", "kill", "abort"] {
@@ -203,7 +204,7 @@ async fn a_plugin_that_is_gone_and_left_a_core_dump() {
     stage.dies("gone-abort-core-dumped", &plugin, "").await;
 }
 
-/// The panic ends the call, and not the plugin.
+/// A panic ends the call, not the plugin.
 #[tokio::test]
 async fn a_call_in_which_a_rust_plugin_panics() {
     let stage = Stage::new();
@@ -211,10 +212,10 @@ async fn a_call_in_which_a_rust_plugin_panics() {
     let plugin = launch.start().await.expect("a start");
     let died = probe(&plugin).die(DieRequest { how: "panic".to_owned() }).await;
     stage.assert_same("call-rust-panic", &died.expect_err("it panics").to_string());
-    plugin.ping().await.expect("it lives");
+    plugin.ping().await.expect("the plugin runs");
 }
 
-/// Tried where this user may mount something.
+/// Runs where this user may mount a file system.
 #[test]
 fn a_file_system_mounted_noexec() {
     executables::noexec("reports::inside_a_file_system_mounted_noexec");
@@ -224,9 +225,9 @@ fn a_file_system_mounted_noexec() {
 #[ignore = "run by the test above, where the folder is mounted"]
 async fn inside_a_file_system_mounted_noexec() {
     let stage = Stage::new();
-    let folder = std::env::var(executables::NOEXEC).expect("it is set by the test above");
+    let folder = std::env::var(executables::NOEXEC).expect("the test above sets it");
     let launch = stage.launch(Path::new(&folder).join("plugin"));
-    let error = launch.start().await.expect_err("it does not start");
+    let error = launch.start().await.expect_err("the start must fail");
     let text = snapshot::start_error(&error).replace(&folder, "<noexec>");
     stage.assert_same("file-noexec", &text);
 }
