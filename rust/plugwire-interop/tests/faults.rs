@@ -220,8 +220,9 @@ async fn within(fault: Fault, in_rust: bool, plugin: &PluginHandle) -> Option<St
             };
             let status = timeout(AUTOPSY + LOAD, until_it_dies).await.expect("a call hangs");
             let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
-            let gone =
-                gone.unwrap_or_else(|| panic!("the error does not say that the plugin is gone: {status:?}"));
+            let gone = gone.unwrap_or_else(|| {
+                panic!("the error does not say that the plugin is gone: {status:?}")
+            });
             assert!(gone.exit.to_string().starts_with("killed by signal 9"), "{gone}");
             return Some("gone in a call".to_owned());
         }

@@ -50,7 +50,7 @@ async fn core_version_2() {
 
 /// HS-12.
 #[tokio::test]
-async fn an_app_version_that_nobody_offered() {
+async fn an_app_version_that_was_not_offered() {
     let (cause, ..) = refused("app-version-99").await;
     let expected = HandshakeError::AppVersionNotOffered { got: "99".to_owned(), offered: vec![1] };
     assert_eq!(cause, expected);
@@ -86,7 +86,7 @@ async fn network_udp() {
 
 /// HS-15.
 #[tokio::test]
-async fn a_socket_path_that_no_socket_fits_into() {
+async fn a_socket_path_that_is_too_long() {
     let (cause, ..) = refused("long-socket-path").await;
     assert_eq!(cause.code(), "start.address");
     let HandshakeError::Address { cause: AddressError::PathTooLong { length, limit, .. }, .. } =
@@ -99,7 +99,7 @@ async fn a_socket_path_that_no_socket_fits_into() {
 
 /// GRPC-12.
 #[tokio::test]
-async fn a_socket_that_is_not_there() {
+async fn a_missing_socket() {
     let scene = Scene::new();
     let error = scene.refuse(scene.misbehave("missing-socket")).await;
     assert_eq!(error.code(), "start.connect");
@@ -283,7 +283,7 @@ async fn a_cookie_that_the_plugin_does_not_know() {
 
 /// HS-18.
 #[tokio::test]
-async fn a_seventh_field_that_nobody_asked_for() {
+async fn a_seventh_field_that_was_not_requested() {
     for how in ["mux-false", "mux-not-a-bool"] {
         let scene = Scene::new();
         let plugin = scene.misbehave(how).start().await.expect("a start");
@@ -299,7 +299,7 @@ async fn a_seventh_field_that_nobody_asked_for() {
 /// SOCK-4: plugins before go-plugin 1.5 ignore the host's directory, and no Go plugin removes its
 /// socket when it is killed.
 #[tokio::test]
-async fn the_socket_of_a_plugin_that_does_not_know_the_folder() {
+async fn the_socket_of_a_plugin_that_ignores_the_directory() {
     let probe = go::peer("1.4.8", "probe-plugin");
     let scene = Scene::new();
     let error = scene.refuse(scene.launch(PROBE, &probe).arg("--versions=9")).await;
@@ -310,7 +310,11 @@ async fn the_socket_of_a_plugin_that_does_not_know_the_folder() {
     assert_eq!(scene.refuse(own_tls).await.code(), "start.no-certificate");
 
     let plugin = scene.launch(PROBE, &probe).start().await.expect("a start");
-    assert_eq!(leaks::sockets(scene.folder()).len(), 2, "the plugin's socket and the host's directory");
+    assert_eq!(
+        leaks::sockets(scene.folder()).len(),
+        2,
+        "the plugin's socket and the host's directory"
+    );
     let pid = rustix::process::Pid::from_raw(plugin.id().cast_signed()).expect("an id");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("the plugin runs");
     plugin.exited().await;

@@ -50,7 +50,7 @@ async fn an_id_that_the_host_never_accepts() {
 }
 
 #[tokio::test]
-async fn addresses_that_are_none() {
+async fn invalid_addresses() {
     let saw = attack("bad-addresses", &[]).await["saw"].take();
     for n in 0..5 {
         let error = saw[format!("address {n}")].as_str().expect("an error");
@@ -61,7 +61,7 @@ async fn addresses_that_are_none() {
 
 /// BRK-15.
 #[tokio::test]
-async fn announcements_that_nobody_dials() {
+async fn announcements_that_are_never_dialed() {
     flood("announce-many", &["--count", "20000"], FEW).await;
     flood("announce-many", &["--count", "1500", "--size", "65536"], FEW).await;
 }

@@ -90,7 +90,7 @@ fn assert_timeout(error: &DialError, expected: u32) {
 
 /// BRK-4, BRK-16.
 #[tokio::test]
-async fn an_id_that_nobody_announces() {
+async fn an_id_that_is_never_announced() {
     let scene = Scene::new();
     let plugin = started(scene.misbehave("nothing").broker_timeout(LIMIT)).await;
     let began = Instant::now();
@@ -116,14 +116,14 @@ async fn an_id_that_is_announced_twice() {
 
 /// BRK-15.
 #[tokio::test]
-async fn announcements_that_nobody_dials() {
-    flood("announcements_that_nobody_dials", "announces-many:20000:100", FEW).await;
+async fn announcements_that_are_never_dialed() {
+    flood("announcements_that_are_never_dialed", "announces-many:20000:100", FEW).await;
 }
 
 /// BRK-15. A thousand are kept, but not with 64 KiB each.
 #[tokio::test]
-async fn long_announcements_that_nobody_dials() {
-    flood("long_announcements_that_nobody_dials", "announces-many:1500:65536", FEW).await;
+async fn long_announcements_that_are_never_dialed() {
+    flood("long_announcements_that_are_never_dialed", "announces-many:1500:65536", FEW).await;
 }
 
 async fn refused_address(announced: &str) {
@@ -140,7 +140,7 @@ async fn refused_address(announced: &str) {
 }
 
 #[tokio::test]
-async fn addresses_that_are_none() {
+async fn invalid_addresses() {
     for announced in
         ["", "unix:", "tcp:", "udp:127.0.0.1:53", "unix:plugin1", "tcp:localhost", "unix:\u{1}"]
     {
@@ -150,7 +150,7 @@ async fn addresses_that_are_none() {
 }
 
 #[tokio::test]
-async fn addresses_that_are_not_ours_to_connect_to() {
+async fn addresses_that_the_host_must_not_connect_to() {
     for announced in [
         "unix:/var/run/x.sock",
         "unix:{}/../../../var/run/x.sock",
@@ -164,7 +164,7 @@ async fn addresses_that_are_not_ours_to_connect_to() {
 
 /// A listener really serves there, so a check that lets the address pass is noticed.
 #[tokio::test]
-async fn a_served_address_outside_the_folders() {
+async fn a_served_address_outside_the_directories() {
     let scene = Scene::new();
     let outside = Outside::new(&scene);
     let announced = format!("announces-served:unix:{}", outside.socket());
@@ -184,7 +184,7 @@ async fn a_served_address_outside_the_folders() {
 
 /// Links out of the directory: to the socket, and to its directory.
 #[tokio::test]
-async fn links_out_of_the_folder() {
+async fn links_out_of_the_directory() {
     let scene = Scene::new();
     let outside = Outside::new(&scene);
     let plugin = started(scene.misbehave(&format!("announces-links:{}", outside.socket()))).await;
@@ -381,7 +381,7 @@ async fn a_stream_that_is_closed_at_once() {
 
 /// MUX-17: knocks for ids without a listener do not delay the one that has a listener.
 #[tokio::test]
-async fn knocks_that_nobody_listens_to() {
+async fn knocks_for_ids_without_a_listener() {
     let scene = Scene::new();
     let plugin = started(multiplexed(&scene, "mux-knock-nobody:5000", LONG)).await;
     let _serving = serve(&plugin).await;

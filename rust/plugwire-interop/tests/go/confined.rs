@@ -64,7 +64,10 @@ async fn each_limit_is_the_plugins_and_not_the_hosts() {
             assert_eq!(limit(&plugin, name), [soft.to_string(), hard.to_string()], "{name}");
             // Core dumps may be disabled for all processes here; no limit is lower than that.
             let differs = limit(&free, name)[1] != hard.to_string();
-            assert!(differs || name == "Max core file size", "{name}: the same as without confinement");
+            assert!(
+                differs || name == "Max core file size",
+                "{name}: the same as without confinement"
+            );
         }
         assert_eq!(status(&plugin, "NoNewPrivs"), "1");
         assert_eq!(status(&free, "NoNewPrivs"), "0");
@@ -116,7 +119,8 @@ async fn a_plugin_of_another_user_is_reached_and_reaches_its_host() {
 fn assert_private(plugin: &PluginHandle, group: u32) {
     use std::os::unix::fs::MetadataExt;
     let socket = PathBuf::from(plugin.record().address);
-    let folder = socket.parent().map(Path::metadata).expect("a folder").expect("the directory exists");
+    let folder =
+        socket.parent().map(Path::metadata).expect("a folder").expect("the directory exists");
     assert_eq!((folder.mode() & 0o7777, folder.uid(), folder.gid()), (0o1770, 0, group));
 }
 
@@ -129,7 +133,8 @@ async fn a_plugin_of_another_user_keeps_the_socket_group() {
     }
     for program in plugins() {
         let sandbox = Sandbox::new();
-        fs::set_permissions(sandbox.folder(), fs::Permissions::from_mode(0o711)).expect("the directory's mode");
+        fs::set_permissions(sandbox.folder(), fs::Permissions::from_mode(0o711))
+            .expect("the directory's mode");
         let launch = sandbox.launch(PROBE, &program).version(1).socket_group("64125");
         let confinement = Confinement::new().user(NOBODY.0, NOBODY.1);
         let plugin = launch.confine(confinement).start().await.expect("a start");

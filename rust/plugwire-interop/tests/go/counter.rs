@@ -18,12 +18,13 @@ async fn count(host: &Path, options: &[&str], plugin: &Path) -> (String, String)
         said.push_str(&String::from_utf8(output.stdout).expect("text"));
     }
     sandbox.assert_no_processes().await;
-    let stored = std::fs::read_to_string(sandbox.folder().join("kv_sum")).expect("the sum is stored");
+    let stored =
+        std::fs::read_to_string(sandbox.folder().join("kv_sum")).expect("the sum is stored");
     (said, stored)
 }
 
 #[tokio::test]
-async fn either_side_in_go_or_rust() {
+async fn the_counter_works_with_either_side_in_go_or_rust() {
     let (rust_host, rust_plugin) = (rust::example("counter-host"), rust::example("counter-plugin"));
     let multiplexed = &["--multiplex"][..];
     for release in RELEASES {

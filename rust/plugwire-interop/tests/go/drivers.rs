@@ -339,7 +339,7 @@ fn refusals() -> Vec<Refusal> {
 }
 
 #[tokio::test]
-async fn a_refused_start_has_its_kind_and_the_next_steps_say_that_nothing_runs() {
+async fn a_refused_start_has_its_kind_and_later_steps_report_that_no_plugin_runs() {
     let drivers = hosts().into_iter().chain([Driver::example()]);
     let runs = drivers.map(|driver| async move {
         for Refusal { how, options, kind: expected, untold } in refusals() {
@@ -364,7 +364,7 @@ async fn a_refused_start_has_its_kind_and_the_next_steps_say_that_nothing_runs()
 
 /// Spec: RAT-1.
 #[tokio::test]
-async fn a_host_attaches_to_a_plugin_that_another_left_and_ends_it() {
+async fn a_host_attaches_to_a_plugin_that_another_host_left_and_ends_it() {
     let payload = Payload { data: pattern(0, 100).into() };
     let echo = call(&format!("{PROBE}/Echo"), &payload);
     let steps = json!([{ "op": "start" }, { "op": "ping" }, echo, { "op": "kill" }]);
@@ -382,7 +382,11 @@ async fn a_host_attaches_to_a_plugin_that_another_left_and_ends_it() {
         let fine = answers.iter().all(|answer| answer["ok"] == true);
         assert!(fine, "{}: {answers:#?}", host.name);
         assert_eq!(bytes(&answers[2], "reply"), payload.encode_to_vec(), "{}", host.name);
-        assert!(eventually(LIMIT, || !is_alive(pid)).await, "{}: the plugin keeps running", host.name);
+        assert!(
+            eventually(LIMIT, || !is_alive(pid)).await,
+            "{}: the plugin keeps running",
+            host.name
+        );
         sandbox.assert_empty().await;
     }
 }
@@ -401,7 +405,7 @@ async fn multiplexing_that_is_refused_has_its_kind() {
 
 /// A Go host connects with its first call, and accepts any answer about its plugin's health.
 #[tokio::test]
-async fn go_hosts_and_ours_differ_where_they_do() {
+async fn known_differences_between_go_hosts_and_ours() {
     let steps = json!([{ "op": "start" }, { "op": "ping" }, { "op": "kill" }]);
     for driver in hosts() {
         let answers = driver.answers(&with_misbehaving("missing-socket", steps.clone())).await;
@@ -419,7 +423,7 @@ async fn go_hosts_and_ours_differ_where_they_do() {
 
 /// Spec: TLS-7.
 #[tokio::test]
-async fn a_go_driver_dies_of_what_a_go_host_dies_of() {
+async fn a_go_driver_crashes_where_a_go_host_crashes() {
     let task = with_misbehaving("cert-but-plaintext-server", json!([{ "op": "start" }]));
     for release in RELEASES {
         let told = Driver::go(release).told(&task).await;
@@ -432,7 +436,7 @@ async fn a_go_driver_dies_of_what_a_go_host_dies_of() {
 }
 
 #[tokio::test]
-async fn a_kill_without_end_is_told_and_waited_for_no_longer() {
+async fn a_kill_that_hangs_is_reported_and_no_longer_awaited() {
     let task = with_misbehaving("shutdown-hangs", json!([{ "op": "start" }, { "op": "kill" }]));
     let (go, ours) = (Driver::go("1.8.0"), Driver::ours());
     let (go, ours) = join(go.answers(&task), ours.answers(&task)).await;
@@ -442,7 +446,7 @@ async fn a_kill_without_end_is_told_and_waited_for_no_longer() {
 
 /// A driver never skips what it does not implement: the verdict would be about something else.
 #[tokio::test]
-async fn what_is_not_implemented_ends_a_driver_with_89() {
+async fn a_driver_exits_with_89_for_what_it_does_not_implement() {
     let mut unknown_version = with_probe(&[], json!([{ "op": "start" }]));
     unknown_version["plugwire-conformance"] = 2.into();
     let mut multiplexed = with_probe(&[], json!([{ "op": "start" }]));

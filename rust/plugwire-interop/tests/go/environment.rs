@@ -73,7 +73,7 @@ fn take_protocol(variables: &mut BTreeMap<&str, &str>, mutual_tls: bool) {
 
 /// The plugin gets exactly the documented list and what the protocol sets. Spec: ENV-12.
 #[tokio::test]
-async fn by_default_it_is_clean() {
+async fn the_environment_is_clean_by_default() {
     for plugin in plugins() {
         for options in [&[][..], &["--plaintext"]] {
             let sandbox = Sandbox::new();
@@ -162,7 +162,7 @@ async fn given(launch: plugwire::host::Launch) -> InspectReport {
 }
 
 #[tokio::test]
-async fn arguments_folder_variables_and_ports() {
+async fn arguments_directory_variables_and_ports() {
     for plugin in plugins() {
         let sandbox = Sandbox::new();
         let folder = sandbox.folder().join("a folder");
@@ -241,7 +241,7 @@ fn mode(path: &Path) -> u32 {
 /// With a socket group, the group can use the socket and enter its directory; by default only the
 /// user can. Spec: ENV-8, ENV-9, SOCK-4.
 #[tokio::test]
-async fn sockets_are_the_users_own_or_a_groups() {
+async fn sockets_belong_to_the_user_or_to_a_group() {
     let group = rustix::process::getgid().as_raw();
     for plugin in plugins() {
         let sandbox = Sandbox::new();
@@ -287,7 +287,7 @@ async fn go_hosts_set_the_sockets_group() {
 
 /// Nothing is started for a group that does not exist.
 #[tokio::test]
-async fn a_group_that_nobody_has_is_an_error_with_its_name() {
+async fn a_group_that_does_not_exist_is_an_error_with_its_name() {
     let sandbox = Sandbox::new();
     let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
     let error = launch.socket_group("no-such-group-here").start().await.expect_err("no group");
@@ -300,13 +300,14 @@ async fn a_group_that_nobody_has_is_an_error_with_its_name() {
 /// Descriptors that the host left open for every program, such as the sockets of a service manager,
 /// are not inherited by any plugin, whether it runs as the host's user or as another.
 #[tokio::test]
-async fn what_the_host_left_open_is_not_the_plugins() {
+async fn descriptors_that_the_host_left_open_are_not_inherited() {
     let sandbox = Sandbox::new();
     let path = sandbox.folder().join("left-open");
     let left_open = std::fs::File::create(&path).expect("a file");
     rustix::io::fcntl_setfd(&left_open, rustix::io::FdFlags::empty()).expect("the file is open");
     let opened = |process: &str| {
-        let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs");
+        let descriptors =
+            std::fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs");
         let targets = descriptors.flatten().filter_map(|one| std::fs::read_link(one.path()).ok());
         targets.collect::<Vec<_>>()
     };

@@ -35,7 +35,8 @@ async fn kv(host: &Path, plugin: &Path) -> Said {
         // Before 1.7.0, the host's errors began with a capital letter.
         outputs.push((status.code(), said.replace("Error: ", "error: ")));
     }
-    let stored = std::fs::read_to_string(sandbox.folder().join("kv_hello")).expect("the value is stored");
+    let stored =
+        std::fs::read_to_string(sandbox.folder().join("kv_hello")).expect("the value is stored");
     Said { outputs, stored }
 }
 

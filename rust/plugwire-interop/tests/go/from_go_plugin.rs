@@ -142,7 +142,11 @@ fn the_lines_that_clauses_name_are_there() {
             let lines: Vec<&str> = text.lines().skip(first - 1).take(last + 1 - first).collect();
             let all_there =
                 lines.len() == last + 1 - first && lines.iter().any(|line| !line.trim().is_empty());
-            assert!(all_there, "{:?}: {} does not have lines {first}-{last}", clause.id, reference.file);
+            assert!(
+                all_there,
+                "{:?}: {} does not have lines {first}-{last}",
+                clause.id, reference.file
+            );
             seen += 1;
         }
     }

@@ -142,29 +142,29 @@ async fn killed_anywhere(plugin: PathBuf, options: &[&str]) {
 }
 
 #[tokio::test]
-async fn soak_go_plugins_go_with_a_killed_host() {
+async fn soak_go_plugins_end_with_a_killed_host() {
     killed_anywhere(go::peer("1.8.0", "probe-plugin"), &[]).await;
 }
 
 #[tokio::test]
-async fn soak_go_plugins_go_with_a_killed_host_plain() {
+async fn soak_go_plugins_end_with_a_killed_plaintext_host() {
     killed_anywhere(go::peer("1.8.0", "probe-plugin"), &["--plaintext"]).await;
 }
 
 #[tokio::test]
-async fn soak_rust_plugins_go_with_a_killed_host() {
+async fn soak_rust_plugins_end_with_a_killed_host() {
     killed_anywhere(rust::program("probe-plugin"), &[]).await;
 }
 
 #[tokio::test]
-async fn soak_rust_plugins_go_with_a_killed_host_plain() {
+async fn soak_rust_plugins_end_with_a_killed_plaintext_host() {
     killed_anywhere(rust::program("probe-plugin"), &["--plaintext"]).await;
 }
 
 /// Plugins of go-plugin before 1.5 choose where their socket is. The guardian learns the path from
 /// their line.
 #[tokio::test]
-async fn a_socket_outside_the_private_folder_goes_too() {
+async fn a_socket_outside_the_private_directory_is_removed_too() {
     let sandbox = Sandbox::new();
     let plugin = go::peer("1.4.8", "probe-plugin");
     let mut host = Host::start(host(&sandbox, &["--lives", "1", "--then", "wait"], ALONE, &plugin));
@@ -202,14 +202,15 @@ async fn the_next_start_sweeps_where_the_guardian_was_killed_too() {
 /// A plugin runs as another user, from a verified copy. The parent-death signal is set after the
 /// change of user, which would clear it; the copy is removed with the rest.
 #[tokio::test]
-async fn a_plugin_of_another_user_and_its_copy_go_too() {
+async fn a_plugin_of_another_user_and_its_copy_are_removed_too() {
     if !rustix::process::geteuid().is_root() {
         not_here("only root can start a plugin as another user");
         return;
     }
     for plugin in [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")] {
         let sandbox = Sandbox::new();
-        fs::set_permissions(sandbox.folder(), Permissions::from_mode(0o711)).expect("the directory's mode");
+        fs::set_permissions(sandbox.folder(), Permissions::from_mode(0o711))
+            .expect("the directory's mode");
         let host = |then: &[&str]| {
             let mut host = sandbox.command(rust::program("mortal-host"));
             host.args(["--copied", "--user", "64123", "--lives", "1"]).args(then).arg("--");
@@ -227,7 +228,9 @@ async fn a_plugin_of_another_user_and_its_copy_go_too() {
             let patience = if guarded { AT_MOST } else { GONE };
             assert_eq!(eventually(patience, no_files).await, guarded);
         }
-        let [left] = &Vec::from_iter(sockets(sandbox.folder()))[..] else { panic!("one directory") };
+        let [left] = &Vec::from_iter(sockets(sandbox.folder()))[..] else {
+            panic!("one directory")
+        };
         assert!(left.join("verified-program").join("probe-plugin").exists());
         let next = sandbox.run(&mut host(&[])).await;
         assert!(next.status.success(), "{next:?}");
@@ -237,7 +240,7 @@ async fn a_plugin_of_another_user_and_its_copy_go_too() {
 
 /// `exit` does not run destructors either.
 #[tokio::test]
-async fn a_host_that_exits_without_a_word_takes_its_plugins_along() {
+async fn a_host_that_exits_without_a_shutdown_takes_its_plugins_along() {
     let sandbox = Sandbox::new();
     let plugin = rust::program("probe-plugin");
     let options = ["--lives", "1", "--plugins", "3", "--then", "exit"];
@@ -250,7 +253,7 @@ async fn a_host_that_exits_without_a_word_takes_its_plugins_along() {
 /// The guardian ignores whatever a terminal or a service manager sends to all of a host's
 /// processes. It stays until the host ends, and no longer.
 #[tokio::test]
-async fn the_guardian_outlives_every_polite_signal_and_ends_with_the_host() {
+async fn the_guardian_ignores_terminating_signals_and_ends_with_the_host() {
     let sandbox = Sandbox::new();
     let plugin = rust::program("probe-plugin");
     let options = ["--lives", "1", "--plugins", "2", "--then", "wait"];
@@ -269,7 +272,7 @@ async fn the_guardian_outlives_every_polite_signal_and_ends_with_the_host() {
 /// A killed guardian is replaced at the next start or end of a plugin, and the new one knows of all
 /// plugins.
 #[tokio::test]
-async fn a_lost_guardian_has_a_successor_that_knows_of_all() {
+async fn a_killed_guardian_is_replaced_by_one_that_knows_all_plugins() {
     let sandbox = Sandbox::new();
     let plugin = rust::program("probe-plugin");
     let options = ["--lives", "1", "--plugins", "2", "--on-demand", "--then", "wait"];
@@ -295,7 +298,7 @@ async fn a_lost_guardian_has_a_successor_that_knows_of_all() {
 
 /// A process that leaves the process group by setsid is out of reach, which is a documented limit.
 #[tokio::test]
-async fn a_child_in_a_session_of_its_own_stays() {
+async fn a_child_in_its_own_session_keeps_running() {
     const RUNAWAY: &str = r#"setsid sh -c ': >"$1/away"; exec sleep 1000' - "$TMPDIR" &
         until [ -e "$TMPDIR/away" ]; do sleep 0.01; done; exec "$0" "$@""#;
     let sandbox = Sandbox::new();
@@ -306,8 +309,13 @@ async fn a_child_in_a_session_of_its_own_stays() {
     host.says("called").await;
     host.kill().await;
     assert!(eventually(AT_MOST, || !is_alive(pid)).await, "the plugin is killed");
-    assert!(eventually(AT_MOST, || sandbox.processes().len() == 1).await, "only the process in its own session is left");
-    let [runaway] = sandbox.processes()[..] else { panic!("the process was killed: update the documentation") };
+    assert!(
+        eventually(AT_MOST, || sandbox.processes().len() == 1).await,
+        "only the process in its own session is left"
+    );
+    let [runaway] = sandbox.processes()[..] else {
+        panic!("the process was killed: update the documentation")
+    };
     signal(runaway, Signal::KILL);
 }
 

@@ -106,7 +106,7 @@ async fn clients_by_name() {
 
 /// go-plugin's own checksums can be used for one start only.
 #[tokio::test]
-async fn a_checksum_lets_its_file_start_as_often_as_one_likes() {
+async fn a_checksum_can_be_used_for_any_number_of_starts() {
     for plugin in plugins() {
         let sandbox = Sandbox::new();
         // Hashing a whole plugin takes long without optimisation.
@@ -256,7 +256,7 @@ async fn sigint_is_ignored() {
 
 /// A panic in a Rust handler ends its own call and no other.
 #[tokio::test]
-async fn a_panic_harms_no_other_call() {
+async fn a_panic_affects_no_other_call() {
     for options in [&[][..], &["--multi-thread"], &["--capture-stderr"]] {
         let sandbox = Sandbox::new();
         let launch = launch(&sandbox, &rust::program("probe-plugin"));
@@ -303,7 +303,7 @@ async fn a_panic_under_go_hosts() {
 
 /// A Go host sees a Rust plugin die exactly like a Go plugin.
 #[tokio::test]
-async fn deaths_under_go_hosts() {
+async fn crashes_under_go_hosts() {
     for release in RELEASES {
         for how in ["exit:3", "kill", "abort"] {
             let mut seen = Vec::new();
@@ -382,7 +382,8 @@ async fn a_connection_that_the_plugin_ends_is_made_again() {
             assert!(began.elapsed() < LIMIT, "{} bytes came", printed.now().len() - before);
             let request = PrintRequest { stdout: vec![b'x'; 60_000].into(), ..Default::default() };
             let mut probe = probe(&plugin);
-            let answer = timeout(LIMIT, probe.print(request)).await.expect("the host reads the output");
+            let answer =
+                timeout(LIMIT, probe.print(request)).await.expect("the host reads the output");
             if let Err(status) = answer {
                 assert_eq!(status.code(), Code::Unavailable, "{status:?}");
             }

@@ -73,7 +73,7 @@ async fn lines_that_are_not_utf8() {
 
 /// LOG-8: a Go host crashes on each of the first three.
 #[tokio::test]
-async fn members_of_hclog_that_are_no_text() {
+async fn hclog_members_that_are_not_text() {
     let (log, _) = log_of("stderr-message-not-a-string").await;
     let lines = log.lines();
     let expected = [

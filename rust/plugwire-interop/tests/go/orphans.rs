@@ -26,7 +26,7 @@ const ALONE_MS: &str = "300";
 
 /// The Go host exits without ending its plugin, and knows only the shell in between.
 #[tokio::test]
-async fn under_go_hosts_and_behind_a_shell() {
+async fn a_plugin_ends_with_a_go_host_that_leaves_it_also_behind_a_shell() {
     for release in RELEASES {
         for shell in [false, true] {
             let sandbox = Sandbox::new();
@@ -68,7 +68,10 @@ async fn a_host_that_closed_the_pipe_keeps_its_plugin_while_it_is_connected() {
     host.ping().await.expect("the plugin runs");
     assert!(is_alive(pid));
     drop(host);
-    let status = timeout(LIMIT, child.wait()).await.expect("the plugin exits").expect("the plugin is a child");
+    let status = timeout(LIMIT, child.wait())
+        .await
+        .expect("the plugin exits")
+        .expect("the plugin is a child");
     assert!(status.success(), "{status}");
     sandbox.assert_empty().await;
 }
@@ -124,7 +127,10 @@ async fn a_full_standard_error_does_not_keep_a_plugin_from_ending() {
     let sandbox = Sandbox::new();
     for options in [&[][..], &["--capture-stderr"][..]] {
         let (mut child, _, _unread) = alone(&sandbox, options).await;
-        let status = timeout(LIMIT, child.wait()).await.expect("the plugin exits").expect("the plugin is a child");
+        let status = timeout(LIMIT, child.wait())
+            .await
+            .expect("the plugin exits")
+            .expect("the plugin is a child");
         assert!(status.success(), "{options:?}: {status}");
     }
     sandbox.assert_empty().await;
@@ -132,7 +138,7 @@ async fn a_full_standard_error_does_not_keep_a_plugin_from_ending() {
 
 /// A hanging handler does not keep it from ending either.
 #[tokio::test]
-async fn neither_do_a_full_standard_error_and_a_handler_that_hangs() {
+async fn a_full_standard_error_and_a_hanging_handler_do_not_keep_a_plugin_from_ending() {
     let sandbox = Sandbox::new();
     for options in [&["--exit-ms", "300"][..], &["--exit-ms", "300", "--capture-stderr"]] {
         let hang = async |address: &str| {
@@ -143,13 +149,19 @@ async fn neither_do_a_full_standard_error_and_a_handler_that_hangs() {
             // These calls are sent after the hanging one, and the plugin's single thread handles
             // them in order: once they return, the hanging call has started.
             for _ in 0..2 {
-                probe(&host).echo(Payload::default()).await.expect("the plugin answers other calls");
+                probe(&host)
+                    .echo(Payload::default())
+                    .await
+                    .expect("the plugin answers other calls");
             }
             assert!(!unanswered.is_finished(), "{unanswered:?}");
             unanswered.abort();
         };
         let (mut child, _, _unread) = left(&sandbox, options, hang).await;
-        let status = timeout(LIMIT, child.wait()).await.expect("the plugin exits").expect("the plugin is a child");
+        let status = timeout(LIMIT, child.wait())
+            .await
+            .expect("the plugin exits")
+            .expect("the plugin is a child");
         assert_eq!(status.code(), Some(1), "{options:?}: the plugin did not end on its own");
     }
     sandbox.assert_empty().await;
@@ -157,7 +169,7 @@ async fn neither_do_a_full_standard_error_and_a_handler_that_hangs() {
 
 /// Only a connection that speaks the protocol counts as a host.
 #[tokio::test]
-async fn strangers_do_not_keep_a_plugin_from_ending() {
+async fn connections_that_do_not_speak_the_protocol_do_not_keep_a_plugin_from_ending() {
     let sandbox = Sandbox::new();
     let (mut child, address, _unread) = alone(&sandbox, &[]).await;
     let knocking = async {

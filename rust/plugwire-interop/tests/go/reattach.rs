@@ -48,7 +48,8 @@ async fn a_rust_host_attaches_to_go_plugins_in_test_mode() {
             assert!(is_alive(record.pid), "{release}: only its test may end the plugin");
         }
         drop(child.stdin.take());
-        let status = timeout(LIMIT, child.wait()).await.expect("in time").expect("the plugin exits");
+        let status =
+            timeout(LIMIT, child.wait()).await.expect("in time").expect("the plugin exits");
         assert!(status.success(), "{release}: {status}");
         sandbox.assert_empty().await;
     }

@@ -18,7 +18,8 @@ async fn a_call_in_which_a_go_plugin_panics() {
         let plugin = launch.start().await.expect("a start");
         let died = probe(&plugin).die(DieRequest { how: how.to_owned() }).await;
         let status = died.expect_err("the plugin is gone");
-        let text = snapshot::with_causes(status.source().expect("the source says how the plugin ended"));
+        let text =
+            snapshot::with_causes(status.source().expect("the source says how the plugin ended"));
         let reports = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go/reports");
         snapshot::assert_same(&reports.join(format!("gone-go-{how}.txt")), &text, &[]);
         sandbox.assert_empty().await;

@@ -65,7 +65,7 @@ async fn broker_both_ways(pair: &Brokered) {
 }
 
 #[tokio::test]
-async fn a_plugin_in_a_namespace_of_its_own() {
+async fn a_plugin_in_its_own_namespace() {
     for namespace in namespaces() {
         for program in plugins() {
             for mode in MODES {
@@ -134,7 +134,7 @@ async fn the_example() {
 /// A plugin started by a runner ends like others: by force after an unanswered request, with its
 /// last handle, and on its own.
 #[tokio::test]
-async fn the_ends_of_a_plugin_in_a_namespace() {
+async fn the_ways_a_plugin_in_a_namespace_ends() {
     for namespace in namespaces() {
         for program in plugins() {
             let sandbox = Sandbox::new();
@@ -182,7 +182,9 @@ async fn a_plugin_in_a_namespace_whose_host_is_killed() {
             let mut host = host.stdout(Stdio::piped()).spawn().expect("the host starts");
             let mut said = BufReader::new(host.stdout.take().expect("piped")).lines();
             let called = async {
-                while said.next_line().await.expect("text").expect("the host keeps printing") != "called" {}
+                while said.next_line().await.expect("text").expect("the host keeps printing")
+                    != "called"
+                {}
             };
             timeout(LIMIT, called).await.expect("in time");
             host.kill().await.expect("the host can be killed");
@@ -191,7 +193,10 @@ async fn a_plugin_in_a_namespace_whose_host_is_killed() {
             } else {
                 // The elapsed time itself is what is tested.
                 sleep(Duration::from_secs(1)).await;
-                assert!(!sandbox.processes().is_empty(), "the plugin ended: update the documentation");
+                assert!(
+                    !sandbox.processes().is_empty(),
+                    "the plugin ended: update the documentation"
+                );
                 sandbox.kill_all();
                 sandbox.assert_no_processes().await;
             }
@@ -215,7 +220,10 @@ async fn stop_all(sandbox: &Sandbox) {
             .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
     };
     let all = || sandbox.processes().iter().all(is_stopped);
-    assert!(eventually(LIMIT, all).await && !sandbox.processes().is_empty(), "the processes were not stopped");
+    assert!(
+        eventually(LIMIT, all).await && !sandbox.processes().is_empty(),
+        "the processes were not stopped"
+    );
 }
 
 /// Where namespaces are not available: another root, which contains the program and its libraries.

@@ -55,7 +55,7 @@ async fn a_call_under_way_finishes_before_a_plugin_is_asked_to_end() {
 
 /// A call that does not finish is cut off after its time limit.
 #[tokio::test]
-async fn a_call_that_hangs_holds_up_nobody() {
+async fn a_call_that_hangs_does_not_delay_the_shutdown() {
     for plugin in plugins() {
         let sandbox = Sandbox::new();
         let limit = Duration::from_millis(200);

@@ -65,7 +65,7 @@ async fn a_plugin_that_answers_without_a_certificate() {
 
 /// TLS-7: a Go host crashes in this case.
 #[tokio::test]
-async fn a_certificate_that_nobody_asked_for() {
+async fn a_certificate_that_was_not_requested() {
     let scene = Scene::new();
     let launch = scene.misbehave("cert-but-plaintext-server").dangerous().plaintext();
     let error = scene.refuse(launch).await;
@@ -92,7 +92,7 @@ async fn a_plugin_that_announces_plaintext_and_serves_tls() {
 
 /// TLS-10, HS-17.
 #[tokio::test]
-async fn a_field_that_is_no_certificate() {
+async fn a_field_that_is_not_a_certificate() {
     use CertificateFieldError::{NotACertificate, NotBase64, Padded};
     for (how, expected) in [
         ("cert-not-base64", NotBase64 { offset: 3 }),
@@ -118,7 +118,7 @@ async fn a_field_that_is_no_certificate() {
 /// and one that does not select a protocol by ALPN. Go hosts up to grpc-go 1.66 accept the latter,
 /// too.
 #[tokio::test]
-async fn a_plugin_that_is_careless() {
+async fn a_plugin_with_a_lax_tls_configuration() {
     for how in ["no-client-auth", "no-alpn"] {
         let scene = Scene::new();
         let plugin = scene.misbehave(how).start().await.expect("a start");
@@ -138,7 +138,7 @@ async fn a_plugin_that_is_careless() {
 /// TLS-4, TLS-9, and the correct handshake. With TLS 1.3, only the first call shows that a host was
 /// rejected.
 #[tokio::test]
-async fn a_rust_plugin_lets_in_one_host_only() {
+async fn a_rust_plugin_accepts_only_its_own_host() {
     let greeter = rust::example("greeter-plugin").into_os_string();
     let probe = rust::program("probe-plugin").into_os_string();
     let cookie = ["--cookie".into(), "PLUGWIRE_PROBE=plugwire".into()];
@@ -167,7 +167,8 @@ async fn a_rust_plugin_lets_in_one_host_only() {
             ("right", true),
         ];
         assert_eq!(seen, expected, "{report:#}");
-        let right = report["ways"].as_array().and_then(|ways| ways.last()).expect("the correct way");
+        let right =
+            report["ways"].as_array().and_then(|ways| ways.last()).expect("the correct way");
         assert_eq!((&right["version"], &right["alpn"]), (&"TLS 1.3".into(), &"h2".into()));
         assert_eq!(report["exit"], "exit status 0");
         sandbox.assert_empty().await;
@@ -195,7 +196,7 @@ async fn a_rust_host_with_its_own_tls() {
 /// The host trusts a different authority, or its certificate comes from one: the plugin verifies
 /// the host's certificate, too.
 #[tokio::test]
-async fn a_rust_host_with_its_own_tls_that_does_not_fit() {
+async fn a_rust_host_with_its_own_tls_that_does_not_match() {
     let authority = Authority::new();
     let stranger = Authority::new();
     let plugin_files = authority.issue("plugin").arguments();
@@ -232,7 +233,7 @@ async fn a_rust_plugin_with_its_own_tls() {
 }
 
 #[tokio::test]
-async fn a_rust_plugin_with_its_own_tls_and_a_host_that_does_not_fit() {
+async fn a_rust_plugin_with_its_own_tls_and_a_host_that_does_not_match() {
     let authority = Authority::new();
     let stranger = Authority::new();
     let ping_error = async |trusted, signer| {

@@ -30,7 +30,7 @@ async fn shut_down(plugin: &PluginHandle) -> ShutdownReport {
 
 /// SHD-10: the failed call reports how the process ended, in the plugin's own words.
 #[tokio::test]
-async fn death_during_a_call() {
+async fn exit_during_a_call() {
     let scene = Scene::new();
     let plugin = scene.misbehave("die-during-call").start().await.expect("a start");
     for _ in 0..2 {
@@ -57,7 +57,7 @@ async fn death_during_a_call() {
 
 /// A process killed from outside leaves no output; the report names the signal.
 #[tokio::test]
-async fn death_by_a_signal() {
+async fn killed_by_a_signal() {
     let scene = Scene::new();
     let program = go::peer("1.8.0", "greeter-plugin");
     let plugin = scene.program(program).start().await.expect("a start");
@@ -77,12 +77,15 @@ fn signal(plugin: &PluginHandle, signal: Signal) {
 /// Stops the plugin, and waits until it has stopped.
 async fn stop(plugin: &PluginHandle) {
     signal(plugin, Signal::STOP);
-    assert!(eventually(Duration::from_secs(10), || is_stopped(plugin.id())).await, "the plugin did not stop");
+    assert!(
+        eventually(Duration::from_secs(10), || is_stopped(plugin.id())).await,
+        "the plugin did not stop"
+    );
 }
 
 /// HLT-6.
 #[tokio::test]
-async fn a_plugin_that_says_it_is_not_well() {
+async fn a_plugin_that_reports_not_serving() {
     let scene = Scene::new();
     let plugin = scene.misbehave("health-not-serving").start().await.expect("a start");
     let ping = plugin.ping().await;
@@ -139,7 +142,10 @@ async fn a_plugin_that_does_not_answer_shutdown() {
             let plugin = launch.start().await.expect("a start");
             let stop = shut_down(&plugin).await;
             assert_eq!(stop.phase, phase, "{how}");
-            assert_eq!(stop.exit.expect("this host started the plugin").signal(), Some(signal.as_raw()));
+            assert_eq!(
+                stop.exit.expect("this host started the plugin").signal(),
+                Some(signal.as_raw())
+            );
             let hung = scene.told("shutdown-hangs").is_some();
             scene.assert_empty();
             if hung {

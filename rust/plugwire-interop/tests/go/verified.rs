@@ -16,7 +16,7 @@ fn plugins() -> [PathBuf; 2] {
 
 /// A verified plugin has no descriptor of the memory file, no other name and no other arguments.
 #[tokio::test]
-async fn a_plugin_cannot_tell_but_by_its_own_file() {
+async fn only_its_own_file_tells_a_plugin_that_it_is_a_copy() {
     for program in plugins() {
         let sandbox = Sandbox::new();
         let mut given = Vec::new();
@@ -26,7 +26,8 @@ async fn a_plugin_cannot_tell_but_by_its_own_file() {
                 launch = launch.verify_with(|_| Ok(()));
             }
             let plugin = launch.start().await.expect("a start");
-            let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("the plugin runs");
+            let executed =
+                fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("the plugin runs");
             match verified {
                 false => assert_eq!(executed, program),
                 true => assert_eq!(executed.to_str(), Some("/memfd:probe-plugin (deleted)")),
@@ -79,11 +80,13 @@ async fn a_plugin_with_neighbours_runs_beside_them() {
         let launch = sandbox.launch(PROBE, &program).version(1);
         let launch = launch.verify_with(|_| Ok(())).with_neighbours();
         let plugin = launch.start().await.expect("a start");
-        let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("the plugin runs");
+        let executed =
+            fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("the plugin runs");
         assert!(executed.starts_with(sandbox.folder()), "{executed:?}");
         assert_eq!(executed.file_name(), program.file_name());
         let beside = |file: PathBuf| {
-            let folder = fs::read_dir(file.parent().expect("a folder")).expect("the directory can be read");
+            let folder =
+                fs::read_dir(file.parent().expect("a folder")).expect("the directory can be read");
             let mut names: Vec<_> =
                 folder.map(|entry| entry.expect("an entry").file_name()).collect();
             names.sort();

@@ -52,14 +52,17 @@ async fn a_process_that_the_record_names_and_that_does_not_listen_is_not_killed(
 
     // Without `kill_on_shutdown`, the pid in the record does not matter.
     let attached = Attach::new(wrong).connect().await.expect("the plugin listens");
-    assert_eq!(attached.shutdown().await.expect("the plugin was asked").phase, ShutdownPhase::Asked);
+    assert_eq!(
+        attached.shutdown().await.expect("the plugin was asked").phase,
+        ShutdownPhase::Asked
+    );
     assert!(is_alive(bystander.0.id()));
     plugin.exited().await;
     sandbox.assert_empty().await;
 }
 
 #[tokio::test]
-async fn a_process_that_is_not_there_any_more_is_not_the_plugin() {
+async fn a_process_that_no_longer_exists_is_not_the_plugin() {
     let sandbox = Sandbox::new();
     let plugin = plain_plugin(&sandbox).await;
     let bystander = Bystander::new();

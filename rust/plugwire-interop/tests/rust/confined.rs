@@ -74,7 +74,7 @@ async fn too_many_processes() {
 
 /// The system takes this id to mean "no change": the plugin would run as root.
 #[tokio::test]
-async fn no_user_is_no_user() {
+async fn the_id_that_means_no_change_is_rejected() {
     for (user, group) in [(u32::MAX, 1), (1, u32::MAX)] {
         let scene = Scene::new();
         let launch = scene.script("exit 7", &[]).confine(Confinement::new().user(user, group));
@@ -86,7 +86,7 @@ async fn no_user_is_no_user() {
 
 /// A host that lacks the permission for a limit does not start the plugin with a weaker one.
 #[tokio::test]
-async fn what_the_system_refuses_is_said_and_nothing_runs() {
+async fn a_limit_that_the_system_refuses_is_an_error_and_nothing_runs() {
     // Above the kernel's own maximum, whatever the permissions of this process.
     let more = Confinement::new().open_files(u64::MAX - 1);
     let scene = Scene::new();

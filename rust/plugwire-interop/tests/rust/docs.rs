@@ -20,7 +20,7 @@ use tokio::time::timeout;
 const BUILD: Duration = Duration::from_secs(1200);
 
 #[test]
-fn links_lead_somewhere() {
+fn links_have_targets() {
     for document in documents() {
         let folder = document.path.parent().expect("it lies in a folder");
         for link in document.links().iter().filter(|link| !link.starts_with("http")) {
@@ -140,7 +140,7 @@ fn known_clauses() -> BTreeSet<String> {
 }
 
 #[test]
-fn vectors_have_names_of_their_own_and_clauses_that_exist() {
+fn vectors_have_unique_names_and_existing_clauses() {
     let known = known_clauses();
     let mut seen = 0;
     for entry in fs::read_dir(root().join("conformance/vectors")).expect("a folder") {
@@ -218,7 +218,7 @@ fn hex_of(file: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn clauses_that_are_named_exist() {
+fn named_clauses_exist() {
     let known = known_clauses();
     let mut named = 0;
     let sources = ["rust", "conformance"].map(|folder| rust_sources(&root().join(folder)));
@@ -248,7 +248,7 @@ fn clause_ids(text: &str) -> Vec<String> {
 /// `Launch::version` in a document is a public name of that type. A link on the name must lead to
 /// its file.
 #[test]
-fn what_is_called_ours_exists() {
+fn names_of_our_api_exist() {
     let crates = ["plugwire", "plugwire-protocol", "plugwire-build"];
     let sources: Vec<_> = crates
         .iter()
@@ -341,7 +341,7 @@ fn the_guide_lists_every_code_of_a_failed_start() {
 
 /// The first paragraph of each crate and the page make the same promise.
 #[test]
-fn every_crate_says_what_may_change() {
+fn every_crate_states_its_stability_promise() {
     let page = document("docs/stability.md");
     for entry in fs::read_dir(root().join("rust")).expect("a folder") {
         let folder = entry.expect("an entry").path();

@@ -39,7 +39,7 @@ async fn diagnosis(program: impl AsRef<Path>) -> (Executable, String) {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_there() {
+async fn a_missing_file() {
     let (executable, text) = diagnosis("/nowhere/plugin").await;
     assert_eq!(executable, Executable::Missing);
     assert_eq!(text, "the plugin cannot be executed: there is no such file");
@@ -59,7 +59,7 @@ async fn a_name_that_is_not_in_the_path() {
 }
 
 #[tokio::test]
-async fn a_folder() {
+async fn a_directory() {
     let folder = tempfile::tempdir().expect("a folder");
     let (executable, text) = diagnosis(folder.path()).await;
     assert_eq!(executable, Executable::Directory);
@@ -100,7 +100,7 @@ async fn a_script_without_its_interpreter() {
 
 /// The system treats the carriage return of a Windows line end as part of the interpreter's name.
 #[tokio::test]
-async fn a_script_with_line_ends_of_windows() {
+async fn a_script_with_windows_line_ends() {
     let (executable, text) = diagnosis(File::new("#!/bin/sh\r\nexit\r\n", 0o755).path()).await;
     let interpreter = PathBuf::from("/bin/sh\r");
     assert_eq!(executable, Executable::MissingInterpreter { interpreter });
@@ -151,7 +151,7 @@ async fn a_link_to_itself() {
 
 /// The error names the missing directory, not the program.
 #[tokio::test]
-async fn a_working_directory_that_is_not_there() {
+async fn a_missing_working_directory() {
     let scene = Scene::new();
     let launch = scene.program(rust::example("greeter-plugin")).current_dir("/nowhere");
     let error = scene.refuse(launch).await;
@@ -160,7 +160,7 @@ async fn a_working_directory_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_folder_for_sockets_that_cannot_be_used() {
+async fn a_socket_directory_that_cannot_be_used() {
     for (folder, kind) in [
         (PathBuf::from("/nowhere"), std::io::ErrorKind::NotFound),
         (PathBuf::from(format!("/{}", "x".repeat(200))), std::io::ErrorKind::InvalidInput),
@@ -174,7 +174,7 @@ async fn a_folder_for_sockets_that_cannot_be_used() {
 }
 
 #[tokio::test]
-async fn a_group_that_is_not_there() {
+async fn a_group_that_does_not_exist() {
     let scene = Scene::new();
     let launch = scene.program(rust::example("greeter-plugin")).socket_group("no-such-group");
     let error = scene.refuse(launch).await;

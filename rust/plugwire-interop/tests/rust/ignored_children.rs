@@ -33,7 +33,7 @@ fn said<'a>(output: &'a Output, word: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_and_says_that_the_status_is_lost() {
+async fn a_shutdown_ends_and_reports_that_the_status_is_lost() {
     let sandbox = Sandbox::new();
     let Some(output) = host(&sandbox, &[], &WITH_A_CHILD).await else { return };
     assert!(output.status.success(), "{output:?}");
@@ -54,7 +54,7 @@ async fn a_crash_fails_the_call_and_takes_the_group_along() {
 /// A plugin that had to be killed is not reported to have exited on its own, although the status
 /// that would tell is lost.
 #[tokio::test]
-async fn who_lives_on_without_a_line_has_not_ended() {
+async fn a_killed_plugin_without_a_line_is_not_reported_as_exited() {
     let sandbox = Sandbox::new();
     for (script, code) in [("echo junk", "Unrecognized"), ("exec >&-", "Exited")] {
         let script = format!("{script}; exec sleep 600");

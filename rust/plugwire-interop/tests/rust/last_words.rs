@@ -37,7 +37,7 @@ fn ends_meanwhile(plugin: &PluginHandle) {
 
 /// A user's own work may block a runtime for longer than a plugin takes to end.
 #[tokio::test]
-async fn a_busy_runtime_reads_them_late() {
+async fn a_busy_runtime_still_reads_the_last_output() {
     let sandbox = Sandbox::new();
     let plugin = start(&sandbox, SAYS_GOODBYE).await;
     ends_meanwhile(&plugin);
@@ -51,7 +51,7 @@ async fn a_busy_runtime_reads_them_late() {
 /// A runtime that shuts down can no longer read the output and must not wait for itself. Runs
 /// several times, because the order in which its tasks end depends on their ids.
 #[tokio::test]
-async fn a_runtime_that_ends_does_not_wait_for_them() {
+async fn a_runtime_that_ends_does_not_wait_for_the_last_output() {
     kept(async || {
         let sandbox = Sandbox::new();
         let life = |others: usize| {
@@ -85,7 +85,7 @@ async fn a_runtime_that_ends_does_not_wait_for_them() {
 /// A process that left the process group holds the pipes open: either silent, or printing without
 /// end.
 #[tokio::test]
-async fn nobody_waits_for_strangers_words() {
+async fn processes_outside_the_group_do_not_delay_the_shutdown() {
     const SILENT: &str = "exec sleep 60";
     const CHATTY: &str = "exec yes >&2";
     for stranger in [SILENT, CHATTY] {
@@ -102,7 +102,10 @@ async fn nobody_waits_for_strangers_words() {
             assert_eq!(stop.phase, ShutdownPhase::Asked);
             // The silent process keeps running; the chatty one is killed by SIGPIPE once its reader
             // is gone.
-            assert!(stranger == CHATTY || !sandbox.processes().is_empty(), "the host must not end this process");
+            assert!(
+                stranger == CHATTY || !sandbox.processes().is_empty(),
+                "the host must not end this process"
+            );
             sandbox.kill_all();
             if took < Duration::from_secs(3) {
                 Ok(())
@@ -116,7 +119,7 @@ async fn nobody_waits_for_strangers_words() {
 
 /// Well within the default of [`plugwire::host::Launch::exit_timeout`], which is go-plugin's.
 #[tokio::test]
-async fn who_is_asked_ends_in_two_seconds() {
+async fn a_plugin_exits_within_two_seconds_of_shutdown() {
     kept(async || {
         let sandbox = Sandbox::new();
         let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);

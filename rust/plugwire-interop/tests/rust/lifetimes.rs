@@ -44,7 +44,10 @@ fn a_start_that_is_dropped_at_once_leaves_nothing_even_if_its_runtime_ends() {
 #[test]
 fn a_start_that_is_dropped_leaves_no_process_even_if_its_runtime_ends_at_once() {
     dropped_start(async |sandbox| {
-        assert!(eventually(LIMIT, || !sandbox.processes().is_empty()).await, "no process is started");
+        assert!(
+            eventually(LIMIT, || !sandbox.processes().is_empty()).await,
+            "no process is started"
+        );
     });
 }
 

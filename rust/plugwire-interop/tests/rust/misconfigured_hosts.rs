@@ -57,7 +57,7 @@ async fn refusal(variables: &[(&str, &str)], options: &[&str]) -> String {
 
 /// TLS-13: the client certificate is invalid.
 #[tokio::test]
-async fn a_certificate_that_is_none() {
+async fn an_invalid_client_certificate() {
     for (pem, words) in [
         ("garbage", "no certificate block"),
         ("-----BEGIN CERTIFICATE-----\nMIIB", "has no end"),
@@ -81,7 +81,7 @@ async fn mutual_tls_is_required_and_there_is_no_certificate() {
 
 /// ENV-3: an invalid port range is an error for TCP.
 #[tokio::test]
-async fn ports_that_are_no_range() {
+async fn an_invalid_port_range() {
     for (min, max, words) in [
         ("25000", "10000", "the lowest port (25000) is above the highest (10000)"),
         ("10000", "", "above the highest (0)"),
@@ -96,7 +96,7 @@ async fn ports_that_are_no_range() {
 
 /// ENV-3: a plugin on a unix socket ignores the port range.
 #[tokio::test]
-async fn ports_that_are_no_range_and_a_unix_socket() {
+async fn an_invalid_port_range_is_ignored_for_unix_sockets() {
     let ports = [("PLUGIN_MIN_PORT", "25000"), ("PLUGIN_MAX_PORT", "10000")];
     let (line, log) = serves(&ports, &[]).await;
     assert!(line.starts_with("1|1|unix|"), "{line}");
@@ -105,14 +105,14 @@ async fn ports_that_are_no_range_and_a_unix_socket() {
 
 /// ENV-9: the group does not exist.
 #[tokio::test]
-async fn a_group_that_is_not_there() {
+async fn a_group_that_does_not_exist() {
     let message = refusal(&[("PLUGIN_UNIX_SOCKET_GROUP", "no-such-group")], &[]).await;
     assert!(message.contains("no group is named `no-such-group`"), "{message}");
 }
 
 /// ENV-8, SOCK-2: the plugin cannot listen in the given directory.
 #[tokio::test]
-async fn a_folder_for_sockets_that_cannot_be_used() {
+async fn a_socket_directory_that_cannot_be_used() {
     let long = format!("/{}", "x".repeat(200));
     let message = refusal(&[("PLUGIN_UNIX_SOCKET_DIR", &long)], &[]).await;
     assert!(message.contains("cannot listen") && message.contains(&long), "{message}");
@@ -122,7 +122,7 @@ async fn a_folder_for_sockets_that_cannot_be_used() {
 
 /// HS-27, HS-29: a message for people, in three lines, and nothing for the host.
 #[tokio::test]
-async fn no_cookie_or_another() {
+async fn a_missing_or_wrong_cookie() {
     for variables in [&[][..], &[(COOKIE.0, "another")], &[(COOKIE.0, "")]] {
         let output = output(variables, &[]).await;
         assert_eq!(output.status.code(), Some(1));
@@ -135,7 +135,7 @@ async fn no_cookie_or_another() {
 
 /// HS-33: each invalid version is logged as a warning, and the choice is made among the others.
 #[tokio::test]
-async fn versions_that_are_no_numbers() {
+async fn versions_that_are_not_numbers() {
     let versions = [("PLUGIN_PROTOCOL_VERSIONS", "one,1,,3.0,-1,99999999999,2")];
     let (line, log) = serves(&versions, &["--versions", "1,2,3"]).await;
     assert!(line.starts_with("1|2|unix|"), "{line}");
@@ -172,7 +172,10 @@ async fn a_host_that_is_gone_before_the_line() {
     command.stdout(writer).stderr(Stdio::piped());
     let child = command.spawn().expect("the plugin runs");
     drop(command);
-    let output = timeout(SOON, child.wait_with_output()).await.expect("the plugin exits").expect("the plugin ran");
+    let output = timeout(SOON, child.wait_with_output())
+        .await
+        .expect("the plugin exits")
+        .expect("the plugin ran");
     assert_eq!((output.status.code(), output.status.signal()), (Some(1), None), "{output:?}");
     let log = log(&output.stderr);
     let message = log.first().map(|entry| entry.record.message.clone()).unwrap_or_default();
@@ -185,12 +188,19 @@ async fn serves(variables: &[(&str, &str)], options: &[&str]) -> (String, Vec<En
     let sandbox = Sandbox::new();
     let variables = [&[COOKIE][..], variables].concat();
     let mut command = probe(&sandbox, &variables, options);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the plugin runs");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the plugin runs");
     let mut line = String::new();
     let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
     timeout(SOON, stdout.read_line(&mut line)).await.expect("a line").expect("UTF-8");
     child.kill().await.expect("the plugin can be killed");
     let mut stderr = Vec::new();
-    child.stderr.take().expect("standard error is piped").read_to_end(&mut stderr).await.expect("the plugin exited");
+    child
+        .stderr
+        .take()
+        .expect("standard error is piped")
+        .read_to_end(&mut stderr)
+        .await
+        .expect("the plugin exited");
     (line, log(&stderr))
 }

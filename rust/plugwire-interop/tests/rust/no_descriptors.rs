@@ -76,7 +76,7 @@ async fn ends(pair: &Brokered, sandbox: &Sandbox) {
 }
 
 #[tokio::test]
-async fn it_waits_for_one_without_spinning_and_goes_on_serving() {
+async fn a_plugin_without_descriptors_waits_without_spinning_and_keeps_serving() {
     let sandbox = Sandbox::new();
     let (pair, told) = plugin(&sandbox).await;
     let callers = exhaust(&pair, &PathBuf::from(pair.plugin.record().address)).await;
@@ -90,7 +90,7 @@ async fn it_waits_for_one_without_spinning_and_goes_on_serving() {
 }
 
 #[tokio::test]
-async fn so_does_its_broker() {
+async fn a_broker_without_descriptors_waits_without_spinning_and_keeps_serving() {
     let sandbox = Sandbox::new();
     let (pair, _) = plugin(&sandbox).await;
     let folder = PathBuf::from(pair.plugin.record().address);

@@ -39,7 +39,7 @@ impl Drop for Cgroup {
 }
 
 #[tokio::test]
-async fn who_dies_for_want_of_memory_says_so() {
+async fn a_kill_by_the_out_of_memory_killer_is_reported() {
     let Some(cgroup) = Cgroup::new() else {
         return not_here("this system does not allow creating a memory cgroup");
     };

@@ -34,7 +34,7 @@ async fn files(plugin: &PluginHandle, question: MessageRequest) -> Vec<FileDescr
 }
 
 #[tokio::test]
-async fn every_service_is_described_with_all_imports() {
+async fn every_service_is_described_with_all_its_imports() {
     let sandbox = Sandbox::new();
     let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
     let plugin = launch.start().await.expect("a start");

@@ -61,7 +61,7 @@ fn request(method: Method, content: Option<&'static str>) -> Request<()> {
 }
 
 #[tokio::test]
-async fn what_is_no_grpc_call_reaches_no_handler() {
+async fn requests_that_are_not_grpc_calls_reach_no_handler() {
     let plugin = plugin(|| panic!("a handler was reached"));
     let mut requests = connect(&plugin).await;
     let cases = [
@@ -99,7 +99,7 @@ async fn message_and_code(plugin: TestPlugin) -> (Vec<u8>, String) {
 }
 
 #[tokio::test]
-async fn what_a_stream_gave_before_it_failed_arrives() {
+async fn messages_sent_before_a_stream_failed_arrive() {
     let failing = plugin(|| Err(Status::data_loss("the second message is lost")));
     assert_eq!(message_and_code(failing).await, (EMPTY_MESSAGE.to_vec(), "15".to_owned()));
     let panicking = plugin(|| panic!("the second message panics, as this test wants"));

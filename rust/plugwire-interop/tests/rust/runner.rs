@@ -164,7 +164,7 @@ async fn a_runner_that_does_not_kill() {
 
 /// The process was killed, so the host does not wait forever to learn how it ended.
 #[tokio::test]
-async fn a_runner_that_does_not_tell_of_the_end() {
+async fn a_runner_that_does_not_report_the_exit() {
     let sandbox = Sandbox::new();
     let limit = Duration::from_millis(200);
     let launch = launch(&sandbox, Odd::Silent).shutdown_timeout(limit).exit_timeout(limit);
@@ -179,7 +179,7 @@ async fn a_runner_that_does_not_tell_of_the_end() {
 }
 
 #[tokio::test]
-async fn what_a_runner_cannot_be_asked_for_is_refused() {
+async fn settings_that_a_runner_does_not_support_are_refused() {
     let sandbox = Sandbox::new();
     for launch in [
         launch(&sandbox, Odd::NoLine).verify_with(|_| Ok(())),

@@ -29,7 +29,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 /// The start succeeds, the log says what is missing, and the guardian ends the plugin of a killed
 /// host.
 #[tokio::test]
-async fn without_a_parent_death_signal_the_guardian_is_left() {
+async fn without_a_parent_death_signal_the_guardian_ends_the_plugin() {
     let sandbox = Sandbox::new();
     let mut host = sandbox.command("python3");
     host.args(["-c", WITHOUT_DEATH_SIGNALS]).arg(rust::program("mortal-host"));

@@ -28,7 +28,7 @@ async fn standard_output_is_closed_before_the_line() {
 
 /// SHD-8: another process that holds the output open does not matter.
 #[tokio::test]
-async fn death_before_the_line_and_somebody_who_holds_the_output() {
+async fn exit_before_the_line_while_a_daemon_holds_the_output() {
     const LEAVES_A_DAEMON: &str = r#"
         setsid sh -c 'echo running > "$0"; sleep 60' "$0" &
         until [ -s "$0" ]; do sleep 0.01; done
@@ -36,7 +36,8 @@ async fn death_before_the_line_and_somebody_who_holds_the_output() {
     let scene = Scene::new();
     let running = scene.folder().join("running");
     let began = Instant::now();
-    let error = scene.script(LEAVES_A_DAEMON, &[&running]).start().await.expect_err("the plugin is dead");
+    let error =
+        scene.script(LEAVES_A_DAEMON, &[&running]).start().await.expect_err("the plugin is dead");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(error.code(), "start.exited");
     assert!(error.to_string().contains("exit status 5"), "{error}");
@@ -45,7 +46,7 @@ async fn death_before_the_line_and_somebody_who_holds_the_output() {
 
 /// HS-24: the plugin is killed by a signal before it prints the line.
 #[tokio::test]
-async fn death_by_a_signal_before_the_line() {
+async fn killed_by_a_signal_before_the_line() {
     let scene = Scene::new();
     let error = scene.refuse(scene.script("echo about to >&2; kill -SEGV $$", &[])).await;
     assert_eq!(error.code(), "start.exited");
@@ -58,7 +59,7 @@ async fn death_by_a_signal_before_the_line() {
 
 /// The evidence shows why the announced address does not answer.
 #[tokio::test]
-async fn death_after_the_line() {
+async fn exit_after_the_line() {
     let scene = Scene::new();
     let script = "echo '1|1|unix|/nowhere/plugin|grpc|'; echo out of luck >&2; exit 4";
     let error = scene.refuse(scene.script(script, &[]).dangerous().plaintext()).await;
@@ -133,7 +134,8 @@ async fn an_address_that_is_not_the_plugins() {
 async fn announces(scene: &Scene, address: &Path, version: &str, limit: Duration) -> &'static str {
     let script = r#"echo "1|$1|unix|$0|grpc|"; sleep 60"#;
     let launch = scene.script(script, &[address, Path::new(version)]).start_timeout(limit);
-    let error = launch.dangerous().plaintext().start().await.expect_err("the script is not a plugin");
+    let error =
+        launch.dangerous().plaintext().start().await.expect_err("the script is not a plugin");
     error.code()
 }
 
@@ -187,7 +189,7 @@ async fn a_cookie_that_the_plugin_does_not_know() {
 /// A message about a cookie is not enough for a rejected cookie: such a plugin prints nothing on
 /// standard output and exits with status 1.
 #[tokio::test]
-async fn talk_of_cookies() {
+async fn an_error_text_about_cookies_is_not_a_refused_cookie() {
     for script in [
         "echo no magic cookie >&2; exit 2",
         "printf baking; echo no magic cookie >&2; exit 1",

@@ -126,7 +126,7 @@ impl AsyncWrite for Broken {
 /// A failing writer affects only the host: the plugin goes on printing, and the other channel
 /// arrives.
 #[tokio::test]
-async fn a_writer_that_fails_stops_nobody() {
+async fn a_writer_that_fails_does_not_stop_the_plugin() {
     let sandbox = Sandbox::new();
     let stderr = Output::default();
     let launch = launch(&sandbox, &["--capture-stderr"]).stdout(Broken).stderr(stderr.clone());
@@ -259,7 +259,9 @@ async fn a_plugin_sends_all_that_was_printed_before_it_ends() {
     assert!(printed == out, "{} of {} bytes", printed.len(), out.len());
     timeout(LIMIT, messages(shutdown)).await.expect("an answer");
     drop(host);
-    assert!(timeout(LIMIT, child.wait()).await.expect("in time").expect("the plugin exited").success());
+    assert!(
+        timeout(LIMIT, child.wait()).await.expect("in time").expect("the plugin exited").success()
+    );
     sandbox.assert_empty().await;
 }
 
@@ -302,5 +304,7 @@ async fn without_a_host_that_reads_the_newest_output_is_kept() {
     let seen = stdout.wait(LIMIT, |seen| seen.len() >= rest).await;
     assert!(seen == out[dropped..], "{} of {rest} bytes", seen.len());
     plugin.shutdown().await.expect("it ends");
-    assert!(timeout(LIMIT, child.wait()).await.expect("in time").expect("the plugin exited").success());
+    assert!(
+        timeout(LIMIT, child.wait()).await.expect("in time").expect("the plugin exited").success()
+    );
 }

@@ -107,7 +107,8 @@ fn write_until(stop: &AtomicBool, writes: &AtomicUsize, program: &Path) {
     while !stop.load(Ordering::Relaxed) {
         swap(program);
         kind = if kind == GOOD { EVIL } else { GOOD };
-        let file = File::options().write(true).open(program).expect("a file that is never executed");
+        let file =
+            File::options().write(true).open(program).expect("a file that is never executed");
         let end = file.metadata().expect("the file exists").len() - 1;
         file.write_all_at(&[kind], end).expect("a byte");
         writes.fetch_add(1, Ordering::Relaxed);
@@ -153,7 +154,7 @@ async fn soak_a_writer_swaps_the_file_all_the_time() {
 
 /// The checksum is computed over the copy that is executed.
 #[tokio::test]
-async fn a_checksum_is_of_what_is_run() {
+async fn a_checksum_covers_the_copy_that_is_run() {
     for script in [false, true] {
         let stage = Stage::new(script);
         let contents = fs::read(&stage.program).expect("a file");
@@ -188,7 +189,7 @@ async fn a_check_refuses_what_the_checksum_lets_pass() {
 
 /// A check that panics counts as a rejection.
 #[tokio::test]
-async fn a_check_that_panics_refuses_and_its_words_are_in_the_error() {
+async fn a_check_that_panics_refuses_and_its_message_is_in_the_error() {
     let stage = Stage::new(true);
     for (check, said) in [(panics as fn(&File) -> Checked, "no key"), (panics_with, "no key 7")] {
         let error = stage.launch().verify_with(check).start().await.expect_err("refused");
@@ -231,7 +232,7 @@ async fn a_check_is_given_the_file_and_cannot_write_it() {
 
 /// The copy could be executed even where the file itself must not be.
 #[tokio::test]
-async fn permissions_count_for_verified_files_too() {
+async fn permissions_are_checked_for_verified_files_too() {
     let stage = Stage::new(false);
     fs::set_permissions(&stage.program, fs::Permissions::from_mode(0o644)).expect("its mode");
     let error = stage.launch().verify_with(ends_good).start().await.expect_err("no permission");
@@ -242,7 +243,7 @@ async fn permissions_count_for_verified_files_too() {
 
 /// The copy of a script finds the files beside the original script.
 #[tokio::test]
-async fn neighbours_are_found() {
+async fn files_beside_a_verified_script_are_found() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.folder().join("data"), "found").expect("a file");
     let script = sandbox.folder().join("script");
@@ -260,7 +261,7 @@ async fn neighbours_are_found() {
 
 /// An oversized file is rejected without copying it first.
 #[tokio::test]
-async fn what_is_too_large_for_a_program_is_refused() {
+async fn a_file_too_large_for_a_program_is_refused() {
     let stage = Stage::new(false);
     let program = File::options().write(true).open(&stage.program).expect("a file");
     program.set_len(5 << 30).expect("a hole");

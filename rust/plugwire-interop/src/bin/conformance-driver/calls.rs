@@ -118,8 +118,9 @@ fn prepare(call: &Call) -> Result<(Request<Vec<u8>>, PathAndQuery), Failure> {
     let mut request = Request::new(call.request.clone());
     request.set_timeout(Duration::from_millis(call.timeout_ms));
     for (key, value) in &call.metadata {
-        add(request.metadata_mut(), key, value)
-            .ok_or_else(|| Failure::new("other", format!("`{key}: {value}` is not valid metadata")))?;
+        add(request.metadata_mut(), key, value).ok_or_else(|| {
+            Failure::new("other", format!("`{key}: {value}` is not valid metadata"))
+        })?;
     }
     let method = PathAndQuery::try_from(&call.method)
         .map_err(|error| Failure::new("other", format!("`{}`: {error}", call.method)))?;

@@ -66,7 +66,8 @@ async fn metadata(probe: &Probe) {
             assert_eq!(came, sent, "{prefix}{key}");
         }
         let key = format!("{prefix}probe-data-bin");
-        let came = reply.metadata().get_bin(key).expect("the value came back").to_bytes().expect("base64");
+        let came =
+            reply.metadata().get_bin(key).expect("the value came back").to_bytes().expect("base64");
         assert_eq!(came, (0..=255).collect::<Vec<u8>>(), "{prefix}");
     }
 }

@@ -153,7 +153,7 @@ async fn go_host_and_rust_plugin() {
 
 /// A dial to an id that is never accepted times out, and affects nothing else. Spec: BRK-4, MUX-14.
 #[tokio::test]
-async fn ids_that_nobody_accepts() {
+async fn ids_that_are_never_accepted() {
     const NOBODY: u32 = 4242;
     let one = async |program: &Path, release: &str, mode: Mode| {
         let case = format!("{} {mode:?}", program.display());
@@ -186,7 +186,7 @@ async fn ids_that_nobody_accepts() {
 }
 
 #[tokio::test]
-async fn ids_that_nobody_accepts_under_go_hosts() {
+async fn ids_that_are_never_accepted_under_go_hosts() {
     let plugin = rust::program("probe-plugin");
     let one = async |release: &str, mode: Mode| {
         let sandbox = Sandbox::new();

@@ -64,7 +64,7 @@ pub(super) fn parse(clause: &str) -> Result<Clause, &'static str> {
     let (scope, text) = rest.split_once("). ").ok_or("no `). ` after the role and the level")?;
     let scope: Vec<&str> = scope.split(", ").collect();
     let levels = ["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY"];
-    match whom.as_slice() {
+    match scope.as_slice() {
         [role, level, more @ ..]
             if ["host", "plugin", "both"].contains(role)
                 && levels.contains(level)
