@@ -190,15 +190,13 @@ fn stock_go_host_with_the_newest_grpc_needs_no_list() {
 /// A stranger's plugin can be judged from its binary and its cookie alone.
 #[test]
 fn a_binary_and_its_cookie_are_enough() {
-    let judged = Command::new(rust::suite())
+    assert_cmd::Command::new(rust::suite())
         .args(["plugin", "--cookie", "GREETER_PLUGIN=hello", "--color", "never", "--quiet"])
         .args(["--timeout-scale", "3", "--tier", "black-box", "--tier", "raw", "--"])
         .arg(go::peer("1.8.0", "greeter-plugin"))
-        .output()
-        .expect("the suite runs");
-    let said = String::from_utf8_lossy(&judged.stdout);
-    assert_eq!(judged.status.code(), Some(0), "{said}");
-    assert!(said.contains("every MUST"), "{said}");
+        .assert()
+        .success()
+        .stdout(predicates::str::contains("every MUST"));
 }
 
 /// Our plugin has no known failures, and between unix and TCP no case is skipped.

@@ -19,7 +19,7 @@ use tokio::process::Command;
 const VICTIM: u32 = 7;
 const GOOD: u32 = 8;
 /// An id that no plugin here accepts.
-const NOBODY: u32 = 100;
+const UNSERVED: u32 = 100;
 /// The ids that a flooded host serves: for the flood, and for what must work afterwards.
 const OWN: [u32; 2] = [3, 4];
 
@@ -94,7 +94,7 @@ async fn an_id_that_is_never_announced() {
     let scene = Scene::new();
     let plugin = started(scene.misbehave("nothing").broker_timeout(LIMIT)).await;
     let began = Instant::now();
-    assert_timeout(&failed_dial(&plugin, NOBODY).await, NOBODY);
+    assert_timeout(&failed_dial(&plugin, UNSERVED).await, UNSERVED);
     assert!(began.elapsed() >= LIMIT, "{:?}", began.elapsed());
     lives_on(&scene, plugin).await;
 }
@@ -263,8 +263,8 @@ async fn a_brokered_connection_that_is_closed_at_once() {
 async fn a_knock_that_is_never_answered() {
     let scene = Scene::new();
     let plugin = started(multiplexed(&scene, "mux", LIMIT)).await;
-    assert_timeout(&failed_dial(&plugin, NOBODY).await, NOBODY);
-    assert_eq!(scene.witness("knocked")["id"], NOBODY);
+    assert_timeout(&failed_dial(&plugin, UNSERVED).await, UNSERVED);
+    assert_eq!(scene.witness("knocked")["id"], UNSERVED);
     for id in [GOOD, VICTIM, GOOD] {
         reaches(&plugin, id).await;
     }
@@ -314,7 +314,7 @@ async fn an_acknowledgement_for_another_id() {
     let scene = Scene::new();
     let plugin = started(multiplexed(&scene, "mux-ack-other", LIMIT)).await;
     assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
-    assert_eq!(scene.witness("acknowledged")["id"], NOBODY);
+    assert_eq!(scene.witness("acknowledged")["id"], UNSERVED);
     // After this round trip, the host has read that answer.
     greet(&plugin).await.expect("a greeting");
     reaches(&plugin, GOOD).await;

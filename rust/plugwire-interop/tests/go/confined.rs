@@ -13,7 +13,7 @@ use plugwire_interop::scenarios::probe;
 use plugwire_interop::{PROBE, go, not_here, rust};
 
 /// A user and a group without any files or processes.
-const NOBODY: (u32, u32) = (64_123, 64_124);
+const OTHER_USER: (u32, u32) = (64_123, 64_124);
 
 fn plugins() -> [PathBuf; 2] {
     [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
@@ -87,7 +87,7 @@ async fn a_plugin_of_another_user_is_reached_and_reaches_its_host() {
         not_here("only root can start a plugin as another user");
         return;
     }
-    let (user, group) = NOBODY;
+    let (user, group) = OTHER_USER;
     for program in plugins() {
         for (mode, verified) in MODES.into_iter().zip([true, false, true, false]) {
             let sandbox = Sandbox::new();
@@ -136,7 +136,7 @@ async fn a_plugin_of_another_user_keeps_the_socket_group() {
         fs::set_permissions(sandbox.folder(), fs::Permissions::from_mode(0o711))
             .expect("the directory's mode");
         let launch = sandbox.launch(PROBE, &program).version(1).socket_group("64125");
-        let confinement = Confinement::new().user(NOBODY.0, NOBODY.1);
+        let confinement = Confinement::new().user(OTHER_USER.0, OTHER_USER.1);
         let plugin = launch.confine(confinement).start().await.expect("a start");
         assert_eq!(status(&plugin, "Groups"), "64125");
         assert!(probe(&plugin).inspect(InspectRequest {}).await.is_ok());

@@ -64,10 +64,10 @@ async fn too_many_processes() {
         return;
     }
     let script = "sleep 0 & sleep 0 & sleep 0 & wait; exit 7";
-    let nobody = Confinement::new().user(64_126, 64_126);
-    let (free, said) = confined(nobody.clone(), script).await;
+    let other_user = Confinement::new().user(64_126, 64_126);
+    let (free, said) = confined(other_user.clone(), script).await;
     assert_eq!(free.code(), Some(7), "{said}");
-    let (exit, said) = confined(nobody.processes(1), script).await;
+    let (exit, said) = confined(other_user.processes(1), script).await;
     assert_ne!(exit.code(), Some(7), "the limit does not hold: {said}");
     assert!(said.to_lowercase().contains("fork"), "{said}");
 }

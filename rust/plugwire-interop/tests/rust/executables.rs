@@ -218,7 +218,7 @@ pub(crate) fn noexec(test: &str) {
 pub(crate) const NOEXEC: &str = "PLUGWIRE_NOEXEC";
 
 #[tokio::test]
-#[ignore = "run by the test above, where the folder is mounted"]
+#[ignore = "run by the test above, where the directory is mounted"]
 async fn inside_a_file_system_mounted_noexec() {
     let folder = std::env::var_os(NOEXEC).expect("the test above sets it");
     let (executable, text) = diagnosis(Path::new(&folder).join("plugin")).await;

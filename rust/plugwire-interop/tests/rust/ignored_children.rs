@@ -3,8 +3,10 @@
 
 use std::process::Output;
 
+use assert_cmd::assert::OutputAssertExt;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{not_here, rust};
+use predicates::prelude::*;
 
 /// Starts a program with the signal ignored, where this system's `env` can do that.
 const IGNORING: [&str; 2] = ["env", "--ignore-signal=CHLD"];
@@ -59,8 +61,8 @@ async fn a_killed_plugin_without_a_line_is_not_reported_as_exited() {
     for (script, code) in [("echo junk", "Unrecognized"), ("exec >&-", "Exited")] {
         let script = format!("{script}; exec sleep 600");
         let Some(output) = host(&sandbox, &[], &["/bin/sh", "-c", &script]).await else { return };
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(errors.contains(code) && errors.contains("exit: None"), "{output:?}");
+        let contains = predicate::str::contains;
+        output.assert().stderr(contains(code).and(contains("exit: None")));
     }
     sandbox.assert_empty().await;
 }
@@ -70,8 +72,7 @@ async fn a_killed_plugin_without_a_line_is_not_reported_as_exited() {
 async fn a_program_that_cannot_be_executed_is_an_error_and_no_panic() {
     let sandbox = Sandbox::new();
     let Some(output) = host(&sandbox, &[], &["/nowhere/plugin"]).await else { return };
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(errors.contains("NotFound") && !errors.contains("panicked"), "{errors}");
+    let contains = predicate::str::contains;
+    output.assert().code(1).stderr(contains("NotFound").and(contains("panicked").not()));
     sandbox.assert_empty().await;
 }

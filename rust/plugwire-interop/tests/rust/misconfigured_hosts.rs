@@ -6,9 +6,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use assert_cmd::assert::OutputAssertExt;
 use plugwire::protocol::hclog::{Entry, Kind, Level, StderrParser};
 use plugwire_interop::rust;
 use plugwire_interop::sandbox::Sandbox;
+use predicates::prelude::*;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -44,10 +46,8 @@ fn log(stderr: &[u8]) -> Vec<Entry> {
 /// Returns the single error line of a plugin that refuses to serve.
 async fn refusal(variables: &[(&str, &str)], options: &[&str]) -> String {
     let variables = [&[COOKIE][..], variables].concat();
-    let output = output(&variables, options).await;
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-    assert_eq!(output.status.code(), Some(1));
-    let log = log(&output.stderr);
+    let refused = output(&variables, options).await.assert().code(1).stdout("");
+    let log = log(&refused.get_output().stderr);
     let [Entry { kind: Kind::Structured, record, .. }] = log.as_slice() else { panic!("{log:?}") };
     assert_eq!(record.level, Level::Error);
     assert_eq!(record.module.as_deref(), Some("plugwire"));
@@ -124,12 +124,9 @@ async fn a_socket_directory_that_cannot_be_used() {
 #[tokio::test]
 async fn a_missing_or_wrong_cookie() {
     for variables in [&[][..], &[(COOKIE.0, "another")], &[(COOKIE.0, "")]] {
-        let output = output(variables, &[]).await;
-        assert_eq!(output.status.code(), Some(1));
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(text.starts_with("This program is a plugin"), "{text}");
-        assert_eq!(text.lines().count(), 3, "{text}");
+        let in_three_lines = predicate::str::contains("\n").count(3);
+        let text = predicate::str::starts_with("This program is a plugin").and(in_three_lines);
+        output(variables, &[]).await.assert().code(1).stdout("").stderr(text);
     }
 }
 

@@ -222,7 +222,7 @@ fn a_file_system_mounted_noexec() {
 }
 
 #[tokio::test]
-#[ignore = "run by the test above, where the folder is mounted"]
+#[ignore = "run by the test above, where the directory is mounted"]
 async fn inside_a_file_system_mounted_noexec() {
     let stage = Stage::new();
     let folder = std::env::var(executables::NOEXEC).expect("the test above sets it");

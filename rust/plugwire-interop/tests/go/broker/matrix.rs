@@ -154,19 +154,19 @@ async fn go_host_and_rust_plugin() {
 /// A dial to an id that is never accepted times out, and affects nothing else. Spec: BRK-4, MUX-14.
 #[tokio::test]
 async fn ids_that_are_never_accepted() {
-    const NOBODY: u32 = 4242;
+    const UNSERVED: u32 = 4242;
     let one = async |program: &Path, release: &str, mode: Mode| {
         let case = format!("{} {mode:?}", program.display());
         let sandbox = Sandbox::new();
         let launch = sandbox.launch(PROBE, program);
         let pair = Brokered::start(launch, mode).await;
-        match pair.dial(NOBODY).await {
-            Err(error @ DialError::Timeout { id: NOBODY, .. }) => {
+        match pair.dial(UNSERVED).await {
+            Err(error @ DialError::Timeout { id: UNSERVED, .. }) => {
                 assert_eq!(error.code(), "broker.timeout", "{case}");
             }
             other => panic!("{case}: {other:?}"),
         }
-        let report = pair.plugin_reports(NOBODY, 0, 0).await;
+        let report = pair.plugin_reports(UNSERVED, 0, 0).await;
         // A multiplexing Go dialer gets a connection at once, which fails at its first call.
         assert!(!report.dialled || report.code == 14, "{case}: {report:?}");
         assert_good_dials(&pair, &case).await;
@@ -193,9 +193,9 @@ async fn ids_that_are_never_accepted_under_go_hosts() {
         let scenario = mode.flags(&["broker-nobody", "--timeout", "60s"]);
         let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await;
         let result = &report["result"];
-        let nobody = &result["nobody"];
-        assert_ne!(nobody["host_dials"]["echo"]["payload_intact"], true, "{release}: {report:#}");
-        assert_eq!(nobody["plugin_dials"]["dialled"], false, "{release}: {report:#}");
+        let unserved = &result["nobody"];
+        assert_ne!(unserved["host_dials"]["echo"]["payload_intact"], true, "{release}: {report:#}");
+        assert_eq!(unserved["plugin_dials"]["dialled"], false, "{release}: {report:#}");
         let after = &result["after"];
         assert_eq!(after["host_dials"]["echo"]["payload_intact"], true, "{release}: {report:#}");
         assert_eq!(after["host_dials"]["served_id"], after["host_dials"]["id"], "{report:#}");
