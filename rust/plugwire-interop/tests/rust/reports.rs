@@ -1,5 +1,5 @@
-//! What a user reads when a plugin does not start, or is gone. The texts are in `reports/`; [`snapshot`] says how they are
-//! renewed.
+//! The error texts for a plugin that does not start, or is gone. The texts are in `reports/`;
+//! [`snapshot`] says how to update them.
 
 use std::error::Error;
 use std::fs;
@@ -89,13 +89,13 @@ impl Stage {
 async fn files_that_do_not_run() {
     let stage = Stage::new();
     stage.start_fails("file-missing", stage.launch(stage.programs.path().join("plugin"))).await;
-    stage.start_fails("file-folder", stage.launch(stage.programs.path())).await;
+    stage.start_fails("file-directory", stage.launch(stage.programs.path())).await;
     stage.start_fails("file-not-executable", stage.launch(stage.file("", 0o644))).await;
     stage.start_fails("file-unknown", stage.launch(stage.file("hello", 0o755))).await;
     let script = "#!/usr/bin/no-such-python\n";
     stage.start_fails("file-no-interpreter", stage.launch(stage.file(script, 0o755))).await;
     let windows = "#!/bin/sh\r\nexit\r\n";
-    stage.start_fails("file-line-ends-of-windows", stage.launch(stage.file(windows, 0o755))).await;
+    stage.start_fails("file-windows-line-ends", stage.launch(stage.file(windows, 0o755))).await;
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn files_that_are_not_trusted() {
     let launch = || stage.launch(stage.file("#!/bin/sh\nexit\n", 0o755));
     let other = Checksum::new::<sha2::Sha256>([0x5a; 32]);
     stage.start_fails("file-other-checksum", launch().checksum(other)).await;
-    let refused = launch().verify_with(|_| Err("it is signed by nobody we know".into()));
+    let refused = launch().verify_with(|_| Err("the signer is unknown".into()));
     stage.start_fails("file-refused", refused).await;
 }
 
@@ -128,7 +128,9 @@ async fn plugins_that_end_before_their_line() {
     let _shared = crate::WANT_OF_MEMORY.read().await;
     let stage = Stage::new();
     stage.start_fails("exit-silent", stage.script("exit 3")).await;
-    stage.start_fails("exit-with-words", stage.script("echo 'no configuration' >&2; exit 3")).await;
+    stage
+        .start_fails("exit-with-message", stage.script("echo 'no configuration' >&2; exit 3"))
+        .await;
     stage.start_fails("exit-by-signal", stage.script("kill -KILL $$")).await;
     let rust = stage.launch(rust::program("probe-plugin")).args(["--versions", "one"]);
     stage.start_fails("exit-rust-panic", rust.env("RUST_BACKTRACE", "0")).await;
@@ -152,8 +154,8 @@ async fn lines_that_are_not_accepted() {
     stage.start_fails("line-no-certificate", line("1|1|unix|/tmp/plugin1|grpc|")).await;
     let long = format!("1|1|unix|/tmp/{}/plugin1|grpc|", "long/".repeat(22));
     stage.start_fails("line-long-path", line(&long)).await;
-    let nobody = line("1|1|unix|/tmp/plugwire-nobody-listens|grpc|").dangerous().plaintext();
-    stage.start_fails("line-nobody-listens", nobody).await;
+    let no_listener = line("1|1|unix|/tmp/plugwire-no-listener|grpc|").dangerous().plaintext();
+    stage.start_fails("line-no-listener", no_listener).await;
     let silent = stage.script("echo working >&2; exec sleep 60");
     stage.start_fails("line-none-in-time", silent.start_timeout(Duration::from_secs(5))).await;
 }
@@ -185,7 +187,7 @@ async fn plugins_that_are_gone() {
     stage.dies("gone-rust-panic", &plugin, "panic-abort").await;
 
     let words = r#"echo "the disk is full" >&2; exit 4"#;
-    stage.ends("gone-with-words", words).await;
+    stage.ends("gone-with-message", words).await;
     let python = r#"exec python3 -c 'raise KeyError("no such region")'"#;
     stage.ends("gone-python-error", python).await;
 }
