@@ -32,7 +32,7 @@ const LOAD: Duration = Duration::from_secs(5);
 /// reap one that was killed, and to find out why a call's plugin is gone.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 const KILLED: Duration = Duration::from_secs(5);
-const AUTOPSY: Duration = Duration::from_secs(1);
+const DIAGNOSIS: Duration = Duration::from_secs(1);
 const SETTLED: Duration = Duration::from_secs(30);
 /// The limit for memory growth in the second half of the runs, however many there are: what an
 /// allocator keeps.
@@ -218,7 +218,7 @@ async fn within(fault: Fault, in_rust: bool, plugin: &PluginHandle) -> Option<St
                     }
                 }
             };
-            let status = timeout(AUTOPSY + LOAD, until_it_dies).await.expect("a call hangs");
+            let status = timeout(DIAGNOSIS + LOAD, until_it_dies).await.expect("a call hangs");
             let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
             let gone = gone.unwrap_or_else(|| {
                 panic!("the error does not say that the plugin is gone: {status:?}")

@@ -26,4 +26,4 @@ mod verified;
 /// Serializes the test that triggers the out-of-memory killer with the tests that kill plugins. The
 /// kernel's counter covers the whole machine, so a host cannot tell which process was killed for
 /// lack of memory. That test holds the lock exclusively; the others share it.
-pub(crate) static WANT_OF_MEMORY: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+pub(crate) static OUT_OF_MEMORY: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());

@@ -43,7 +43,7 @@ async fn a_kill_by_the_out_of_memory_killer_is_reported() {
     let Some(cgroup) = Cgroup::new() else {
         return not_here("this system does not allow creating a memory cgroup");
     };
-    let _alone = crate::WANT_OF_MEMORY.write().await;
+    let _alone = crate::OUT_OF_MEMORY.write().await;
     let sandbox = Sandbox::new();
     let enter = r#"echo $$ > "$0/cgroup.procs" && exec "$@""#;
     let mut host = sandbox.command("/bin/sh");

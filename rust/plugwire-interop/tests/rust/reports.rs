@@ -125,7 +125,7 @@ async fn programs_for_other_machines() {
 
 #[tokio::test]
 async fn plugins_that_end_before_their_line() {
-    let _shared = crate::WANT_OF_MEMORY.read().await;
+    let _shared = crate::OUT_OF_MEMORY.read().await;
     let stage = Stage::new();
     stage.start_fails("exit-silent", stage.script("exit 3")).await;
     stage
@@ -174,7 +174,7 @@ async fn hosts_that_ask_for_the_impossible() {
 
 #[tokio::test]
 async fn plugins_that_are_gone() {
-    let _shared = crate::WANT_OF_MEMORY.read().await;
+    let _shared = crate::OUT_OF_MEMORY.read().await;
     let stage = Stage::new();
     // Without this limit, the machine would decide whether there is a core dump.
     let launch =
