@@ -13,18 +13,20 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// Session is one end of a multiplexed connection: go-plugin's rules, with hooks to break them.
+// Session is one end of a multiplexed connection. It follows go-plugin's rules, with hooks to break
+// them.
 type Session struct {
-	// Raw is the socket, past yamux.
+	// Raw is the socket below yamux.
 	Raw net.Conn
 	// Yamux is the session on it.
 	Yamux *yamux.Session
 	// Wire is the broker's stream, once there is one.
 	Wire *Wire
 
-	// OnKnock answers the other side's knock.
+	// OnKnock answers a knock of the other side.
 	OnKnock func(id uint32)
-	// OnStream takes a stream that the other side opened; id is 0 where no acknowledged knock came before it.
+	// OnStream takes a stream that the other side opened; id is 0 if no acknowledged knock preceded
+	// it.
 	OnStream func(id uint32, stream net.Conn)
 
 	mu      sync.Mutex
@@ -32,7 +34,7 @@ type Session struct {
 	acks    map[uint32]chan string
 }
 
-// NewSession begins one; the plugin is yamux's server.
+// NewSession starts a session; the plugin is yamux's server.
 func NewSession(raw net.Conn, plugin bool) (*Session, error) {
 	config := yamux.DefaultConfig()
 	config.LogOutput = io.Discard
@@ -47,7 +49,7 @@ func NewSession(raw net.Conn, plugin bool) (*Session, error) {
 	return &Session{Raw: raw, Yamux: session, acks: map[uint32]chan string{}}, nil
 }
 
-// AcceptStreams gives each stream to OnStream, until the session ends.
+// AcceptStreams passes each stream to OnStream until the session ends.
 func (s *Session) AcceptStreams() {
 	for {
 		stream, err := s.Yamux.Accept()
@@ -85,13 +87,13 @@ func (s *Session) Hear() {
 	}
 }
 
-// Accept pairs the next stream with the id, and acknowledges.
+// Accept assigns the next stream to the id, and acknowledges the knock.
 func (s *Session) Accept(id uint32) error {
 	s.Pair(id)
 	return s.Wire.Ack(id, "")
 }
 
-// Pair gives the next stream to the id.
+// Pair assigns the next stream to the id.
 func (s *Session) Pair(id uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,12 +120,13 @@ func (s *Session) Dial(id uint32, limit time.Duration) (net.Conn, error) {
 	}
 }
 
-// Flood opens streams and keeps them, each after a dial of the id, or without a knock where that is 0. It says how many came.
+// Flood opens streams and keeps them open, each after a dial of the id, or without a knock if the
+// id is 0. It returns how many were opened.
 func (s *Session) Flood(id uint32, count int, limit time.Duration) (int, error) {
 	until := time.Now().Add(limit)
 	for n := range count {
 		if time.Now().After(until) {
-			return n, errors.New("it took too long")
+			return n, errors.New("opening the streams took too long")
 		}
 		var err error
 		if id == 0 {
@@ -138,7 +141,7 @@ func (s *Session) Flood(id uint32, count int, limit time.Duration) (int, error) 
 	return count, nil
 }
 
-// WriteFrame writes a header of yamux's past the session, right or wrong.
+// WriteFrame writes a yamux header directly to the socket, valid or not.
 func (s *Session) WriteFrame(version, kind byte, flags uint16, stream, length uint32) error {
 	var header [12]byte
 	header[0], header[1] = version, kind

@@ -1,4 +1,4 @@
-// Package brokerwire speaks the broker's protocol by hand, for peers that misbehave in it.
+// Package brokerwire writes the broker's protocol by hand, for peers that misbehave.
 package brokerwire
 
 import (
@@ -20,7 +20,7 @@ type Wire struct {
 	sending sync.Mutex
 }
 
-// New takes a stream.
+// New creates a Wire on a stream.
 func New(stream Stream) *Wire { return &Wire{stream: stream} }
 
 func (w *Wire) send(info *contracts.ConnInfo) error {
@@ -29,7 +29,7 @@ func (w *Wire) send(info *contracts.ConnInfo) error {
 	return w.stream.SendMsg(info)
 }
 
-// Announce says where an id is served.
+// Announce announces the address at which an id is served.
 func (w *Wire) Announce(id uint32, network, address string) error {
 	return w.send(&contracts.ConnInfo{ServiceID: id, Network: network, Address: address})
 }
@@ -39,29 +39,29 @@ func (w *Wire) Knock(id uint32) error {
 	return w.send(&contracts.ConnInfo{ServiceID: id, Knock: &contracts.Knock{Knock: true}})
 }
 
-// Ack answers a knock; an error refuses it.
+// Ack answers a knock; a non-empty refusal rejects it.
 func (w *Wire) Ack(id uint32, refusal string) error {
 	return w.send(&contracts.ConnInfo{ServiceID: id, Knock: &contracts.Knock{Knock: true, Ack: true, Error: refusal}})
 }
 
-// Recv waits for the other side's next message.
+// Recv waits for the next message from the other side.
 func (w *Wire) Recv() (*contracts.ConnInfo, error) {
 	return contracts.Recv[contracts.ConnInfo](w.stream)
 }
 
-// Listener hands out connections that come from elsewhere.
+// Listener hands out connections that were accepted in another way.
 type Listener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-// NewListener makes one with nothing in it.
+// NewListener creates a Listener without connections.
 func NewListener() *Listener {
 	return &Listener{conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// Give hands a connection to whoever accepts; closes it where nobody does any more.
+// Give passes a connection to Accept, or closes it if the listener is closed.
 func (l *Listener) Give(conn net.Conn) {
 	select {
 	case l.conns <- conn:
@@ -70,7 +70,7 @@ func (l *Listener) Give(conn net.Conn) {
 	}
 }
 
-// Accept is net.Listener's.
+// Accept implements net.Listener.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-l.conns:
@@ -80,11 +80,11 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close is net.Listener's.
+// Close implements net.Listener.
 func (l *Listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
-// Addr is net.Listener's.
+// Addr implements net.Listener.
 func (l *Listener) Addr() net.Addr { return &net.UnixAddr{Name: "by-hand", Net: "unix"} }

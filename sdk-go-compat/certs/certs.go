@@ -1,4 +1,5 @@
-// Package certs makes one-time certificates as go-plugin's mutual TLS does, so that a test can also make wrong ones.
+// Package certs creates one-time certificates like go-plugin's mutual TLS, so that tests can also
+// create wrong ones.
 package certs
 
 import (
@@ -15,13 +16,13 @@ import (
 	"time"
 )
 
-// Cert is a self-signed P-521 certificate for localhost, its own trust root.
+// Cert is a self-signed P-521 certificate for localhost; it is its own trust root.
 type Cert struct {
 	DER []byte
 	Key *ecdsa.PrivateKey
 }
 
-// New makes one.
+// New creates a certificate.
 func New() (*Cert, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	if err != nil {
@@ -49,18 +50,19 @@ func New() (*Cert, error) {
 	return &Cert{DER: der, Key: key}, nil
 }
 
-// PEM is the certificate as PLUGIN_CLIENT_CERT carries it.
+// PEM returns the certificate in the form of PLUGIN_CLIENT_CERT.
 func (c *Cert) PEM() []byte { return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.DER}) }
 
-// TLS is the certificate with its own key.
+// TLS returns the certificate with its own key.
 func (c *Cert) TLS() tls.Certificate { return c.WithKeyOf(c) }
 
-// WithKeyOf is the certificate with a key that may be another's: crypto/tls signs with it and does not compare.
+// WithKeyOf returns the certificate with the key of another: crypto/tls signs with it without
+// comparing.
 func (c *Cert) WithKeyOf(other *Cert) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{c.DER}, PrivateKey: other.Key}
 }
 
-// Fingerprint is the SHA-256 of a certificate, in hex.
+// Fingerprint returns the SHA-256 of a certificate, in hex.
 func Fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)
 	return hex.EncodeToString(sum[:])

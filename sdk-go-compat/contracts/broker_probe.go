@@ -15,12 +15,12 @@ type OfferRequest struct {
 	Raw     bool   `protobuf:"varint,2,opt,name=raw,proto3"`
 }
 
-// OfferReply names it.
+// OfferReply names the id.
 type OfferReply struct {
 	ID uint32 `protobuf:"varint,1,opt,name=id,proto3"`
 }
 
-// DialBackRequest asks the other side to dial an id of the caller's.
+// DialBackRequest asks the other side to dial an id of the caller.
 type DialBackRequest struct {
 	ID    uint32 `protobuf:"varint,1,opt,name=id,proto3"`
 	Data  []byte `protobuf:"bytes,2,opt,name=data,proto3"`
@@ -28,7 +28,7 @@ type DialBackRequest struct {
 	Size  uint64 `protobuf:"varint,4,opt,name=size,proto3"`
 }
 
-// DialBackReport is what that came to.
+// DialBackReport is the result of that dial.
 type DialBackReport struct {
 	Dialled   bool   `protobuf:"varint,1,opt,name=dialled,proto3" json:"dialled"`
 	DialError string `protobuf:"bytes,2,opt,name=dial_error,json=dialError,proto3" json:"dial_error,omitempty"`
@@ -48,12 +48,12 @@ type NestRequest struct {
 	Data  []byte `protobuf:"bytes,3,opt,name=data,proto3"`
 }
 
-// NestReply has one byte more for each depth.
+// NestReply has one more byte for each depth.
 type NestReply struct {
 	Data []byte `protobuf:"bytes,1,opt,name=data,proto3"`
 }
 
-// ReleaseRequest ends the service of an id.
+// ReleaseRequest asks the other side to stop serving an id.
 type ReleaseRequest struct {
 	ID uint32 `protobuf:"varint,1,opt,name=id,proto3"`
 }
@@ -61,7 +61,7 @@ type ReleaseRequest struct {
 // ReleaseReply is empty.
 type ReleaseReply struct{}
 
-// HoldRequest asks the other side to keep a stream open at an id of the caller's.
+// HoldRequest asks the other side to keep a stream open at an id of the caller.
 type HoldRequest struct {
 	ID   uint32 `protobuf:"varint,1,opt,name=id,proto3"`
 	File string `protobuf:"bytes,2,opt,name=file,proto3"`
@@ -73,7 +73,7 @@ type HoldReply struct{}
 // HoldingsRequest is empty.
 type HoldingsRequest struct{}
 
-// HoldingsReply is what a process holds.
+// HoldingsReply lists the resources that a process holds.
 type HoldingsReply struct {
 	Descriptors   uint64 `protobuf:"varint,1,opt,name=descriptors,proto3"`
 	Tasks         uint64 `protobuf:"varint,2,opt,name=tasks,proto3"`
@@ -128,7 +128,7 @@ func (m *HoldingsReply) Reset()         { *m = HoldingsReply{} }
 func (m *HoldingsReply) String() string { return fmt.Sprintf("%+v", *m) }
 func (*HoldingsReply) ProtoMessage()    {}
 
-// BrokerProbe is plugwire.probe.v1.BrokerProbe; proto/probe/broker_probe.proto says what each call does.
+// BrokerProbe is plugwire.probe.v1.BrokerProbe; proto/probe/broker_probe.proto documents each call.
 type BrokerProbe interface {
 	Offer(context.Context, *OfferRequest) (*OfferReply, error)
 	DialBack(context.Context, *DialBackRequest) (*DialBackReport, error)
@@ -157,7 +157,7 @@ func RegisterBrokerProbe(server *grpc.Server, probe BrokerProbe) {
 	server.RegisterService(&brokerProbeDesc, probe)
 }
 
-// BrokerProbeClient calls it.
+// BrokerProbeClient calls the service.
 type BrokerProbeClient struct{ Conn *grpc.ClientConn }
 
 // Offer calls BrokerProbe/Offer.

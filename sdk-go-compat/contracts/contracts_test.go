@@ -12,7 +12,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// The Go peers share these structs, so a wrong tag would agree with itself: the .proto files are the judge.
+// The Go peers share these structs, so two peers with the same wrong tag would agree: the .proto
+// files decide.
 
 var (
 	comment = regexp.MustCompile(`//[^\n]*`)
@@ -23,7 +24,7 @@ var (
 	method  = regexp.MustCompile(`rpc (\w+)\((stream )?[\w.]+\) returns \((stream )?[\w.]+\)`)
 )
 
-// protos has the text of one file, without comments and enums.
+// protos returns the text of one file, without comments and enums.
 func protos(t *testing.T, name string) string {
 	data, err := os.ReadFile(filepath.Join("../../proto", name))
 	if err != nil {
@@ -61,12 +62,12 @@ func TestMessages(t *testing.T) {
 	for file, structs := range files {
 		found := message.FindAllStringSubmatch(protos(t, file), -1)
 		if len(found) != len(structs) {
-			t.Errorf("%s has %d messages, %d are here", file, len(found), len(structs))
+			t.Errorf("%s has %d messages, this package has %d", file, len(found), len(structs))
 		}
 		for _, match := range found {
 			here, ok := structs[match[1]]
 			if !ok {
-				t.Errorf("%s: %s is not here", file, match[1])
+				t.Errorf("%s: %s is missing in this package", file, match[1])
 				continue
 			}
 			if want, got := described(match[2]), tagged(reflect.TypeOf(here)); want != got {
@@ -128,7 +129,7 @@ func TestServices(t *testing.T) {
 			want[rpc[1]] = [2]bool{rpc[2] != "", rpc[3] != ""}
 		}
 		if !reflect.DeepEqual(here, want) {
-			t.Errorf("%s has %v, here is %v", file, want, here)
+			t.Errorf("%s has %v, this package has %v", file, want, here)
 		}
 		pack, isOf := strings.CutSuffix(desc.ServiceName, "."+match[1])
 		if !isOf || !strings.Contains(protos(t, file), "package "+pack+";") {

@@ -44,7 +44,7 @@ func RegisterGreeter(server *grpc.Server, greeter Greeter) {
 	server.RegisterService(&greeterDesc, greeter)
 }
 
-// GreeterClient calls it.
+// GreeterClient calls the service.
 type GreeterClient struct{ Conn *grpc.ClientConn }
 
 // Greet calls greeter.Greeter/Greet.

@@ -22,7 +22,7 @@ type HealthRequest struct {
 	Service string `protobuf:"bytes,1,opt,name=service,proto3"`
 }
 
-// HealthResponse is grpc.health.v1.HealthCheckResponse; its enum travels as a number.
+// HealthResponse is grpc.health.v1.HealthCheckResponse; its enum is encoded as a number.
 type HealthResponse struct {
 	Status int32 `protobuf:"varint,1,opt,name=status,proto3"`
 }
@@ -61,7 +61,7 @@ var healthDesc = grpc.ServiceDesc{
 // RegisterHealth adds the service to a server.
 func RegisterHealth(server *grpc.Server, health Health) { server.RegisterService(&healthDesc, health) }
 
-// HealthClient calls the service; unlike grpc-go's own client it has List with every release.
+// HealthClient calls the service. Unlike grpc-go's own client, it has List with every release.
 type HealthClient struct{ Conn *grpc.ClientConn }
 
 // Check calls Health/Check.

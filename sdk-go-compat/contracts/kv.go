@@ -60,7 +60,7 @@ var kvDesc = grpc.ServiceDesc{
 // RegisterKV adds the service to a server.
 func RegisterKV(server *grpc.Server, kv KV) { server.RegisterService(&kvDesc, kv) }
 
-// KVClient calls it.
+// KVClient calls the service.
 type KVClient struct{ Conn *grpc.ClientConn }
 
 // Get calls proto.KV/Get.

@@ -7,7 +7,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// go-plugin's own services, for a plugin that is served without it.
+// go-plugin's own services, for a plugin served without it.
 const (
 	controllerService = "plugin.GRPCController"
 	stdioService      = "plugin.GRPCStdio"
@@ -49,17 +49,17 @@ func (m *Knock) Reset()         { *m = Knock{} }
 func (m *Knock) String() string { return fmt.Sprintf("%+v", *m) }
 func (*Knock) ProtoMessage()    {}
 
-// Controller is how a host tells a plugin to end.
+// Controller is the service through which a host asks a plugin to exit.
 type Controller interface {
 	Shutdown(context.Context, *Empty) (*Empty, error)
 }
 
-// Stdio streams what the plugin prints: StdioData.
+// Stdio streams the plugin's output as StdioData.
 type Stdio interface {
 	StreamStdio(*Empty, grpc.ServerStream) error
 }
 
-// Broker holds the announcements' stream, of ConnInfo both ways.
+// Broker has a stream of announcements, ConnInfo in both directions.
 type Broker interface {
 	StartStream(grpc.ServerStream) error
 }

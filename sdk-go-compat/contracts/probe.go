@@ -8,7 +8,7 @@ import (
 
 const probeService = "plugwire.probe.v1.Probe"
 
-// Probe is plugwire.probe.v1.Probe; proto/probe/probe.proto says what each call does.
+// Probe is plugwire.probe.v1.Probe; proto/probe/probe.proto documents each call.
 type Probe interface {
 	Echo(context.Context, *Payload) (*Payload, error)
 	Download(*DownloadRequest, grpc.ServerStream) error
@@ -56,7 +56,7 @@ var probeDesc = grpc.ServiceDesc{
 // RegisterProbe adds the service to a server.
 func RegisterProbe(server *grpc.Server, probe Probe) { server.RegisterService(&probeDesc, probe) }
 
-// ProbeClient calls it.
+// ProbeClient calls the service.
 type ProbeClient struct{ Conn *grpc.ClientConn }
 
 // Echo calls Probe/Echo.

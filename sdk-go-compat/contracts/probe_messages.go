@@ -38,20 +38,20 @@ type AwaitHangRequest struct {
 	WaitMs    uint64 `protobuf:"varint,3,opt,name=wait_ms,json=waitMs,proto3"`
 }
 
-// HangReport says what became of it.
+// HangReport tells what happened to that call.
 type HangReport struct {
 	Started   bool   `protobuf:"varint,1,opt,name=started,proto3" json:"started"`
 	Cancelled bool   `protobuf:"varint,2,opt,name=cancelled,proto3" json:"cancelled"`
 	Reason    string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason"`
 }
 
-// PrintRequest is what to print where.
+// PrintRequest holds the text for each output.
 type PrintRequest struct {
 	Stdout []byte `protobuf:"bytes,1,opt,name=stdout,proto3"`
 	Stderr []byte `protobuf:"bytes,2,opt,name=stderr,proto3"`
 }
 
-// DieRequest says how to end.
+// DieRequest names the way to end the process.
 type DieRequest struct {
 	How string `protobuf:"bytes,1,opt,name=how,proto3"`
 }
@@ -59,7 +59,7 @@ type DieRequest struct {
 // InspectRequest has no fields.
 type InspectRequest struct{}
 
-// InspectReport is what the plugin was given.
+// InspectReport describes the environment in which the plugin runs.
 type InspectReport struct {
 	Args       []string          `protobuf:"bytes,1,rep,name=args,proto3" json:"args"`
 	Env        map[string]string `protobuf:"bytes,2,rep,name=env,proto3" protobuf_key:"bytes,1,opt,name=key,proto3" protobuf_val:"bytes,2,opt,name=value,proto3" json:"env"`

@@ -7,15 +7,15 @@ import (
 	"google.golang.org/grpc"
 )
 
-// ReflectionRequest is grpc.reflection.v1.ServerReflectionRequest, and v1alpha's
-// too. On the wire a oneof is ordinary fields; set only one.
+// ReflectionRequest is grpc.reflection.v1.ServerReflectionRequest, and v1alpha's too. Encoded, a
+// oneof consists of ordinary fields; set only one.
 type ReflectionRequest struct {
 	Symbol string `protobuf:"bytes,4,opt,name=file_containing_symbol,proto3"`
-	// What ListServices holds is not looked at, but it must not be empty.
+	// The content of ListServices is ignored, but it must not be empty.
 	ListServices string `protobuf:"bytes,7,opt,name=list_services,proto3"`
 }
 
-// ReflectionResponse is ServerReflectionResponse, as far as it is used.
+// ReflectionResponse has the used part of ServerReflectionResponse.
 type ReflectionResponse struct {
 	Files    *ReflectionFiles    `protobuf:"bytes,4,opt,name=file_descriptor_response,proto3"`
 	Services *ReflectionServices `protobuf:"bytes,6,opt,name=list_services_response,proto3"`

@@ -1,6 +1,6 @@
-// Package contracts holds the wire contracts of the folder proto/ as plain Go:
-// structs with protobuf tags, and service tables. Generated code would be tied
-// to one generation of grpc-go; this works from 1.14 to the newest.
+// Package contracts holds the contracts of the directory proto/ as plain Go: structs with protobuf
+// tags, and service tables. Generated code would be tied to one generation of grpc-go; this works
+// from 1.14 to the newest.
 package contracts
 
 import (
@@ -59,7 +59,7 @@ func open(ctx context.Context, conn *grpc.ClientConn, method string, in any, opt
 	return stream, stream.CloseSend()
 }
 
-// Recv takes the next message of a stream, of either role.
+// Recv receives the next message of a stream, of either role.
 func Recv[M any](stream interface{ RecvMsg(any) error }) (*M, error) {
 	message := new(M)
 	if err := stream.RecvMsg(message); err != nil {

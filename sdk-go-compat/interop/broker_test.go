@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// brokenBroker: before 1.4.4 a plugin with mutual TLS cannot dial. That it accepts works.
+// brokenBroker: before 1.4.4 a plugin with mutual TLS cannot dial; it can accept.
 func brokenBroker(p pair) bool { return p.plugin == "1.0.1" && p.mtls }
 
 func checkBrokerAccept(p pair, s seen) {
@@ -38,7 +38,8 @@ func checkBrokerEarlyDial(_ pair, s seen) {
 	s.want("result.plugin_dials.intact", true)
 }
 
-// An id that nobody accepts costs five seconds: in Dial or, with multiplexing, in the first call. Others still work.
+// TestBrokerNobody: a dial of an id that is never accepted takes five seconds: in Dial or, with
+// multiplexing, in the first call. Other dials still work.
 func TestBrokerNobody(t *testing.T) {
 	for _, pair := range pairs() {
 		if pair.host != pair.plugin || pair.mtls || !slices.Contains([]string{"1.4.8", "1.8.0"}, pair.host) {
@@ -63,7 +64,8 @@ func TestBrokerNobody(t *testing.T) {
 	}
 }
 
-// A raw listener is without the session's TLS: it works in the plain, and a host with mutual TLS is refused.
+// TestBrokerRaw: a raw listener serves without the session's TLS. It works in plaintext; a host
+// with mutual TLS rejects it.
 func TestBrokerRaw(t *testing.T) {
 	for _, pair := range pairs() {
 		if pair.host != "1.8.0" || pair.plugin != "1.8.0" {

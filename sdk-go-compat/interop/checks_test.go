@@ -49,7 +49,7 @@ func checkCancel(_ pair, s seen) {
 	s.want("result.stream.first_message", true)
 }
 
-// The handler may hear of the deadline by its own clock or by the host's reset: both are right.
+// The handler may end by its own deadline or by the host's reset: both are valid.
 func checkDeadline(_ pair, s seen) {
 	for _, kind := range []string{"unary", "stream"} {
 		s.want("result."+kind+".call.name", "DeadlineExceeded")
@@ -60,7 +60,7 @@ func checkDeadline(_ pair, s seen) {
 	}
 }
 
-// 1.0.1 has no stdio service: what it prints is lost.
+// Plugins of 1.0.1 have no stdio service, so their output is lost.
 func checkStdio(p pair, s seen) {
 	s.want("result.print_error", nil)
 	s.want("result.stdout.intact", p.plugin != "1.0.1")
@@ -129,7 +129,7 @@ func checkHealth(p pair, s seen) {
 	s.want("result.check.plugin.status", "SERVING")
 	s.want("result.check..status", "SERVING") // the empty name
 	s.want("result.check.nobody.error.name", "NotFound")
-	// Watch came with grpc-go 1.16, List with 1.71.
+	// Watch is new in grpc-go 1.16, List in 1.71.
 	if p.plugin == "1.0.1" {
 		s.want("result.watch.plugin.error.name", "Unimplemented")
 	} else {
@@ -188,7 +188,7 @@ func checkNegotiated(_ pair, s seen) {
 	s.want("result.pinged", true)
 }
 
-// The plugin falls back to its lowest version, and the host refuses that.
+// The plugin falls back to its lowest version, which the host rejects.
 func checkNoVersion(_ pair, s seen) {
 	s.contains("start.error", "ncompatible API version with plugin. Plugin version: 2, Client versions: [1]")
 }

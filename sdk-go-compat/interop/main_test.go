@@ -1,5 +1,6 @@
-// Package interop runs real Go hosts against real Go plugins of every release: the reference that other
-// implementations are compared with. It builds what it needs into the folder target/ and finds it there the next time.
+// Package interop runs real Go hosts against real Go plugins of every release: the reference that
+// other implementations are compared with. It builds what it needs into the directory target/ and
+// reuses it the next time.
 package interop
 
 import (
@@ -38,7 +39,7 @@ type example struct {
 var (
 	releases map[string]release
 	examples map[string][]example
-	// root is the folder sdk-go-compat.
+	// root is the directory sdk-go-compat.
 	root string
 )
 
@@ -48,7 +49,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	flag.Parse()
-	// The tests wait for processes more than they compute.
+	// The tests mostly wait for processes.
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)
 		os.Exit(1)
@@ -91,7 +92,7 @@ func readJSON(name string, into any) error {
 	return nil
 }
 
-// versions are the names of versions.json, in order.
+// versions returns the names in versions.json, in order.
 func versions() []string {
 	var all []string
 	for version := range releases {
@@ -101,7 +102,7 @@ func versions() []string {
 	return all
 }
 
-// build builds all programs of a version. go does nothing for those that are up to date.
+// build builds all programs of a version. Go skips those that are up to date.
 func build(version string) error {
 	programs := []string{}
 	for _, program := range releases[version].Programs {
@@ -110,7 +111,8 @@ func build(version string) error {
 	return goBuild(version, bin(version, "")+"/", programs...)
 }
 
-// buildExamples builds go-plugin's own: every row of examples.json. One by one, since their names clash.
+// buildExamples builds go-plugin's own examples: every row of examples.json, one by one because
+// their names clash.
 func buildExamples(t *testing.T, version string) {
 	t.Helper()
 	for _, example := range examples[version] {
@@ -131,5 +133,5 @@ func goBuild(version, output string, packages ...string) error {
 	return nil
 }
 
-// bin is where a program of a version is.
+// bin returns the path of a program of a version.
 func bin(version, program string) string { return filepath.Join(root, "target", version, program) }

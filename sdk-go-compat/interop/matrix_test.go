@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// pair is a host and a plugin, and how they connect.
+// pair is a host and a plugin, and the way they connect.
 type pair struct {
 	host, plugin string
 	mtls, mux    bool
@@ -35,7 +35,7 @@ func (p pair) flags() []string {
 	return flags
 }
 
-// pairs are all hosts with all plugins, in every way that both have.
+// pairs returns all hosts with all plugins, in every way that both support.
 func pairs() []pair {
 	var all []pair
 	for _, host := range versions() {
@@ -54,15 +54,15 @@ func pairs() []pair {
 	return all
 }
 
-// reach is where a play is run: not everything everywhere, to save time.
+// reach tells for which pairs a play is run; limiting it saves time.
 type reach int
 
 const (
-	// between all releases in plaintext, and in every way between two of one release
+	// between all releases in plaintext, and in every way within some releases
 	allPairs reach = iota
 	// in every way between all releases
 	everywhere
-	// in every way between two of one release
+	// in every way within a release
 	sameRelease
 )
 
@@ -75,15 +75,17 @@ type play struct {
 	scenario string
 	flags    []string
 	plugin   []string
-	// sockets that a plugin leaves behind in this scenario, without multiplexing; or uncounted.
+	// sockets is the number of sockets that a plugin leaves behind in this scenario without
+	// multiplexing, or uncounted.
 	sockets int
-	// lives is how many plugins were started; with multiplexing each leaves its socket.
+	// lives is how many plugins are started; with multiplexing each leaves its socket.
 	lives int
 	reach reach
 	check func(pair, seen)
 }
 
-// uncounted: a Go plugin that ends while it serves brokered ids removes the sockets of some of them.
+// uncounted: a Go plugin that exits while it serves brokered ids removes only some of their
+// sockets.
 const uncounted = -1
 
 var plays = []play{
@@ -116,7 +118,7 @@ var plays = []play{
 	{reach: sameRelease, scenario: "cancel", flags: []string{"--over-broker"}, sockets: uncounted, lives: 1, check: checkCancel},
 }
 
-// Every scenario with every pair, and every way of connecting with every pair.
+// TestMatrix runs every scenario with the pairs it applies to.
 func TestMatrix(t *testing.T) {
 	for _, pair := range pairs() {
 		t.Run(pair.String(), func(t *testing.T) {
@@ -133,13 +135,14 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// run plays it with a folder of its own. The mark is that of the pair: looking for processes after each play takes long.
+// run plays it in its own directory. The mark belongs to the pair, because looking for processes
+// after each play takes long.
 func (p play) run(t *testing.T, mark string, pair pair) {
 	box := newSandbox(t)
 	box.mark = mark
 	flags := p.flags
 	if p.scenario == "stdio" && pair.plugin != "1.0.1" {
-		flags = nil // only for what never comes nobody waits
+		flags = nil // a short patience is only for events that never happen
 	}
 	args := append(append([]string{p.scenario}, pair.flags()...), flags...)
 	args = append(append(args, "--", bin(pair.plugin, "probe-plugin")), p.plugin...)
@@ -151,7 +154,7 @@ func (p play) run(t *testing.T, mark string, pair pair) {
 	}
 	most := expected
 	if took, _ := s.at("kill.ms").(float64); took >= 2000 {
-		most += p.lives // go-plugin waits for two seconds, and on a busy machine kills whoever would still have cleaned up
+		most += p.lives // go-plugin kills after two seconds; on a busy machine that can be before the plugin has cleaned up
 	}
 	if left := box.sockets(); expected != uncounted && (len(left) < expected || len(left) > most) {
 		t.Errorf("sockets left: %v, expected %d", left, expected)

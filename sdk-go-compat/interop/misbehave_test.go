@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// fault is a misbehaviour, and what a Go host of 1.8.0 makes of it.
+// fault is a misbehaviour and the reaction of a Go host of 1.8.0.
 type fault struct {
 	how   string
 	flags []string
-	// says is what the host prints on stderr; empty where it greets and succeeds.
+	// says is what the host prints on stderr; empty if it greets and succeeds.
 	says string
-	// code is the host's exit code; Go's panics end with 2.
+	// code is the host's exit code; panics in Go exit with 2.
 	code int
-	// witness is an event that the plugin must have told of.
+	// witness is an event that the plugin must have recorded.
 	witness string
-	// late: go-plugin's host does not come to an end by itself.
+	// late: go-plugin's host does not exit on its own.
 	late bool
 }
 
@@ -85,7 +85,7 @@ var faults = []fault{
 	{how: "deaf", late: true, witness: "shutdown-hangs"},
 	{how: "grandchild-holds-pipes", late: true, witness: "grandchild"},
 
-	// Only a host that dials meets most of these: this one shows that they serve.
+	// Only a host that dials is affected by most of these; this shows that the plugins serve.
 	{how: "announces:unix:/nowhere", says: greets, witness: "greeted"},
 	{how: "announces-served:tcp:127.0.0.1:0", says: greets, witness: "greeted"},
 	{how: "announces-links:linked", says: greets, witness: "greeted"},
@@ -138,7 +138,7 @@ func TestMisbehave(t *testing.T) {
 			if told := eventually(t, witness, fault.witness); !slices.Contains(told, fault.witness) {
 				t.Errorf("the witness has %v, want %q", told, fault.witness)
 			}
-			// A host that panicked leaves its plugin, and so does one that was killed.
+			// A host that panicked or was killed leaves its plugin running.
 			if o.late || o.code == 2 {
 				box.killAll()
 			}
@@ -147,8 +147,8 @@ func TestMisbehave(t *testing.T) {
 	}
 }
 
-// The host may dial before or after the socket is there: the first finds nobody, and a Go host's call does not wait
-// for the second. Both ends are right; what counts is that the plugin was late.
+// TestMisbehaveListensLate: the host may connect before or after the plugin listens. If it connects
+// before, its call fails without waiting. Both outcomes are valid; the plugin must have been late.
 func TestMisbehaveListensLate(t *testing.T) {
 	t.Parallel()
 	box := newSandbox(t)
@@ -164,7 +164,7 @@ func TestMisbehaveListensLate(t *testing.T) {
 	box.noProcesses()
 }
 
-// Every name of --list is tried above and described in the README.
+// TestMisbehaveNames checks that every name of --list is tried above and described in the README.
 func TestMisbehaveNames(t *testing.T) {
 	o := newSandbox(t).run(60*time.Second, nil, bin("1.8.0", "misbehave"), "--list")
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
@@ -182,8 +182,8 @@ func TestMisbehaveNames(t *testing.T) {
 	}
 }
 
-// eventually are the events of a witness file, once this one is among them: a plugin may have to tell yet what has ended its
-// host. After ten seconds it is what there is.
+// eventually waits until a witness file has this event, for at most ten seconds, and returns its
+// events. The plugin may still have to record what ended its host.
 func eventually(t *testing.T, path, event string) []string {
 	t.Helper()
 	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -193,7 +193,7 @@ func eventually(t *testing.T, path, event string) []string {
 	}
 }
 
-// events are the events that a witness file has so far.
+// events returns the events in a witness file so far.
 func events(t *testing.T, path string) []string {
 	t.Helper()
 	data, err := os.ReadFile(path)

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// A plugin outlives its host (--leave), and the next host reattaches and ends it.
+// TestReattach: a plugin outlives its host (--leave), and the next host reattaches and ends it.
 func TestReattach(t *testing.T) {
 	for _, pair := range pairs() {
-		// With multiplexing or mutual TLS there is no reattaching.
+		// Reattaching is not possible with multiplexing or mutual TLS.
 		if pair.mtls || pair.mux {
 			continue
 		}
@@ -32,7 +32,7 @@ func TestReattach(t *testing.T) {
 			}
 			s := box.probe(pair.host, "reattach", "--reattach", string(record))
 			checkEcho(pair, s)
-			// A reattached host looks once a second if the process has gone.
+			// A reattached host checks once a second whether the process is gone.
 			s.want("kill.hung", false)
 			box.noProcesses()
 			if sockets := box.sockets(); len(sockets) != 0 {
@@ -42,7 +42,8 @@ func TestReattach(t *testing.T) {
 	}
 }
 
-// A plugin in test mode prints a record, serves hosts that reattach, and ends with its stdin.
+// TestTestMode: a plugin in test mode prints a record, serves hosts that reattach, and exits when
+// its stdin ends.
 func TestTestMode(t *testing.T) {
 	for _, version := range versions() {
 		if version == "1.0.1" {
@@ -89,7 +90,7 @@ func TestTestMode(t *testing.T) {
 	}
 }
 
-// A user's own TLS configuration in place of one-time certificates.
+// TestOwnTLS uses a TLS configuration by the user instead of one-time certificates.
 func TestOwnTLS(t *testing.T) {
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
@@ -100,7 +101,7 @@ func TestOwnTLS(t *testing.T) {
 			plugin := append([]string{"--", bin(version, "probe-plugin")}, files...)
 			checkEcho(pair{}, box.probe("1.8.0", slices.Concat([]string{"echo"}, files, plugin)...))
 
-			// Without a certificate of its own the host stays out.
+			// A host without a certificate is rejected.
 			s := box.probe("1.8.0", slices.Concat([]string{"echo", "--tls-ca", cert}, plugin)...)
 			s.want("result.error.name", "Unavailable")
 			box.noProcesses()
@@ -108,7 +109,7 @@ func TestOwnTLS(t *testing.T) {
 	}
 }
 
-// 64 MiB both ways, a million small messages, 200 MB up, and what the plugin prints.
+// TestMuch: 64 MiB both ways, a million small messages, a 200 MB upload, and the plugin's output.
 func TestMuch(t *testing.T) {
 	for _, version := range []string{"1.4.8", "1.8.0", "1.8.0-newest"} {
 		t.Run(version, func(t *testing.T) {
@@ -128,7 +129,7 @@ func TestMuch(t *testing.T) {
 	}
 }
 
-// The other ways to die; "stop" makes Kill hang, and only SIGKILL helps.
+// TestDeaths tries the other ways to die; with "stop", Kill hangs until SIGKILL.
 func TestDeaths(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"panic", "panic-thread", "kill", "abort"} {
@@ -146,7 +147,7 @@ func TestDeaths(t *testing.T) {
 	box.noProcesses()
 }
 
-// go-plugin's own examples, host with plugin, and ours in their place.
+// TestExamples runs go-plugin's own examples, host with plugin, and replaces either side with ours.
 func TestExamples(t *testing.T) {
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
@@ -192,8 +193,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// The streaming example came with 1.8.0. Its plugin ends a client stream
-// without the response, which the newest grpc-go no longer takes for an end.
+// streamingExample: the streaming example is new in 1.8.0. Its plugin ends a client stream without
+// a response, which the newest grpc-go reports as an error.
 func streamingExample(t *testing.T, version string) {
 	box := newSandbox(t)
 	box.link(bin(version, "streaming-plugin"), "plugin/streamer")
@@ -201,7 +202,7 @@ func streamingExample(t *testing.T, version string) {
 	if want := version == "1.8.0"; (o.code == 0) != want || strings.Contains(o.stderr, "received 26 bytes") != want {
 		t.Errorf("code %d\n%s", o.code, o.stderr)
 	}
-	// log.Fatal in that host leaves the plugin behind; nobody ends it.
+	// log.Fatal in that host leaves the plugin running.
 	box.killAll()
 	box.noProcesses()
 }

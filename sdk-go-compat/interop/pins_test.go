@@ -15,7 +15,8 @@ const (
 	grpcModule     = "google.golang.org/grpc"
 )
 
-// Each binary has the go-plugin and the grpc-go that versions.json promises.
+// TestBinariesHoldTheirVersions checks that each binary contains the go-plugin and the grpc-go
+// stated in versions.json.
 func TestBinariesHoldTheirVersions(t *testing.T) {
 	for version, of := range releases {
 		for _, program := range of.Programs {
@@ -28,18 +29,19 @@ func TestBinariesHoldTheirVersions(t *testing.T) {
 				linked[dependency.Path] = dependency.Version
 			}
 			if linked[grpcModule] != of.GRPC {
-				t.Errorf("%s of %s holds grpc %s, want %s", program, version, linked[grpcModule], of.GRPC)
+				t.Errorf("%s of %s contains grpc %s, want %s", program, version, linked[grpcModule], of.GRPC)
 			}
 			// misbehave and tls-probe speak the protocol without go-plugin.
 			without := program == "misbehave" || program == "tls-probe"
 			if want := of.GoPlugin; !without && linked[goPluginModule] != want {
-				t.Errorf("%s of %s holds go-plugin %q, want %q", program, version, linked[goPluginModule], want)
+				t.Errorf("%s of %s contains go-plugin %q, want %q", program, version, linked[goPluginModule], want)
 			}
 		}
 	}
 }
 
-// A modfile that is called pinned has the grpc-go that this go-plugin release's own go.mod names.
+// TestPinsAreTheReleasesOwn checks that a modfile called pinned uses the grpc-go named in
+// go-plugin's own go.mod.
 func TestPinsAreTheReleasesOwn(t *testing.T) {
 	for version, of := range releases {
 		own := requiredGRPC(t, of.Modfile)
@@ -52,7 +54,7 @@ func TestPinsAreTheReleasesOwn(t *testing.T) {
 	}
 }
 
-// requiredGRPC reads it from the go.mod in the module cache.
+// requiredGRPC reads the version from the go.mod in the module cache.
 func requiredGRPC(t *testing.T, modfile string) string {
 	command := exec.Command("go", "list", "-m", "-json", "-modfile="+modfile, goPluginModule)
 	command.Dir = root
@@ -74,6 +76,6 @@ func requiredGRPC(t *testing.T, modfile string) string {
 			return words[1]
 		}
 	}
-	t.Fatalf("%s names no grpc", module.GoMod)
+	t.Fatalf("%s does not require grpc", module.GoMod)
 	return ""
 }

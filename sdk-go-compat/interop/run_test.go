@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// sandbox is a working and socket folder of its own, and a mark in the environment of every process started in it.
+// sandbox is a separate working and socket directory, and a mark in the environment of every
+// process started in it.
 type sandbox struct {
 	t    *testing.T
 	dir  string
@@ -26,7 +27,7 @@ type sandbox struct {
 var sandboxes atomic.Int64
 
 func newSandbox(t *testing.T) *sandbox {
-	// t.TempDir's paths grow with the test's name; a socket path must not.
+	// Paths from t.TempDir include the test's name and can be too long for a socket.
 	dir, err := os.MkdirTemp("", "pw")
 	if err != nil {
 		t.Fatal(err)
@@ -45,11 +46,11 @@ func newSandbox(t *testing.T) *sandbox {
 type outcome struct {
 	stdout, stderr string
 	code           int
-	// late: it did not end in its time, and was killed with its group.
+	// late: the process did not exit in time, and was killed with its group.
 	late bool
 }
 
-// run runs a command to its end, at most for limit.
+// run runs a command until it exits, for at most limit.
 func (s *sandbox) run(limit time.Duration, env []string, command ...string) outcome {
 	s.t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), limit)
@@ -70,7 +71,7 @@ func (s *sandbox) run(limit time.Duration, env []string, command ...string) outc
 	return outcome{stdout.String(), stderr.String(), process.ProcessState.ExitCode(), ctx.Err() != nil}
 }
 
-// processes are the pids with the sandbox's mark.
+// processes returns the pids of processes with the sandbox's mark.
 func (s *sandbox) processes() []int {
 	var found []int
 	all, _ := filepath.Glob("/proc/[0-9]*/environ")
@@ -86,14 +87,14 @@ func (s *sandbox) processes() []int {
 	return found
 }
 
-// killAll ends what a host left behind.
+// killAll kills what a host left behind.
 func (s *sandbox) killAll() {
 	for _, pid := range s.processes() {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
 
-// noProcesses fails where one is still there after twenty seconds.
+// noProcesses fails if a process is left after twenty seconds.
 func (s *sandbox) noProcesses() {
 	s.t.Helper()
 	for limit := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -108,7 +109,7 @@ func (s *sandbox) noProcesses() {
 	}
 }
 
-// sockets are the socket files in the sandbox.
+// sockets returns the socket files in the sandbox.
 func (s *sandbox) sockets() []string {
 	s.t.Helper()
 	entries, err := os.ReadDir(s.dir)
@@ -124,23 +125,24 @@ func (s *sandbox) sockets() []string {
 	return found
 }
 
-// seen is probe-host's JSON object.
+// seen is the JSON object that probe-host prints.
 type seen struct {
 	t   *testing.T
 	all map[string]any
 }
 
-// A multiplexing Go plugin says this, and serves nobody any more, when a stream comes after it has acknowledged the knock and
-// before it has registered the listener: a race of its own.
+// lostRace is in the message of a multiplexing Go plugin that receives a stream after it has
+// acknowledged the knock and before it has registered the listener. The plugin loses a race with
+// itself and serves no more streams.
 const lostRace = "that doesn't have a listener"
 
-// probe runs a scenario, which must end.
+// probe runs a scenario, which must complete.
 func (s *sandbox) probe(host string, args ...string) seen {
 	s.t.Helper()
 	command := append([]string{bin(host, "probe-host")}, args...)
 	o := s.run(180*time.Second, nil, command...)
 	for chance := 1; o.code != 0 && strings.Contains(o.stdout, lostRace) && chance < 5; chance++ {
-		s.t.Logf("probe-host %v: chance %d: the plugin lost a race with itself", args, chance)
+		s.t.Logf("probe-host %v: attempt %d: the plugin lost a race with itself", args, chance)
 		o = s.run(180*time.Second, nil, command...)
 	}
 	result := seen{t: s.t}
@@ -153,7 +155,7 @@ func (s *sandbox) probe(host string, args ...string) seen {
 	return result
 }
 
-// at goes down a path like "result.unary.code"; nil where there is nothing.
+// at returns the value at a path like "result.unary.code", or nil.
 func (s seen) at(path string) any {
 	var here any = s.all
 	for _, key := range strings.Split(path, ".") {
@@ -174,7 +176,7 @@ func (s seen) want(path string, want any) {
 	}
 }
 
-// contains looks for text in a value of the report.
+// contains looks for a text in a value of the report.
 func (s seen) contains(path, text string) {
 	s.t.Helper()
 	if got, _ := s.at(path).(string); !strings.Contains(got, text) {

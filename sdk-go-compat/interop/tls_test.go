@@ -12,7 +12,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/certs"
 )
 
-// writeCert makes a certificate and its key as PEM files.
+// writeCert writes a certificate and its key as PEM files.
 func writeCert(t *testing.T, dir string) (cert, key string) {
 	made, err := certs.New()
 	if err != nil {
@@ -43,7 +43,7 @@ type tlsReport struct {
 	} `json:"ways"`
 }
 
-// tryTLS returns which ways led to an answered call.
+// tryTLS returns the outcome of each way.
 func tryTLS(t *testing.T, command ...string) map[string]bool {
 	box := newSandbox(t)
 	o := box.run(120*time.Second, nil, append([]string{bin("1.8.0", "tls-probe"), "--"}, command...)...)
@@ -52,7 +52,7 @@ func tryTLS(t *testing.T, command ...string) map[string]bool {
 		t.Fatalf("tls-probe: code %d, %v\n%s%s", o.code, err, o.stdout, o.stderr)
 	}
 	if report.Exit != "exit status 0" {
-		t.Errorf("the plugin's end: %s", report.Exit)
+		t.Errorf("the plugin ended with %s", report.Exit)
 	}
 	box.noProcesses()
 	got := map[string]bool{}
@@ -66,12 +66,12 @@ func wantWays(t *testing.T, got, want map[string]bool) {
 	t.Helper()
 	for way, in := range want {
 		if was, tried := got[way]; !tried || was != in {
-			t.Errorf("%s: tried %v, got in %v, want %v", way, tried, was, in)
+			t.Errorf("%s: tried %v, accepted %v, want %v", way, tried, was, in)
 		}
 	}
 }
 
-// Mutual TLS lets in the right host and nobody else.
+// TestMutualTLSOfEachRelease checks that only the correct host is accepted.
 func TestMutualTLSOfEachRelease(t *testing.T) {
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestMutualTLSOfEachRelease(t *testing.T) {
 	}
 }
 
-// The tester sees an open door where there is one.
+// TestMutualTLSMissing checks that the probe reports a plugin that accepts every host.
 func TestMutualTLSMissing(t *testing.T) {
 	wantWays(t, tryTLS(t, bin("1.8.0", "misbehave"), "--how", "no-client-auth"), map[string]bool{
 		"no-certificate": true, "other-certificate": true, "right-certificate-other-key": true, "plaintext": false, "right": true,

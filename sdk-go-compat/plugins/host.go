@@ -10,13 +10,13 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 )
 
-// HostOptions are what the hosts let their users choose.
+// HostOptions are the settings that all hosts offer.
 type HostOptions struct {
 	AutoMTLS bool
 	Mux      bool
 }
 
-// HostConfig starts from what every host here has in common: gRPC only, and a log that nobody reads.
+// HostConfig returns the configuration that all hosts here share: gRPC only, and a discarded log.
 func HostConfig(handshake goplugin.HandshakeConfig, options HostOptions, command []string) (*goplugin.ClientConfig, error) {
 	config := &goplugin.ClientConfig{
 		HandshakeConfig:  handshake,
@@ -35,7 +35,7 @@ func HostConfig(handshake goplugin.HandshakeConfig, options HostOptions, command
 	return config, nil
 }
 
-// Dispense connects and hands out what stands behind name.
+// Dispense connects and returns the plugin called name.
 func Dispense(client *goplugin.Client, name string) (*Dispensed, error) {
 	connection, err := client.Client()
 	if err != nil {

@@ -4,7 +4,7 @@ package plugins
 
 import goplugin "github.com/hashicorp/go-plugin"
 
-// Multiplex turns the broker's multiplexing on.
+// Multiplex enables the broker's multiplexing.
 func Multiplex(config *goplugin.ClientConfig) error {
 	config.GRPCBrokerMultiplex = true
 	return nil

@@ -10,11 +10,11 @@ import (
 
 var errBefore16 = errors.New("this go-plugin release does not have that option")
 
-// Multiplex came with 1.6.0.
+// Multiplex needs 1.6.0.
 func Multiplex(*goplugin.ClientConfig) error { return errBefore16 }
 
-// SkipHostEnv came with 1.5.0.
+// SkipHostEnv needs 1.5.0.
 func SkipHostEnv(*goplugin.ClientConfig) error { return errBefore16 }
 
-// SocketGroup came with 1.5.0.
+// SocketGroup needs 1.5.0.
 func SocketGroup(*goplugin.ClientConfig, string) error { return errBefore16 }

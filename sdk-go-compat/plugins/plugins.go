@@ -1,4 +1,5 @@
-// Package plugins ties the contracts to go-plugin: handshakes, and what a host gets when it dispenses.
+// Package plugins connects the contracts to go-plugin: handshakes, and what a host gets when it
+// dispenses.
 package plugins
 
 import (
@@ -17,7 +18,7 @@ var GreeterHandshake = goplugin.HandshakeConfig{
 	MagicCookieValue: "hello",
 }
 
-// KVHandshake is that of go-plugin's examples/grpc.
+// KVHandshake is the handshake of go-plugin's examples/grpc.
 var KVHandshake = goplugin.HandshakeConfig{
 	ProtocolVersion:  1,
 	MagicCookieKey:   "BASIC_PLUGIN",

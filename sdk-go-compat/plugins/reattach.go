@@ -10,7 +10,7 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 )
 
-// ReattachRecord is the JSON that Terraform made of go-plugin's reattach data.
+// ReattachRecord is the JSON form that Terraform gave to go-plugin's reattach data.
 type ReattachRecord struct {
 	Protocol        string
 	ProtocolVersion int
@@ -25,7 +25,7 @@ type ReattachAddr struct {
 	String  string
 }
 
-// RecordOf turns go-plugin's data into the record.
+// RecordOf converts go-plugin's data to the record.
 func RecordOf(config *goplugin.ReattachConfig) ReattachRecord {
 	return ReattachRecord{
 		Protocol:        string(config.Protocol),

@@ -8,20 +8,20 @@ import (
 	"os"
 )
 
-// TLSFiles is a TLS configuration of the user's own, in place of one-time certificates.
+// TLSFiles is a TLS configuration by the user, instead of one-time certificates.
 type TLSFiles struct{ Cert, Key, CA string }
 
 // Flags adds --tls-cert, --tls-key and --tls-ca.
 func (f *TLSFiles) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&f.Cert, "tls-cert", "", "own certificate chain, PEM")
 	flags.StringVar(&f.Key, "tls-key", "", "own key, PEM")
-	flags.StringVar(&f.CA, "tls-ca", "", "trusted roots, PEM; a plugin given one asks its host for a certificate")
+	flags.StringVar(&f.CA, "tls-ca", "", "trusted roots, PEM; a plugin with roots requires a certificate from its host")
 }
 
-// Given says if any was chosen.
+// Given returns whether any file was given.
 func (f *TLSFiles) Given() bool { return f.Cert != "" || f.CA != "" }
 
-// PluginConfig is for ServeConfig.TLSProvider.
+// PluginConfig returns the configuration for ServeConfig.TLSProvider.
 func (f *TLSFiles) PluginConfig() (*tls.Config, error) {
 	config, roots, err := f.load()
 	if err != nil {
@@ -34,7 +34,8 @@ func (f *TLSFiles) PluginConfig() (*tls.Config, error) {
 	return config, nil
 }
 
-// HostConfig is for ClientConfig.TLSConfig. serverName is what the plugin's certificate must be valid for.
+// HostConfig returns the configuration for ClientConfig.TLSConfig. The plugin's certificate must be
+// valid for serverName.
 func (f *TLSFiles) HostConfig(serverName string) (*tls.Config, error) {
 	config, roots, err := f.load()
 	if err != nil {
@@ -63,7 +64,7 @@ func (f *TLSFiles) load() (*tls.Config, *x509.CertPool, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, nil, errors.New(f.CA + " holds no certificate")
+		return nil, nil, errors.New(f.CA + " contains no certificate")
 	}
 	return config, roots, nil
 }

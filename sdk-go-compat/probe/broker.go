@@ -17,7 +17,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 )
 
-// Side is one side of a broker: it implements contracts.BrokerProbe, in host and plugin alike.
+// Side is one side of a broker. It implements contracts.BrokerProbe, in hosts and plugins alike.
 type Side struct {
 	Broker  *goplugin.GRPCBroker
 	Service *Service
@@ -27,7 +27,7 @@ type Side struct {
 	servers map[uint32]*grpc.Server
 }
 
-// idHeader says in each answer on a brokered connection which id was reached.
+// idHeader names, in each answer on a brokered connection, the id that was reached.
 const idHeader = "probe-broker-id"
 
 // Register adds both services to a server.
@@ -56,7 +56,7 @@ func (s *Side) server(id uint32, options []grpc.ServerOption) *grpc.Server {
 	return server
 }
 
-// ServedID is the id that answered with these headers; 0 if none is named.
+// ServedID returns the id named in these headers, or 0.
 func ServedID(headers metadata.MD) uint32 {
 	values := headers[idHeader]
 	if len(values) != 1 {
@@ -66,8 +66,9 @@ func ServedID(headers metadata.MD) uint32 {
 	return uint32(id)
 }
 
-// Serve takes the next id and serves it, until the session ends. Without a delay it returns once the broker accepts: a
-// multiplexing plugin that is knocked at while it begins to accept may stop accepting for good.
+// Serve takes the next id and serves it until the session ends. Without a delay it returns once the
+// broker accepts: a multiplexing plugin that receives a knock while it begins to accept may stop
+// accepting forever.
 func (s *Side) Serve(delay time.Duration, raw bool) uint32 {
 	id := s.Broker.NextId()
 	if delay > 0 {
@@ -92,14 +93,14 @@ func (s *Side) serve(id uint32, raw bool, begun func()) {
 		})
 		return
 	}
-	// An error here is the dialer's to see: it finds nobody.
+	// If accepting fails, the peer's dial fails.
 	if listener, err := s.Broker.Accept(id); err == nil {
 		begun()
 		_ = s.server(id, nil).Serve(listener)
 	}
 }
 
-// Dial connects to an id of the other side. The connection lives until Close.
+// Dial connects to an id of the other side. The connection stays open until Close.
 func (s *Side) Dial(id uint32) (*grpc.ClientConn, error) {
 	conn, err := s.Broker.Dial(id)
 	if err != nil {
@@ -111,7 +112,7 @@ func (s *Side) Dial(id uint32) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// Close closes what was dialled.
+// Close closes the dialed connections.
 func (s *Side) Close() {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -121,12 +122,12 @@ func (s *Side) Close() {
 	s.conns = nil
 }
 
-// Offer serves an id and names it.
+// Offer serves a new id and returns it.
 func (s *Side) Offer(_ context.Context, in *contracts.OfferRequest) (*contracts.OfferReply, error) {
 	return &contracts.OfferReply{ID: s.Serve(time.Duration(in.DelayMs)*time.Millisecond, in.Raw)}, nil
 }
 
-// DialBack dials the caller's id and makes calls there.
+// DialBack dials an id of the caller and makes calls there.
 func (s *Side) DialBack(ctx context.Context, in *contracts.DialBackRequest) (*contracts.DialBackReport, error) {
 	report := &contracts.DialBackReport{}
 	began := time.Now()
@@ -154,7 +155,7 @@ func (s *Side) DialBack(ctx context.Context, in *contracts.DialBackRequest) (*co
 	return report, err
 }
 
-// chat counts the messages that come back intact, one at a time.
+// chat sends messages one at a time and counts those that come back intact.
 func chat(ctx context.Context, client contracts.ProbeClient, count, size uint64) (uint64, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

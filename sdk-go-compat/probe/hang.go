@@ -12,7 +12,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 )
 
-// hang is one call that never answers. reason is written before ended is closed.
+// hang is a call that never answers. reason is written before ended is closed.
 type hang struct {
 	started, ended       chan struct{}
 	startOnce, endedOnce sync.Once
@@ -65,7 +65,7 @@ func (s *Service) HangStream(in *contracts.HangRequest, stream grpc.ServerStream
 	return s.hangs.get(in.ID).wait(stream.Context())
 }
 
-// AwaitHang waits for the hanging call to begin and, if asked, to end, at most WaitMs.
+// AwaitHang waits for the hanging call to begin and, if requested, to end, for at most WaitMs.
 func (s *Service) AwaitHang(ctx context.Context, in *contracts.AwaitHangRequest) (*contracts.HangReport, error) {
 	call := s.hangs.get(in.ID)
 	limit := time.NewTimer(time.Duration(in.WaitMs) * time.Millisecond)

@@ -15,7 +15,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 )
 
-// Hold keeps a stream open at an id of the caller's, and writes down how it ended.
+// Hold keeps a stream open at an id of the caller, and records how it ended.
 func (s *Side) Hold(_ context.Context, in *contracts.HoldRequest) (*contracts.HoldReply, error) {
 	conn, err := s.Dial(in.ID)
 	if err != nil {
@@ -45,7 +45,7 @@ func (s *Side) Hold(_ context.Context, in *contracts.HoldRequest) (*contracts.Ho
 	return &contracts.HoldReply{}, nil
 }
 
-// Holdings counts what this process holds, after a collection of what it does not.
+// Holdings counts the resources of this process, after a garbage collection.
 func (*Side) Holdings(context.Context, *contracts.HoldingsRequest) (*contracts.HoldingsReply, error) {
 	runtime.GC()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -54,7 +54,7 @@ func (*Side) Holdings(context.Context, *contracts.HoldingsRequest) (*contracts.H
 	}
 	resident, err := residentBytes()
 	return &contracts.HoldingsReply{
-		// Without the one that counts them.
+		// Do not count the descriptor that reads the directory.
 		Descriptors:   uint64(len(entries) - 1),
 		Tasks:         uint64(runtime.NumGoroutine()),
 		ResidentBytes: resident,

@@ -20,7 +20,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 )
 
-// Print writes to the variables os.Stdout and os.Stderr, which go-plugin points at the stdio stream.
+// Print writes to os.Stdout and os.Stderr, which go-plugin points at the stdio stream.
 func (*Service) Print(_ context.Context, in *contracts.PrintRequest) (*contracts.Payload, error) {
 	if _, err := os.Stdout.Write(in.Stdout); err != nil {
 		return nil, err
@@ -29,7 +29,8 @@ func (*Service) Print(_ context.Context, in *contracts.PrintRequest) (*contracts
 	return &contracts.Payload{}, err
 }
 
-// Die ends or damages the process. It answers only after "stop", once the process was continued.
+// Die ends or damages the process. It answers only after "stop", once the process has been
+// continued.
 func (*Service) Die(_ context.Context, in *contracts.DieRequest) (*contracts.Payload, error) {
 	self := os.Getpid()
 	how, code, _ := strings.Cut(in.How, ":")
@@ -49,11 +50,12 @@ func (*Service) Die(_ context.Context, in *contracts.DieRequest) (*contracts.Pay
 		_ = syscall.Kill(self, syscall.SIGKILL)
 		select {}
 	case "abort":
-		// Go's runtime takes the signal, prints every goroutine and exits with 2.
+		// Go's runtime handles the signal, prints every goroutine and exits with status 2.
 		_ = syscall.Kill(self, syscall.SIGABRT)
 		select {}
 	case "stop":
-		// The other threads stop a little later than this one: only SIGCONT says that it is over.
+		// The other threads stop a little later than this one: only SIGCONT tells that all of it is
+		// over.
 		continued := make(chan os.Signal, 1)
 		signal.Notify(continued, syscall.SIGCONT)
 		defer signal.Stop(continued)
@@ -66,7 +68,7 @@ func (*Service) Die(_ context.Context, in *contracts.DieRequest) (*contracts.Pay
 	return nil, status.Errorf(codes.InvalidArgument, "no such way to die: %q", in.How)
 }
 
-// Inspect reports what the plugin was given.
+// Inspect reports the environment in which the plugin runs.
 func (*Service) Inspect(ctx context.Context, _ *contracts.InspectRequest) (*contracts.InspectReport, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
@@ -96,7 +98,7 @@ func (*Service) Inspect(ctx context.Context, _ *contracts.InspectRequest) (*cont
 	return report, nil
 }
 
-// readable joins the values of one key; binary ones as base64.
+// readable joins the values of one key; binary values as base64.
 func readable(key string, values []string) string {
 	texts := append([]string(nil), values...)
 	if strings.HasSuffix(key, "-bin") {
@@ -107,7 +109,7 @@ func readable(key string, values []string) string {
 	return strings.Join(texts, ",")
 }
 
-// openFiles counts the descriptors of this process, without the one that counts them.
+// openFiles counts the descriptors of this process, without the one used for counting.
 func openFiles() uint64 {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -116,7 +118,8 @@ func openFiles() uint64 {
 	return uint64(len(entries) - 1)
 }
 
-// stdinEOF says if standard input is at its end, without waiting. It may eat one byte of an input that is not.
+// stdinEOF returns whether standard input is at its end, without waiting. It may consume one byte
+// of an input that is not.
 func stdinEOF() bool {
 	ready, err := unix.Poll([]unix.PollFd{{Fd: 0, Events: unix.POLLIN}}, 0)
 	if err != nil || ready == 0 {

@@ -1,4 +1,4 @@
-// Package probe is the plugin side of plugwire.probe.v1: each call makes one thing visible.
+// Package probe is the plugin side of plugwire.probe.v1: each call makes one behaviour observable.
 package probe
 
 import (
@@ -21,10 +21,10 @@ type Service struct {
 	hangs hangs
 }
 
-// New makes a service without any hanging call.
+// New creates a service without hanging calls.
 func New() *Service { return &Service{hangs: hangs{byID: map[string]*hang{}}} }
 
-// Echo sends the payload back, and the metadata of the test twice: in the headers and in the trailers.
+// Echo returns the payload, and the test's metadata in both headers and trailers.
 func (*Service) Echo(ctx context.Context, in *contracts.Payload) (*contracts.Payload, error) {
 	headers, trailers := metadata.MD{}, metadata.MD{}
 	received, _ := metadata.FromIncomingContext(ctx)
@@ -43,7 +43,7 @@ func (*Service) Echo(ctx context.Context, in *contracts.Payload) (*contracts.Pay
 	return &contracts.Payload{Data: in.Data}, nil
 }
 
-// Pattern is what message n of a download holds: byte i is (n + i) mod 256.
+// Pattern returns message n of a download: byte i is (n + i) mod 256.
 func Pattern(n, size uint64) []byte {
 	data := make([]byte, size)
 	for i := range data {
@@ -81,7 +81,7 @@ func (*Service) Upload(stream grpc.ServerStream) error {
 	}
 }
 
-// Chat sends each message back as it comes.
+// Chat returns each message as it arrives.
 func (*Service) Chat(stream grpc.ServerStream) error {
 	for {
 		payload, err := contracts.Recv[contracts.Payload](stream)
@@ -97,8 +97,8 @@ func (*Service) Chat(stream grpc.ServerStream) error {
 	}
 }
 
-// Fail fails as asked. grpc-go owns the details header and writes it from a
-// decoded status, so the details must be one; code and message are the request's.
+// Fail fails as requested. grpc-go owns the details header and writes it from a decoded status, so
+// the details must be a valid one; code and message come from the request.
 func (*Service) Fail(ctx context.Context, in *contracts.FailRequest) (*contracts.Payload, error) {
 	if err := grpc.SetTrailer(ctx, metadata.Pairs("probe-failed", "yes")); err != nil {
 		return nil, err

@@ -8,14 +8,14 @@ import (
 	"sync"
 )
 
-// Buffer is a writer that can be waited on.
+// Buffer is a writer that a goroutine can wait on.
 type Buffer struct {
 	mutex sync.Mutex
 	data  bytes.Buffer
 	grown chan struct{}
 }
 
-// NewBuffer makes an empty one.
+// NewBuffer creates an empty buffer.
 func NewBuffer() *Buffer { return &Buffer{grown: make(chan struct{}, 1)} }
 
 func (b *Buffer) Write(data []byte) (int, error) {
@@ -25,7 +25,7 @@ func (b *Buffer) Write(data []byte) (int, error) {
 	return b.data.Write(data)
 }
 
-// Bytes is a copy of what was written so far.
+// Bytes returns a copy of what was written so far.
 func (b *Buffer) Bytes() []byte {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -38,12 +38,12 @@ func (b *Buffer) len() uint64 {
 	return uint64(b.data.Len())
 }
 
-// Await waits for at least n bytes. Only one may wait.
+// Await waits for at least n bytes. Only one goroutine may wait.
 func (b *Buffer) Await(ctx context.Context, n uint64) bool {
 	return await(ctx, b.grown, func() bool { return b.len() >= n })
 }
 
-// signal wakes the one who waits, now or the next time.
+// signal wakes the waiting goroutine, now or when it next waits.
 func signal(grown chan struct{}) {
 	select {
 	case grown <- struct{}{}:
@@ -51,7 +51,7 @@ func signal(grown chan struct{}) {
 	}
 }
 
-// await looks again each time that something has grown.
+// await checks again each time that something was added.
 func await(ctx context.Context, grown chan struct{}, enough func() bool) bool {
 	for !enough() {
 		select {

@@ -1,6 +1,6 @@
 //go:build !goplugin_before_1_3
 
-// Package record keeps what a host's log and writers receive, for whoever waits for it.
+// Package record keeps what a host's log and writers receive, and lets callers wait for it.
 package record
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Entry is one line of the host's log. Args are pairs, in their order.
+// Entry is one line of the host's log. Args are the key-value pairs in order.
 type Entry struct {
 	Name    string `json:"name"`
 	Level   string `json:"level"`
@@ -21,30 +21,30 @@ type Entry struct {
 	Args    []Arg  `json:"args"`
 }
 
-// Arg is one of the pairs.
+// Arg is one key-value pair.
 type Arg struct {
 	Key   string `json:"key"`
 	Value any    `json:"value"`
 }
 
-// Log gathers the entries of a logger and all loggers derived from it.
+// Log collects the entries of a logger and all loggers derived from it.
 type Log struct {
 	mutex   sync.Mutex
 	entries []Entry
 	grown   chan struct{}
 }
 
-// NewLog makes an empty one.
+// NewLog creates an empty log.
 func NewLog() *Log { return &Log{entries: []Entry{}, grown: make(chan struct{}, 1)} }
 
-// All is a copy of the entries so far.
+// All returns a copy of the entries so far.
 func (l *Log) All() []Entry {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	return append([]Entry{}, l.entries...)
 }
 
-// Await waits until the entries are enough. Only one may wait.
+// Await waits until enough returns true. Only one goroutine may wait.
 func (l *Log) Await(ctx context.Context, enough func([]Entry) bool) bool {
 	return await(ctx, l.grown, func() bool {
 		l.mutex.Lock()
@@ -53,14 +53,14 @@ func (l *Log) Await(ctx context.Context, enough func([]Entry) bool) bool {
 	})
 }
 
-// Logger writes into this log.
+// Logger returns a logger that writes into this log.
 func (l *Log) Logger(name string) hclog.Logger {
 	silent := hclog.New(&hclog.LoggerOptions{Name: name, Level: hclog.Trace, Output: io.Discard})
 	return &logger{Logger: silent, log: l, name: name}
 }
 
-// logger keeps what would be written. The embedded logger answers the rest of
-// hclog's interface, which grew from release to release.
+// logger records every message. The embedded logger implements the rest of hclog's interface, which
+// grew from release to release.
 type logger struct {
 	hclog.Logger
 	log     *Log
@@ -80,7 +80,7 @@ func (l *logger) record(level, message string, args []any) {
 	signal(l.log.grown)
 }
 
-// encodable is the value as JSON has it, or else as text.
+// encodable returns a value that JSON can encode, or its text.
 func encodable(value any) any {
 	if err, ok := value.(error); ok {
 		return err.Error()

@@ -69,7 +69,7 @@ func TestBrokerMessages(t *testing.T) {
 		}
 		t.Run("another answer than "+c.Name+" fails", func(t *testing.T) {
 			if check[c.Kind](t, c) == nil {
-				t.Error("a wrong answer is taken")
+				t.Error("a wrong answer is accepted")
 			}
 		})
 	}
@@ -78,7 +78,7 @@ func TestBrokerMessages(t *testing.T) {
 	}
 }
 
-// checkConnInfo reads and writes with go-plugin's own type.
+// checkConnInfo decodes and encodes with go-plugin's own type.
 func checkConnInfo(_ *testing.T, c brokerCase) error {
 	got, err := decodeAs("plugin.ConnInfo", c.Hex)
 	if c.Error || err != nil {
@@ -108,19 +108,19 @@ func checkConnInfo(_ *testing.T, c brokerCase) error {
 	return nil
 }
 
-// stage is a real plugin's broker, and a host that speaks by hand.
+// stage is a real plugin's broker, and a host that writes the protocol by hand.
 type stage struct {
 	broker  *goplugin.GRPCBroker
 	wire    *brokerwire.Wire
 	session *brokerwire.Session
 	dir     string
 
-	// Where the plugin listens, by what it announced, and where the host does.
+	// The address the plugin listens at, as announced, and the one the host listens at.
 	announced string
 	listener  net.Listener
-	// Whether bytes went through.
+	// Whether bytes passed through.
 	connected bool
-	// What came of the plugin's Accept and Dial.
+	// The results of the plugin's Accept and Dial.
 	accepted chan net.Conn
 	dialled  chan error
 }
@@ -176,7 +176,8 @@ func setUp(t *testing.T, multiplex bool) *stage {
 	return s
 }
 
-// connect is the host's main connection, which under multiplexing is the session's first stream.
+// connect opens the host's main connection, which with multiplexing is the first stream of the
+// session.
 func (s *stage) connect(path string, multiplex bool) (*grpc.ClientConn, error) {
 	raw, err := net.Dial("unix", path)
 	if err != nil {
@@ -222,7 +223,7 @@ func (s *stage) play(step brokerStep) error {
 		return s.failed()
 	}
 	if !s.connected {
-		return wrong("nothing is connected")
+		return wrong("there is no connection")
 	}
 	return nil
 }
@@ -244,7 +245,7 @@ func (s *stage) accept(id uint32) error {
 	return nil
 }
 
-// dial is what a plugin does, up to the answer of a call: connecting goes on behind Dial.
+// dial does what a plugin does until a call is answered: connecting continues after Dial returns.
 func (s *stage) dial(id uint32) error {
 	conn, err := s.broker.Dial(id)
 	if err != nil {
@@ -267,7 +268,7 @@ func (s *stage) expect(want *connInfo) error {
 		s.announced, wanted.Address = got.Address, got.Address
 	}
 	if !reflect.DeepEqual(got, wanted) {
-		return wrong("it sends %+v, want %+v", got, wanted)
+		return wrong("the plugin sends %+v, want %+v", got, wanted)
 	}
 	return nil
 }
@@ -282,7 +283,7 @@ func (s *stage) tell(info *connInfo) error {
 	return s.wire.Knock(info.ServiceID)
 }
 
-// connects sends bytes, which have to come out at the plugin's listener.
+// connects sends bytes, which must arrive at the plugin's listener.
 func (s *stage) connects() (err error) {
 	var conn net.Conn
 	if s.session != nil {
@@ -306,7 +307,7 @@ func (s *stage) connects() (err error) {
 	}
 }
 
-// isConnectedTo waits for the plugin, which begins HTTP/2.
+// isConnectedTo waits for the plugin to connect and begin HTTP/2.
 func (s *stage) isConnectedTo() error {
 	conn, err := s.next(patience)
 	if err != nil {
@@ -316,7 +317,7 @@ func (s *stage) isConnectedTo() error {
 	return s.hear(conn, "PRI * HTTP/2.0")
 }
 
-// failed waits for the error of the plugin's dial, which connected to nothing.
+// failed waits for the plugin's dial to fail without having connected.
 func (s *stage) failed() error {
 	select {
 	case err := <-s.dialled:
@@ -327,16 +328,16 @@ func (s *stage) failed() error {
 		return wrong("the dial does not end")
 	}
 	if s.connected {
-		return wrong("it was connected")
+		return wrong("the plugin connected")
 	}
 	if conn, err := s.next(100 * time.Millisecond); err == nil {
 		_ = conn.Close()
-		return wrong("it connects")
+		return wrong("the plugin connects")
 	}
 	return nil
 }
 
-// next is the connection that the plugin opens to the host.
+// next returns the connection that the plugin opens to the host.
 func (s *stage) next(limit time.Duration) (net.Conn, error) {
 	if s.session == nil {
 		must(s.listener.(*net.UnixListener).SetDeadline(time.Now().Add(limit)))
@@ -355,11 +356,11 @@ func (s *stage) next(limit time.Duration) (net.Conn, error) {
 	case a := <-arrived:
 		return a.conn, a.err
 	case <-time.After(limit):
-		return nil, wrong("nothing comes within %v", limit)
+		return nil, wrong("no connection within %v", limit)
 	}
 }
 
-// hear reads what the other side is to send.
+// hear reads what the other side must send.
 func (s *stage) hear(conn net.Conn, want string) error {
 	must(conn.SetReadDeadline(time.Now().Add(patience)))
 	got := make([]byte, len(want))

@@ -32,7 +32,7 @@ type certificateCase struct {
 	GoPlugin    string `json:"go_plugin"`
 }
 
-// identity is a certificate of the file, with its key.
+// identity is a certificate of the vectors file, with its key.
 type identity struct{ PEM, Key, SHA256 string }
 
 func (i identity) der() []byte {
@@ -62,7 +62,7 @@ func TestCertificates(t *testing.T) {
 	t.Run("the digests are the certificates'", func(t *testing.T) {
 		for name, identity := range known {
 			if certs.Fingerprint(identity.der()) != identity.SHA256 {
-				t.Errorf("%s has another SHA-256", name)
+				t.Errorf("%s has a different SHA-256", name)
 			}
 			if _, err := tls.X509KeyPair([]byte(identity.PEM), []byte(identity.Key)); err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -80,7 +80,7 @@ func TestCertificates(t *testing.T) {
 				continue
 			}
 			if checks[c.Kind](t, c) == nil {
-				t.Errorf("%s: a wrong answer is taken", c.Name)
+				t.Errorf("%s: a wrong answer is accepted", c.Name)
 			}
 		}
 	})
@@ -107,12 +107,13 @@ func checkVariable(t *testing.T, c certificateCase) error {
 	plugin.end()
 	refused := strings.Contains(plugin.stderr.String(), "client cert provided but failed to parse")
 	if refused != (c.Error != "") {
-		return wrong("Go refuses it: %v, %s", refused, plugin.stderr)
+		return wrong("Go rejects it: %v, %s", refused, plugin.stderr)
 	}
 	return nil
 }
 
-// checkPeer serves TLS with one certificate and announces one: a host that does not like it breaks the handshake off.
+// checkPeer serves TLS with one certificate and announces one: a host that rejects it aborts the
+// handshake.
 func checkPeer(t *testing.T, known map[string]identity, c certificateCase) error {
 	dir := folder(t)
 	path := filepath.Join(dir, "socket")
@@ -126,13 +127,13 @@ func checkPeer(t *testing.T, known map[string]identity, c certificateCase) error
 	if s.err != nil {
 		return s.err
 	}
-	// The key may be another's: crypto/tls signs with it and does not compare.
+	// The key may belong to another certificate: crypto/tls signs with it without comparing.
 	signer, err := tls.X509KeyPair([]byte(known[c.Key].PEM), []byte(known[c.Key].Key))
 	if err != nil {
 		return err
 	}
 	presented := tls.Certificate{Certificate: [][]byte{known[c.Presented].der()}, PrivateKey: signer.PrivateKey}
-	// It waits for the connection, whose end here ends the waiting.
+	// The goroutine waits for the connection; closing it on this side ends the wait.
 	connecting := make(chan struct{})
 	go func() {
 		defer close(connecting)

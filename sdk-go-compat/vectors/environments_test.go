@@ -47,7 +47,7 @@ func TestNegotiations(t *testing.T) {
 		c := cases[0]
 		c.Chosen++
 		if checkNegotiation(t, c) == nil {
-			t.Error("a wrong answer is taken")
+			t.Error("a wrong answer is accepted")
 		}
 	})
 }
@@ -63,7 +63,7 @@ func checkNegotiation(t *testing.T, c negotiationCase) error {
 	}
 	plugin.end()
 	if plugin.fields[1] != strconv.Itoa(c.Chosen) {
-		return wrong("it chose %s, want %d", plugin.fields[1], c.Chosen)
+		return wrong("the plugin chose %s, want %d", plugin.fields[1], c.Chosen)
 	}
 	if c.Skipped == nil {
 		return nil
@@ -76,7 +76,7 @@ func checkNegotiation(t *testing.T, c negotiationCase) error {
 		fmt.Fprintf(&want, "invalid plugin version %q", skipped)
 	}
 	if !strings.HasPrefix(said.String(), want.String()) || (want.Len() == 0 && said.Len() > 0) {
-		return wrong("it skipped %q, want %q", said.String(), want.String())
+		return wrong("the plugin skipped %q, want %q", said.String(), want.String())
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func TestEnvironments(t *testing.T) {
 				continue
 			}
 			if check[c.Role](t, c) == nil {
-				t.Errorf("%s: a wrong answer is taken", c.Name)
+				t.Errorf("%s: a wrong answer is accepted", c.Name)
 			}
 		}
 	})
@@ -178,10 +178,10 @@ func checkHost(t *testing.T, c environmentCase) error {
 		switch {
 		case deviation == "absent" && name == which:
 			if present {
-				return wrong("%s is there, and go_plugin says that it is not", name)
+				return wrong("%s is set, but go_plugin says that it is not", name)
 			}
 		case !present:
-			return wrong("%s is not there", name)
+			return wrong("%s is not set", name)
 		case name == "PLUGIN_PROTOCOL_VERSIONS":
 			if !slices.Equal(sorted(got[name]), sorted(want)) {
 				return wrong("%s is %s, want %s in any order", name, got[name], want)
@@ -197,7 +197,7 @@ func checkHost(t *testing.T, c environmentCase) error {
 	}
 	for _, name := range c.Absent {
 		if _, present := got[name]; present != (deviation == "inherited" && name == which) {
-			return wrong("%s is there: %v", name, present)
+			return wrong("%s is set: %v", name, present)
 		}
 	}
 	return nil
@@ -236,7 +236,7 @@ func checkPlugin(t *testing.T, c environmentCase) error {
 		return wrong("certificate %q, one is wanted: %v", plugin.fields[5], c.Concludes.MutualTLS)
 	}
 	if c.Concludes.SocketDir != "" && filepath.Dir(plugin.fields[3]) != dir {
-		return wrong("the socket is %s, not in %s", plugin.fields[3], dir)
+		return wrong("the socket %s is not in %s", plugin.fields[3], dir)
 	}
 	info, err := os.Stat(plugin.fields[3])
 	if err != nil {
@@ -251,7 +251,7 @@ func checkPlugin(t *testing.T, c environmentCase) error {
 	}
 	multiplexed, err := answersPing(plugin.fields[3])
 	if err == nil && multiplexed != c.Concludes.Multiplex {
-		err = wrong("it multiplexes: %v", multiplexed)
+		err = wrong("the plugin multiplexes: %v", multiplexed)
 	}
 	return err
 }
@@ -259,15 +259,16 @@ func checkPlugin(t *testing.T, c environmentCase) error {
 func checkRefusal(plugin *running, why string) error {
 	says := map[string]string{"cookie": "This binary is a plugin.", "misconfigured": "Misconfigured ServeConfig"}
 	if plugin.fields != nil || plugin.command.ProcessState.ExitCode() != 1 {
-		return wrong("it printed %q and ended: %v", plugin.fields, plugin.command.ProcessState)
+		return wrong("the plugin printed %q and exited: %v", plugin.fields, plugin.command.ProcessState)
 	}
 	if !strings.HasPrefix(plugin.stderr.String(), says[why]) {
-		return wrong("it says %q", plugin.stderr)
+		return wrong("the plugin printed %q", plugin.stderr)
 	}
 	return nil
 }
 
-// checkServesNobody connects with a certificate, which a plugin that could not read its host's has to refuse.
+// checkServesNobody connects with a certificate, which a plugin that could not read its host's
+// certificate must reject.
 func checkServesNobody(plugin *running) error {
 	mine, err := certs.New()
 	if err != nil {
@@ -283,18 +284,18 @@ func checkServesNobody(plugin *running) error {
 	if err := secured.Handshake(); err == nil {
 		_, err = secured.Read(make([]byte, 1))
 		if err == nil || os.IsTimeout(err) {
-			return wrong("it serves a stranger: %v", err)
+			return wrong("the plugin serves any host: %v", err)
 		}
 	}
 	plugin.end()
 	if !strings.Contains(plugin.stderr.String(), "client cert provided but failed to parse") {
-		return wrong("it says %q", plugin.stderr)
+		return wrong("the plugin printed %q", plugin.stderr)
 	}
 	return nil
 }
 
-// answersPing asks a plugin in yamux's words whether it multiplexes: one that does answers with a ping, one that
-// does not with HTTP/2's SETTINGS.
+// answersPing finds out with a yamux frame whether a plugin multiplexes: a multiplexing plugin
+// answers with a ping, any other with HTTP/2's SETTINGS.
 func answersPing(path string) (bool, error) {
 	conn, err := net.Dial("unix", path)
 	if err != nil {

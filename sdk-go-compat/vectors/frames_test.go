@@ -20,7 +20,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// unhex is hex that decodes itself.
+// unhex is a byte slice that decodes itself from hex.
 type unhex []byte
 
 func (u *unhex) UnmarshalText(digits []byte) (err error) {
@@ -61,7 +61,7 @@ func TestYamuxFrames(t *testing.T) {
 				if sends := c.Steps[i].Sends; sends != nil {
 					sends[11] ^= 1
 					if check(t, c) == nil {
-						t.Error("a wrong answer is taken")
+						t.Error("a wrong answer is accepted")
 					}
 					return
 				}
@@ -81,12 +81,12 @@ func checkFrame(_ *testing.T, c yamuxCase) error {
 	big := binary.BigEndian
 	same := h[0] == c.Version && h[1] == c.Type && big.Uint16(h[2:]) == c.Flags && big.Uint32(h[4:]) == c.Stream && big.Uint32(h[8:]) == c.Length
 	if !same || (c.Payload != nil && len(*c.Payload) != int(c.Length)) {
-		return wrong("%x does not say that", h)
+		return wrong("%x does not encode that", h)
 	}
 	return nil
 }
 
-// playYamux has the real yamux at one end of a connection.
+// playYamux runs the real yamux at one end of a connection.
 func playYamux(t *testing.T, c yamuxCase) error {
 	mine, its := pair(t)
 	config := yamux.DefaultConfig()
@@ -106,19 +106,19 @@ func playYamux(t *testing.T, c yamuxCase) error {
 		case step.Sends != nil:
 			got := make([]byte, len(step.Sends))
 			if _, err := io.ReadFull(mine, got); err != nil || !bytes.Equal(got, step.Sends) {
-				return wrong("step %d: it sends %x (%v), want %x", n, got, err, step.Sends)
+				return wrong("step %d: yamux sends %x (%v), want %x", n, got, err, step.Sends)
 			}
 		case step.Receives != nil:
 			if _, err := mine.Write(step.Receives); err != nil {
 				return wrong("step %d: %w", n, err)
 			}
 		case step.Do == "ends":
-			// It may have a last word.
+			// The session may still send a last frame.
 			go func() { _, _ = io.Copy(io.Discard, mine) }()
 			select {
 			case <-session.CloseChan():
 			case <-time.After(patience):
-				return wrong("the session goes on")
+				return wrong("the session is still open")
 			}
 		default:
 			opened, err := act(session, stream, step.Do, step.Hex)
@@ -131,7 +131,7 @@ func playYamux(t *testing.T, c yamuxCase) error {
 	return nil
 }
 
-// act is what the program at the session does.
+// act performs an action of the program that uses the session.
 func act(session *yamux.Session, stream net.Conn, what string, data []byte) (net.Conn, error) {
 	switch what {
 	case "open":
@@ -150,7 +150,7 @@ func act(session *yamux.Session, stream net.Conn, what string, data []byte) (net
 	return stream, err
 }
 
-// pair is a connection with its two ends.
+// pair returns the two ends of a connection.
 func pair(t *testing.T) (mine, its net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("unix", filepath.Join(folder(t), "socket"))
@@ -194,7 +194,7 @@ func TestGRPCFrames(t *testing.T) {
 				c.Status++
 			}
 			if check[c.Kind](t, c) == nil {
-				t.Error("a wrong answer is taken")
+				t.Error("a wrong answer is accepted")
 			}
 		})
 	}
@@ -203,7 +203,7 @@ func TestGRPCFrames(t *testing.T) {
 	}
 }
 
-// checkMessage compares prefix, length and what go-plugin's own type makes of the message.
+// checkMessage compares the prefix, the length, and the message as decoded by go-plugin's own type.
 func checkMessage(_ *testing.T, c grpcCase) error {
 	want := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(c.Message))), c.Message...)
 	if !bytes.Equal(c.Hex, want) {
@@ -216,12 +216,12 @@ func checkMessage(_ *testing.T, c grpcCase) error {
 	known := proto.Clone(message)
 	proto.DiscardUnknown(known)
 	if !proto.Equal(message, known) {
-		return wrong("%s does not know all of %x", c.Type, c.Message)
+		return wrong("%s does not decode all of %x", c.Type, c.Message)
 	}
 	return nil
 }
 
-// decodeAs reads a message into the type of that name which go-plugin or grpc-go brought along.
+// decodeAs decodes a message into the type of that name registered by go-plugin or grpc-go.
 func decodeAs(name string, data []byte) (proto.Message, error) {
 	kind := proto.MessageType(name)
 	if kind == nil {
@@ -231,7 +231,7 @@ func decodeAs(name string, data []byte) (proto.Message, error) {
 	return message, proto.Unmarshal(data, message)
 }
 
-// checkExchange sends a whole connection's bytes to a real plugin.
+// checkExchange sends the bytes of a whole connection to a real plugin.
 func checkExchange(t *testing.T, c grpcCase) error {
 	environment := map[string]string{"EXAMPLE_PLUGIN": "hello", "PLUGIN_PROTOCOL_VERSIONS": "1"}
 	plugin, err := serve(t, served{"EXAMPLE_PLUGIN", "hello", []int{1}}, folder(t), environment)
@@ -272,7 +272,7 @@ func compareAnswer(c grpcCase, answer []byte, trailers []hpack.HeaderField) erro
 		want = *c.Answer
 	}
 	if !bytes.Equal(answer, want) {
-		return wrong("it answers %x, want %x", answer, want)
+		return wrong("the plugin answers %x, want %x", answer, want)
 	}
 	for _, field := range trailers {
 		if field.Name == "grpc-status" && field.Value == strconv.Itoa(c.Status) {

@@ -39,7 +39,7 @@ type parsedLine struct {
 	Multiplex         *bool
 }
 
-// saysOf are the kinds of errors, and what go-plugin's host says. The first that fits is it.
+// saysOf maps the kinds of errors to the messages of go-plugin's host. The first match counts.
 var saysOf = []struct{ kind, says string }{
 	{"unrecognized", "Unrecognized remote plugin message"},
 	{"core-version-not-a-number", "error parsing core protocol version"},
@@ -56,7 +56,7 @@ var saysOf = []struct{ kind, says string }{
 	{"multiplex-not-a-bool", "as a boolean for gRPC broker multiplexing"},
 }
 
-// started is what a Go host made of a plugin's output.
+// started is how a Go host judged a plugin's output.
 type started struct {
 	// outcome is "accepts", "panics" or a kind of error.
 	outcome string
@@ -66,7 +66,7 @@ type started struct {
 	config  *goplugin.ClientConfig
 }
 
-// start has a Go host start a plugin that prints this.
+// start makes a Go host start a plugin that prints this.
 func start(t *testing.T, stdout []byte, adjust func(*goplugin.ClientConfig)) (s started) {
 	t.Helper()
 	dir := folder(t)
@@ -88,7 +88,7 @@ func start(t *testing.T, stdout []byte, adjust func(*goplugin.ClientConfig)) (s 
 			_ = process.Kill()
 		}
 		if s.outcome == "panics" {
-			// The host's own reaper died of it.
+			// The panic also ended the host's own goroutine that waits for the process.
 			_ = s.config.Cmd.Wait()
 			return
 		}
@@ -113,14 +113,14 @@ func outcome(err error) string {
 			return of.kind
 		}
 	}
-	return "an error of no kind"
+	return "an error of unknown kind"
 }
 
 func waitFor(t *testing.T, what string, there func() bool) {
 	t.Helper()
 	for limit := time.Now().Add(patience); !there(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
-			t.Errorf("%s did not come", what)
+			t.Errorf("%s did not happen", what)
 			return
 		}
 	}
@@ -142,7 +142,7 @@ func TestHandshakeLines(t *testing.T) {
 		accepted.Line = &parsedLine{Version: 2, Network: "unix", Address: "/tmp/plugin1"}
 		refused.Line, refused.Error = nil, "network"
 		if checkLine(t, accepted) == nil || checkLine(t, refused) == nil {
-			t.Error("a wrong answer is taken")
+			t.Error("a wrong answer is accepted")
 		}
 	})
 }
@@ -160,7 +160,7 @@ func checkLine(t *testing.T, c lineCase) error {
 	}
 	if c.GoPlugin != "" {
 		if c.GoPlugin == want {
-			return wrong("go_plugin says nothing new")
+			return wrong("go_plugin repeats the expected answer")
 		}
 		want = c.GoPlugin
 	}
@@ -179,7 +179,7 @@ func checkLine(t *testing.T, c lineCase) error {
 	return checkTrusted(s, c.Line.CertificateSHA256)
 }
 
-// resolved is the address as Go prints it: a name becomes a number.
+// resolved is the address as Go prints it: host names become numeric.
 func resolved(line *parsedLine) string {
 	if line.Network == "tcp" {
 		if addr, err := net.ResolveTCPAddr("tcp", line.Address); err == nil {
@@ -189,7 +189,7 @@ func resolved(line *parsedLine) string {
 	return line.Address
 }
 
-// checkTrusted compares the one certificate that the host trusts, once it has read the line.
+// checkTrusted compares the only certificate that the host trusts after it has read the line.
 func checkTrusted(s started, fingerprint string) error {
 	if fingerprint == "" {
 		if s.config.TLSConfig != nil {
@@ -212,7 +212,7 @@ func checkTrusted(s started, fingerprint string) error {
 	only := x509.NewCertPool()
 	only.AddCert(certificate)
 	if !only.Equal(s.config.TLSConfig.RootCAs) {
-		return wrong("the host trusts another certificate")
+		return wrong("the host trusts a different certificate")
 	}
 	return nil
 }

@@ -37,14 +37,14 @@ type logEntry struct {
 	Pieces    bool
 }
 
-// logged is an entry as a host's logger gets it.
+// logged is an entry as a host's logger receives it.
 type logged struct {
 	Level, Message string
-	// Nil for what is no record.
+	// Fields is nil for a line that is not an hclog record.
 	Fields map[string]any
 }
 
-// recorder keeps what comes from the plugin, in order.
+// recorder keeps what the plugin logs, in order.
 type recorder struct {
 	name    string
 	entries []logged
@@ -79,7 +79,7 @@ func playLogHost(folder string) {
 	})
 	_, err := client.Start()
 	must(err)
-	// Its end is told when both its pipes were read to theirs.
+	// go-plugin reports the exit only after it has read both pipes to their end.
 	must(command.Process.Kill())
 	for limit := time.Now().Add(patience); !client.Exited() && time.Now().Before(limit); {
 		time.Sleep(time.Millisecond)
@@ -104,7 +104,7 @@ func TestHclogLines(t *testing.T) {
 		level.Entries[0].Level = "warn"
 		message.Entries = append(message.Entries, logEntry{Level: "debug"})
 		if checkLog(t, level) == nil || checkLog(t, message) == nil {
-			t.Error("a wrong answer is taken")
+			t.Error("a wrong answer is accepted")
 		}
 	})
 }
@@ -120,9 +120,9 @@ func checkLog(t *testing.T, c logCase) error {
 	if string(c.GoPlugin) == `"panics"` {
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(stderr.String(), "interface conversion") {
-			return wrong("it does not panic: %v, %s", err, &stderr)
+			return wrong("the host does not panic: %v, %s", err, &stderr)
 		}
-		// Nobody is left to end its plugin.
+		// The host has crashed, so the test must end its plugin.
 		pid, err := strconv.Atoi(string(mustRead(filepath.Join(dir, "pid"))))
 		if err != nil {
 			return err
@@ -141,7 +141,7 @@ func checkLog(t *testing.T, c logCase) error {
 		return right
 	}
 	if right == nil {
-		return wrong("go_plugin says nothing new")
+		return wrong("go_plugin repeats the expected answer")
 	}
 	var instead []logEntry
 	if err := decodeNumbers(c.GoPlugin, &instead); err != nil {
@@ -180,7 +180,7 @@ func compareLog(got []logged, want []logEntry) error {
 	return nil
 }
 
-// asLogged are the fields as a Go host logs them: module and timestamp are among them.
+// asLogged returns the fields as a Go host logs them, which include module and timestamp.
 func (e logEntry) asLogged() map[string]any {
 	if e.Fields == nil {
 		return nil

@@ -1,7 +1,8 @@
 //go:build !goplugin_before_1_6
 
-// Package vectors asks the real go-plugin for the answers in conformance/vectors, where it can be asked: what stands
-// there is what Go does, and a member go_plugin says where that is something else.
+// Package vectors checks the answers in conformance/vectors against the real go-plugin, where it
+// can be asked. The vectors record what Go does; a member go_plugin records where Go differs from
+// the expected answer.
 package vectors
 
 import (
@@ -26,17 +27,18 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/plugins"
 )
 
-// patience is how long anything may take on a busy machine.
+// patience is the limit for anything on a busy machine.
 const patience = 30 * time.Second
 
-// The test's own program also plays the other side of a test. What it plays stands in this variable.
+// The test program also plays the other side of a test. This variable selects which.
 const (
 	roleVariable = "PLUGWIRE_VECTORS_ROLE"
-	// rolePrint prints the files stdout and stderr of its folder, and writes its environment there.
+	// rolePrint prints the files stdout and stderr of its directory, and writes its environment
+	// there.
 	rolePrint = "print"
 	// roleServe is a real plugin.
 	roleServe = "serve"
-	// roleLog is a real host, which writes down what a plugin of rolePrint logs.
+	// roleLog is a real host that records what a plugin of rolePrint logs.
 	roleLog = "log"
 
 	folderVariable = "PLUGWIRE_VECTORS_FOLDER"
@@ -44,7 +46,7 @@ const (
 
 func TestMain(m *testing.M) {
 	role := os.Getenv(roleVariable)
-	// A host hands its environment on, and it would win over what the plugin is to play.
+	// A host passes its environment on, which would override the role of the plugin.
 	_ = os.Unsetenv(roleVariable)
 	switch role {
 	case "":
@@ -63,10 +65,10 @@ func playPrinter(folder string) {
 	must(err)
 	must(os.WriteFile(filepath.Join(folder, "environ"), environ, 0o600))
 	must(os.WriteFile(filepath.Join(folder, "pid"), []byte(strconv.Itoa(os.Getpid())), 0o600))
-	// The line comes last: when a host has it, the rest is in its pipe.
+	// The line comes last: once a host has it, everything else is in its pipe.
 	printFile(os.Stderr, filepath.Join(folder, "stderr"))
 	printFile(os.Stdout, filepath.Join(folder, "stdout"))
-	// Until it is killed; not for ever, should its host be gone.
+	// Run until killed, but not forever in case the host is gone.
 	time.Sleep(2 * patience)
 }
 
@@ -81,7 +83,7 @@ func printFile(to *os.File, path string) {
 	must(to.Close())
 }
 
-// served is a plugin's configuration that travels in a variable.
+// served is a plugin's configuration, passed in a variable.
 type served struct {
 	Key, Value string
 	Versions   []int
@@ -113,14 +115,14 @@ func must(err error) {
 	}
 }
 
-// about is what every case has.
+// about holds what every case has.
 type about struct {
 	Name   string   `json:"name"`
 	Clause []string `json:"clause"`
 	Why    string   `json:"why"`
 }
 
-// vectors are the cases of a file, at least so many.
+// vectors returns the cases of a file, and fails if there are fewer than atLeast.
 func vectors[C any](t *testing.T, name string, atLeast int) []C {
 	t.Helper()
 	var file struct {
@@ -148,7 +150,7 @@ func decode(t *testing.T, name string, into any) {
 	}
 }
 
-// text is the files' form of bytes: a text, or parts.
+// text is a byte string in the form of the files: a text, or parts.
 type text []byte
 
 func (b *text) UnmarshalJSON(data []byte) error {
@@ -180,7 +182,7 @@ func (b *text) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// folder is a short one, for sockets.
+// folder creates a directory with a short path, for sockets.
 func folder(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pw")
@@ -191,7 +193,7 @@ func folder(t *testing.T) string {
 	return dir
 }
 
-// self is this program in another role.
+// self returns a command that runs this program in another role.
 func self(role, folder string) *exec.Cmd {
 	command := exec.Command(os.Args[0])
 	command.Env = []string{roleVariable + "=" + role, folderVariable + "=" + folder, "TMPDIR=" + folder}
@@ -205,7 +207,7 @@ type running struct {
 	stderr  *bytes.Buffer
 }
 
-// serve starts a real plugin and reads its line; without one it waits for its end.
+// serve starts a real plugin and reads its line; without a line it waits for the plugin's exit.
 func serve(t *testing.T, config served, dir string, environment map[string]string) (*running, error) {
 	t.Helper()
 	command := self(roleServe, dir)
@@ -237,7 +239,7 @@ func serve(t *testing.T, config served, dir string, environment map[string]strin
 		if err := command.Wait(); err != nil {
 			return r, err
 		}
-		return r, errors.New("it ended in order")
+		return r, errors.New("the plugin exited normally")
 	}
 	if err != nil {
 		return r, fmt.Errorf("%q: %w", line, err)
@@ -246,11 +248,11 @@ func serve(t *testing.T, config served, dir string, environment map[string]strin
 	return r, nil
 }
 
-// end kills the plugin, after which its standard error may be read.
+// end kills the plugin, after which its standard error can be read.
 func (r *running) end() {
 	_ = r.command.Process.Kill()
 	_ = r.command.Wait()
 }
 
-// wrong is what a check says of a vector that is not so.
+// wrong is the error of a check whose vector does not hold.
 func wrong(format string, args ...any) error { return fmt.Errorf(format, args...) }

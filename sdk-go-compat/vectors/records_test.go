@@ -29,8 +29,8 @@ type recordCase struct {
 	GoPlugin string `json:"go_plugin"`
 }
 
-// go-plugin has the fields and no form, so only what is right is compared, with the form as Terraform reads it. What an
-// empty protocol means is go-plugin's own.
+// go-plugin has the fields but no JSON form, so only valid records are compared, with the form that
+// Terraform reads. The meaning of an empty protocol is defined by go-plugin.
 func TestReattachRecords(t *testing.T) {
 	t.Parallel()
 	right, protocols := 0, 0
@@ -65,7 +65,8 @@ func TestReattachRecords(t *testing.T) {
 	}
 }
 
-// reattachedProtocol is what a host takes a record's protocol for. The record is of test mode: nobody is ended.
+// reattachedProtocol returns the protocol that a host reads from a record. The record is of test
+// mode, so no process is ended.
 func reattachedProtocol(t *testing.T, protocol string) goplugin.Protocol {
 	listener, err := net.Listen("unix", filepath.Join(folder(t), "socket"))
 	if err != nil {
@@ -85,11 +86,11 @@ func reattachedProtocol(t *testing.T, protocol string) goplugin.Protocol {
 	return client.Protocol()
 }
 
-// TestPythonExample runs what the README shows.
+// TestPythonExample runs the example in the README.
 func TestPythonExample(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Skip("there is no python3")
+		t.Skip("python3 is not installed")
 	}
 	readme, err := os.ReadFile("../../conformance/vectors/README.md")
 	if err != nil {
@@ -97,7 +98,7 @@ func TestPythonExample(t *testing.T) {
 	}
 	sample := regexp.MustCompile("(?s)```python\n(.*?)```").FindSubmatch(readme)
 	if sample == nil {
-		t.Fatal("the README has no Python")
+		t.Fatal("the README has no Python example")
 	}
 	command := exec.Command(python, "-c", string(sample[1]))
 	command.Dir = "../../conformance/vectors"

@@ -1,4 +1,5 @@
-//! The broker's probe contract in Rust, for either side. Its comments are in `proto/probe/broker_probe.proto`.
+//! The broker's probe contract in Rust, for both sides. `proto/probe/broker_probe.proto` documents
+//! it.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -24,10 +25,10 @@ use crate::generated::plugwire::probe::v1::*;
 use crate::leaks::Holdings;
 use crate::probe;
 
-/// Says in each answer on a brokered connection which id was reached.
+/// The header that names, in each answer on a brokered connection, the id that was reached.
 const ID_HEADER: &str = "probe-broker-id";
 
-/// The id that answered with this metadata; 0 if none is named, as two would be.
+/// Returns the id named in this metadata, or 0 if there is none or more than one.
 pub fn served_id(metadata: &MetadataMap) -> u32 {
     let mut ids = metadata.get_all(ID_HEADER).iter();
     match (ids.next().and_then(|id| id.to_str().ok()), ids.next()) {
@@ -36,16 +37,16 @@ pub fn served_id(metadata: &MetadataMap) -> u32 {
     }
 }
 
-/// How many streams this process holds (`Hold`).
+/// The number of streams this process holds (`Hold`).
 static HELD: LazyLock<watch::Sender<usize>> = LazyLock::new(watch::Sender::default);
 
-/// Waits until each stream that is held has ended and is written down, at most for `limit`.
+/// Waits until each held stream has ended and is recorded, for at most `limit`.
 pub async fn none_held(limit: Duration) {
     let mut held = HELD.subscribe();
     let _ = tokio::time::timeout(limit, held.wait_for(|held| *held == 0)).await;
 }
 
-/// One side of a broker, with all that it serves until it is dropped.
+/// One side of a broker, with everything it serves until it is dropped.
 #[derive(Debug, Clone)]
 pub struct Side {
     broker: Broker,
@@ -53,12 +54,12 @@ pub struct Side {
 }
 
 impl Side {
-    /// The side of this broker.
+    /// Creates the side of this broker.
     pub fn new(broker: Broker) -> Self {
         Self { broker, serving: Arc::default() }
     }
 
-    /// Adds both probes.
+    /// Adds both probe services.
     pub fn services(&self, services: Services) -> Services {
         probe::services(services).add(BrokerProbeServer::new(self.clone()))
     }
@@ -68,7 +69,8 @@ impl Side {
         self.serve_after(Duration::ZERO).await
     }
 
-    /// Takes the next id and, once `delay` has passed, serves it. Whoever dials finds out if that fails.
+    /// Takes the next id and serves it once `delay` has passed. If serving fails, the peer's dial
+    /// fails.
     pub async fn serve_after(&self, delay: Duration) -> Result<u32, ListenError> {
         let id = self.broker.next_id();
         if delay.is_zero() {
@@ -94,7 +96,7 @@ impl Side {
         Ok(())
     }
 
-    /// Stops serving an id; false if it is not served.
+    /// Stops serving an id; returns false if it is not served.
     pub fn stop_serving(&self, id: u32) -> bool {
         self.serving.lock().expect("not poisoned").remove(&id).is_some()
     }
@@ -104,11 +106,12 @@ impl Side {
     }
 }
 
-/// How many of the messages come back intact, sent one at a time.
+/// Sends messages one at a time and returns how many come back intact.
 pub async fn chat(client: &mut ProbeClient<Channel>, count: u64, size: u64) -> Result<u64, Status> {
     let (sender, messages) = mpsc::channel(1);
     let early = |_| Status::aborted("the chat ended early");
-    // The first message goes ahead: a Go server answers with its headers only when it answers a message.
+    // The first message is sent before the call: a Go server sends its headers only with its first
+    // message.
     let mut next = Payload { data: probe::pattern(0, size).into() };
     sender.send(next.clone()).await.map_err(early)?;
     let mut answers = client.chat(ReceiverStream::new(messages)).await?.into_inner();
@@ -236,7 +239,7 @@ impl BrokerProbe for Side {
     }
 }
 
-/// Milliseconds since 1970.
+/// Returns the milliseconds since 1970.
 pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
@@ -251,7 +254,7 @@ fn causes(error: &dyn Error) -> Vec<String> {
     all
 }
 
-/// This process's resident memory.
+/// Returns the resident memory of this process.
 pub fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

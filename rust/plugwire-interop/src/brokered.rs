@@ -1,4 +1,4 @@
-//! A Rust host, a probe plugin, and connections between them in either direction.
+//! Runs a Rust host with a probe plugin, and connections between them in both directions.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::probe::{DialBackReport, DialBackRequest, OfferRequest, Payload, patte
 pub struct Mode {
     /// All connections share one socket.
     pub multiplexed: bool,
-    /// As `AutoMTLS`.
+    /// Mutual TLS, as `AutoMTLS` in Go.
     pub mutual_tls: bool,
 }
 
-/// All four.
+/// The four combinations.
 pub const MODES: [Mode; 4] = [
     Mode { multiplexed: false, mutual_tls: false },
     Mode { multiplexed: false, mutual_tls: true },
@@ -30,13 +30,13 @@ pub const MODES: [Mode; 4] = [
 ];
 
 impl Mode {
-    /// Those that this release of go-plugin has.
+    /// Returns the modes that this release of go-plugin supports.
     pub fn of(release: &str) -> impl Iterator<Item = Mode> {
         let multiplexes = release != "1.4.8";
         MODES.into_iter().filter(move |mode| multiplexes || !mode.multiplexed)
     }
 
-    /// The Go host's options for it, after a scenario.
+    /// Returns the Go host's options for this mode, appended to a scenario.
     pub fn flags<'a>(self, scenario: &[&'a str]) -> Vec<&'a str> {
         let mut all = scenario.to_vec();
         all.extend(self.multiplexed.then_some("--mux"));
@@ -45,28 +45,28 @@ impl Mode {
     }
 }
 
-/// What became of a dial: the id that was wanted and the one that answered.
+/// The result of a dial: the id that was dialed and the id that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reached {
-    /// The id dialled.
+    /// The id that was dialed.
     pub wanted: u32,
     /// The id that the answer names.
     pub served: u32,
 }
 
-/// How many dials came to what.
+/// Counts the results of many dials.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Reached the id that they asked for.
+    /// Dials that reached the id they asked for.
     pub good: usize,
-    /// Reached another.
+    /// Dials that reached a different id.
     pub crossed: Vec<Reached>,
-    /// Reached nothing, or lost data.
+    /// Dials that reached nothing, or lost data.
     pub lost: Vec<String>,
 }
 
 impl Tally {
-    /// Counts one.
+    /// Counts one dial.
     pub fn count(&mut self, dial: Result<Reached, String>) {
         match dial {
             Ok(reached) if reached.wanted == reached.served => self.good += 1,
@@ -94,7 +94,7 @@ pub struct Brokered {
 }
 
 impl Brokered {
-    /// Starts the plugin.
+    /// Starts the plugin with the given mode.
     pub async fn start(launch: Launch, mode: Mode) -> Self {
         let mut launch = launch.version(1);
         if mode.multiplexed {
@@ -106,37 +106,37 @@ impl Brokered {
         Self::around(launch.start().await.expect("a start"))
     }
 
-    /// Takes a running one.
+    /// Wraps a plugin that is already running.
     pub fn around(plugin: PluginHandle) -> Self {
         let (side, other) = (Side::new(plugin.broker()), BrokerProbeClient::new(plugin.channel()));
         Self { plugin, side, other }
     }
 
-    /// An id that the plugin serves, after a delay.
+    /// Asks the plugin to serve a new id after a delay, and returns that id.
     pub async fn offer(&self, delay: Duration) -> u32 {
         let request = OfferRequest { delay_ms: delay.as_millis() as u64, raw: false };
         self.other.clone().offer(request).await.expect("an offer").into_inner().id
     }
 
-    /// A probe at an id of the plugin's.
+    /// Connects to the probe at an id that the plugin serves.
     pub async fn dial(&self, id: u32) -> Result<ProbeClient<Channel>, DialError> {
         Ok(ProbeClient::new(self.plugin.broker().dial(id).await?))
     }
 
-    /// Dials an id of the plugin's and looks who answers there.
+    /// Dials an id of the plugin and reports which id answered.
     pub async fn host_dials(&self, id: u32) -> Result<Reached, String> {
         let mut probe = self.dial(id).await.map_err(|error| format!("{id}: {error:?}"))?;
         reach(&mut probe, id).await
     }
 
-    /// Lets the plugin dial an id of the host's, echo and chat there.
+    /// Makes the plugin dial an id of the host, and echo and chat over that connection.
     pub async fn plugin_reports(&self, id: u32, count: u64, size: u64) -> DialBackReport {
         let data = pattern(id.into(), 1000).into();
         let request = DialBackRequest { id, data, count, size };
         self.other.clone().dial_back(request).await.expect("a report").into_inner()
     }
 
-    /// The same, in short.
+    /// Makes the plugin dial an id of the host, and reports which id answered.
     pub async fn plugin_dials(&self, id: u32, count: u64, size: u64) -> Result<Reached, String> {
         let report = self.plugin_reports(id, count, size).await;
         if report.data == pattern(id.into(), 1000) && report.messages == count {
@@ -146,14 +146,14 @@ impl Brokered {
         }
     }
 
-    /// Stops serving an id of the plugin's.
+    /// Stops serving an id of the plugin.
     pub async fn release(&self, id: u32) {
         let request = crate::probe::ReleaseRequest { id };
         self.other.clone().release(request).await.expect("it was served");
     }
 }
 
-/// Looks who answers.
+/// Reports which id answers on a connection.
 pub async fn reach(probe: &mut ProbeClient<Channel>, wanted: u32) -> Result<Reached, String> {
     let data = pattern(wanted.into(), 1000);
     let echo = probe.echo(Request::new(Payload { data: data.clone().into() })).await;
@@ -162,6 +162,6 @@ pub async fn reach(probe: &mut ProbeClient<Channel>, wanted: u32) -> Result<Reac
     if echo.into_inner().data == data {
         Ok(Reached { wanted, served })
     } else {
-        Err(format!("{wanted}: other data"))
+        Err(format!("{wanted}: the data came back changed"))
     }
 }

@@ -1,4 +1,4 @@
-//! Where a test lets plugins write and log to.
+//! Collects what plugins write and log, so that a test can wait for it.
 
 use std::io;
 use std::pin::Pin;
@@ -12,23 +12,24 @@ use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// A value that grows, and that can be waited on. A clone is the same one.
+/// A growing value that a test can wait on. Clones share the value.
 #[derive(Debug, Clone, Default)]
 pub struct Collected<T>(Arc<watch::Sender<T>>);
 
-/// A writer that keeps everything.
+/// A writer that keeps everything written to it.
 pub type Output = Collected<Vec<u8>>;
 
-/// A sink that keeps every log entry, with the name of its plugin.
+/// A log sink that keeps every entry, with the name of its plugin.
 pub type Log = Collected<Vec<(String, Entry)>>;
 
 impl<T: Clone> Collected<T> {
-    /// What there is now.
+    /// Returns the current value.
     pub fn now(&self) -> T {
         self.0.borrow().clone()
     }
 
-    /// Waits for `done`, at most for `limit`, and returns what there is then in either case.
+    /// Waits until `done` returns true, for at most `limit`, and returns the value at that time in
+    /// either case.
     pub async fn wait(&self, limit: Duration, mut done: impl FnMut(&T) -> bool) -> T {
         let mut value = self.0.subscribe();
         let _ = timeout(limit, value.wait_for(|value| done(value))).await;

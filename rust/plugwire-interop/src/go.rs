@@ -9,19 +9,19 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-/// The repository's root.
+/// Returns the root directory of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
-        .expect("rust/plugwire-interop is two folders down")
+        .expect("rust/plugwire-interop is two directories below the root")
 }
 
 fn sources() -> PathBuf {
     root().join("sdk-go-compat")
 }
 
-/// `versions.json` of the Go peers.
+/// Returns the `versions` of `sdk-go-compat/versions.json`.
 pub fn versions() -> &'static Value {
     static VERSIONS: LazyLock<Value> = LazyLock::new(|| {
         let text = fs::read_to_string(sources().join("versions.json"))
@@ -31,11 +31,12 @@ pub fn versions() -> &'static Value {
     &VERSIONS["versions"]
 }
 
-/// The program `name` of `sdk-go-compat/cmd`, built with this release of go-plugin.
+/// Builds the program `name` of `sdk-go-compat/cmd` with this release of go-plugin and returns its
+/// path.
 ///
 /// # Panics
 ///
-/// With a message that says what is missing, where Go is, or where it does not build.
+/// Panics if Go is missing or the program does not build; the message says which.
 pub fn peer(release: &str, name: &str) -> PathBuf {
     let folder = built(release, "peers", |version| {
         let programs = version["programs"].as_array().expect("programs");
@@ -52,7 +53,7 @@ pub fn peer(release: &str, name: &str) -> PathBuf {
     program
 }
 
-/// One of go-plugin's own examples, by its name in `examples.json`.
+/// Builds one of go-plugin's own examples, named as in `examples.json`, and returns its path.
 pub fn example(release: &str, binary: &str) -> PathBuf {
     let text =
         fs::read_to_string(sources().join("examples.json")).expect("sdk-go-compat/examples.json");
@@ -72,21 +73,22 @@ pub fn example(release: &str, binary: &str) -> PathBuf {
 
 type Built = Arc<OnceLock<PathBuf>>;
 
-/// Builds packages into a folder of their own, once in this process. Go's own cache makes it cheap the next time.
+/// Builds packages into their own directory, once per process. Go's own cache makes later builds
+/// cheap.
 fn built(release: &str, what: &str, packages: impl FnOnce(&Value) -> Vec<String>) -> PathBuf {
     static BUILT: LazyLock<Mutex<HashMap<String, Built>>> = LazyLock::new(Mutex::default);
     let key = format!("{release}/{what}");
     let once = BUILT
         .lock()
-        .expect("no test panics while it holds this")
+        .expect("no thread panics while holding the lock")
         .entry(key.clone())
         .or_default()
         .clone();
     once.get_or_init(|| {
         let version = &versions()[release];
         let folder = root().join("target/go-peers").join(&key);
-        fs::create_dir_all(&folder).expect("a folder for Go's programs");
-        // Other test processes build the same programs.
+        fs::create_dir_all(&folder).expect("a directory for the Go programs");
+        // Other test processes build the same programs at the same time.
         let lock = File::create(root().join("target/go-peers/lock")).expect("a lock file");
         flock(&lock, FlockOperation::LockExclusive).expect("a lock");
         build(version, &folder, &packages(version));
@@ -104,7 +106,7 @@ fn build(version: &Value, folder: &Path, packages: &[String]) {
         .arg(format!("-modfile={}", version["modfile"].as_str().expect("modfile")))
         .arg(format!("-tags={}", tags.join(",")))
         .arg("-o")
-        // A trailing slash makes it a folder even for a single package.
+        // With a trailing slash, Go treats the path as a directory even for a single package.
         .arg(format!("{}/", folder.display()))
         .args(packages);
     let output = go.output().unwrap_or_else(|error| {

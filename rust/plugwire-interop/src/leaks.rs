@@ -1,4 +1,4 @@
-//! Counts what a test leaves behind.
+//! Counts the resources that a test leaves behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What this process holds at one moment.
+/// The resources this process holds at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holdings {
     /// Open descriptors.
@@ -20,7 +20,7 @@ pub struct Holdings {
 }
 
 impl Holdings {
-    /// Counts now. Must be called inside a tokio runtime.
+    /// Counts the resources now. Must be called inside a tokio runtime.
     pub fn count() -> Self {
         Self {
             descriptors: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count) - 1,
@@ -30,19 +30,25 @@ impl Holdings {
         }
     }
 
-    /// Counts as soon as neither a task nor a child is left of what went before: a start that failed, or a plugin that was
-    /// dropped, cleans up in the background. A count that came too early would hide as many leaks. Panics after `limit`.
+    /// Waits until no task or child process is left, then counts. A failed start and a dropped
+    /// plugin are cleaned up in the background; a count taken too early would hide leaks of the
+    /// same number.
+    ///
+    /// # Panics
+    ///
+    /// Panics if tasks or children are still left after `limit`.
     pub async fn at_rest(limit: Duration) -> Self {
         let mut now = Self::count();
         let rests = eventually(limit, || {
             now = Self::count();
             now.tasks == 0 && now.children == 0
         });
-        assert!(rests.await, "it does not come to rest: {now:?}");
+        assert!(rests.await, "tasks or children are still running: {now:?}");
         now
     }
 
-    /// Whether there is no more of anything than `before`. Less is well, too: a thread for blocking work may have ended.
+    /// Returns whether nothing has grown compared with `before`. Fewer is fine: a thread for
+    /// blocking work may have ended.
     pub fn fits_in(&self, before: &Self) -> bool {
         self.descriptors <= before.descriptors
             && self.threads <= before.threads
@@ -51,7 +57,8 @@ impl Holdings {
     }
 }
 
-/// The processes whose parent is this one, without its guardian, which stays as long as this one.
+/// Returns the child processes of this process, without its guardian, which lives as long as the
+/// process.
 pub fn children() -> Vec<u32> {
     let guardians = guardians(std::process::id());
     let mut children = children_of(std::process::id());
@@ -69,7 +76,7 @@ fn children_of(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The living guardians of a host's process.
+/// Returns the running guardians of a host process.
 pub fn guardians(host: u32) -> Vec<u32> {
     let is_guardian = |pid: &u32| {
         fs::read(format!("/proc/{pid}/cmdline"))
@@ -78,14 +85,15 @@ pub fn guardians(host: u32) -> Vec<u32> {
     children_of(host).into_iter().filter(is_guardian).collect()
 }
 
-/// Whether a process of this id lives (a zombie does not).
+/// Returns whether a process with this pid is running. A zombie does not count.
 pub fn is_alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X'])
     })
 }
 
-/// Whether every thread of a process has stopped (SIGSTOP), which takes a moment after the signal.
+/// Returns whether every thread of a process has stopped (SIGSTOP). Stopping takes a moment after
+/// the signal.
 pub fn is_stopped(pid: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let mut states = threads.map(|thread| {
@@ -95,7 +103,8 @@ pub fn is_stopped(pid: u32) -> bool {
     states.all(|state| state == Some('T'))
 }
 
-/// The sockets and plugwire folders in a folder. A test that counts them has a folder of its own, passed on as `TMPDIR`.
+/// Lists the sockets and plugwire directories in a directory. A test that counts them uses its own
+/// directory and passes it on as `TMPDIR`.
 pub fn sockets(folder: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let ours = entries.filter(|entry| {
@@ -105,7 +114,8 @@ pub fn sockets(folder: &Path) -> BTreeSet<PathBuf> {
     ours.map(|entry| entry.path()).collect()
 }
 
-/// Asks again until `done`, at most for `limit`; true if it came. For what has no event to wait for.
+/// Polls `done` until it returns true, for at most `limit`, and returns whether it did. For
+/// conditions that offer no event to wait for.
 pub async fn eventually(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let give_up = Instant::now() + limit;
     while !done() {

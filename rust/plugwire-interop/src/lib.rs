@@ -1,10 +1,14 @@
-//! **Promise: internal.** Proof against real Go peers.
+//! **Promise: internal.** Tests plugwire against real Go peers.
 //!
-//! The library is what the tests share: [`go`] builds the peers of `sdk-go-compat`, [`probe`] is the probe contract in
-//! Rust, [`rust`] knows where our own programs are, [`leaks`] counts what is left, [`snapshot`] compares texts, [`sandbox`] keeps tests apart, [`chance`] lets things happen at
-//! random, [`promise`] is patient with busy machines, [`collected`] takes what plugins write, [`broker_probe`] is the contract for the broker and [`brokered`] a Rust host with its plugin there,
-//! and [`scenarios`] makes a Rust host play what the Go probe host plays. The tests that need Go are one target
-//! (`tests/go`), the others another (`tests/rust`), so that leaving Go out leaves out whole and counted tests.
+//! The library holds what the tests share: [`go`] builds the peers of `sdk-go-compat`, [`probe`] is
+//! the probe contract in Rust, [`rust`] finds our own programs, [`leaks`] counts what is left
+//! behind, [`snapshot`] compares texts, [`sandbox`] isolates tests, [`chance`] makes things happen
+//! at random times, [`promise`] allows for busy machines, [`collected`] takes what plugins write,
+//! [`broker_probe`] is the contract for the broker, [`brokered`] a Rust host with a plugin for it,
+//! and [`scenarios`] makes a Rust host perform what the Go probe host performs.
+//!
+//! The tests that need Go are one target (`tests/go`), the others another (`tests/rust`), so that a
+//! run without Go leaves out whole, counted tests.
 
 pub mod broker_probe;
 pub mod brokered;
@@ -28,27 +32,30 @@ pub mod generated {
 
 use plugwire::Handshake;
 
-/// The greeter's cookie, in Go and in Rust.
+/// The handshake of the greeter, in Go and in Rust.
 pub const GREETER: Handshake = Handshake::new("GREETER_PLUGIN", "hello");
-/// The probe's.
+/// The handshake of the probe.
 pub const PROBE: Handshake = Handshake::new("PLUGWIRE_PROBE", "plugwire");
-/// The cookie of go-plugin's own examples.
+/// The handshake of go-plugin's own examples.
 pub const BASIC: Handshake = Handshake::new("BASIC_PLUGIN", "hello");
 
-/// The releases of go-plugin that have both roles, each with the grpc-go that it pins; the last with the newest.
+/// The releases of go-plugin that are tested in both roles, each with the grpc-go it pins; the last
+/// entry uses the newest grpc-go.
 pub const RELEASES: [&str; 5] = ["1.4.8", "1.6.3", "1.7.0", "1.8.0", "1.8.0-newest"];
 
-/// Whether tests with `soak` in their name run in full length (`cargo xtask soak`).
+/// Returns whether tests with `soak` in their name run at full length (`cargo xtask soak`).
 pub fn soaks() -> bool {
     std::env::var_os("PLUGWIRE_SOAK").is_some()
 }
 
-/// Whether Go is left out (`cargo xtask test --without-go`). Tests that look at both languages then look at Rust alone.
+/// Returns whether Go is left out (`cargo xtask test --without-go`). Tests of both languages then
+/// test Rust alone.
 pub fn without_go() -> bool {
     std::env::var_os("PLUGWIRE_WITHOUT_GO").is_some()
 }
 
-/// Says what a test could not show on this system, past the harness that keeps a passing test's output.
+/// Reports what a test could not show on this system. Writes directly to standard error, because
+/// the test harness hides the output of a passing test.
 pub fn not_here(why: &str) {
     use std::io::Write;
     let test = std::thread::current();

@@ -1,5 +1,5 @@
-//! TLS of a user's own making, in place of exchanged certificates: an authority, what it signs, and the configuration
-//! that the Go programs here make of the same files.
+//! TLS configured by the user instead of exchanged certificates: an authority, the certificates it
+//! signs, and the configuration that the Go programs here make from the same files.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,7 +15,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 
-/// Signs certificates, into files.
+/// A certificate authority that signs certificates into files.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -23,8 +23,8 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// One that nobody knows yet.
-    #[expect(clippy::new_without_default, reason = "it makes a key and a folder")]
+    /// Creates a new authority.
+    #[expect(clippy::new_without_default, reason = "creates a key and a directory")]
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -33,7 +33,8 @@ impl Authority {
         Self { issuer, folder: tempfile::tempdir().expect("a folder") }
     }
 
-    /// A certificate for `localhost`, its key, and the authority's own certificate. The files go with the authority.
+    /// Issues a certificate for `localhost` and writes it, its key and the authority's certificate
+    /// to files. The files are removed with the authority.
     pub fn issue(&self, file_name: &str) -> TlsFiles {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
@@ -51,19 +52,19 @@ impl Authority {
     }
 }
 
-/// What one side needs.
+/// The TLS files of one side.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// Its certificate.
+    /// The certificate of this side.
     pub cert: PathBuf,
-    /// Its key.
+    /// The key of this side.
     pub key: PathBuf,
-    /// Whom it trusts.
+    /// The authority that this side trusts.
     pub ca: PathBuf,
 }
 
 impl TlsFiles {
-    /// The options of all programs that can be told to use them.
+    /// Returns the options that make a program use these files.
     pub fn arguments(&self) -> [OsString; 3] {
         [("cert", &self.cert), ("key", &self.key), ("ca", &self.ca)].map(|(name, path)| {
             let mut argument = OsString::from(format!("--tls-{name}="));
@@ -72,7 +73,7 @@ impl TlsFiles {
         })
     }
 
-    /// The same, read.
+    /// Parses the options that [`arguments`](Self::arguments) returns.
     pub fn from_arguments(arguments: &[String]) -> Option<Self> {
         let file = |name: &str| {
             let prefix = format!("--tls-{name}=");
@@ -81,7 +82,7 @@ impl TlsFiles {
         Some(Self { cert: file("cert")?, key: file("key")?, ca: file("ca")? })
     }
 
-    /// Both sides' configuration: either verifies the other.
+    /// Returns the configuration of both sides; each verifies the other.
     pub fn tls(&self) -> Tls {
         let localhost = ServerName::try_from("localhost").expect("a name");
         Tls::new().dial_with(self.client(), localhost).accept_with(self.server())
@@ -90,7 +91,7 @@ impl TlsFiles {
     fn client(&self) -> ClientConfig {
         ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .expect("ring has them")
+            .expect("ring supports these versions")
             .with_root_certificates(self.roots())
             .with_client_auth_cert(chain(&self.cert), key(&self.key))
             .expect("a pair")
@@ -101,7 +102,7 @@ impl TlsFiles {
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
         ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .expect("ring has them")
+            .expect("ring supports these versions")
             .with_client_cert_verifier(verifier.build().expect("an authority"))
             .with_single_cert(chain(&self.cert), key(&self.key))
             .expect("a pair")

@@ -1,4 +1,5 @@
-//! The probe contract in Rust: each call makes one thing visible. Its comments are in `proto/probe/probe.proto`.
+//! The probe contract in Rust: each call makes one behaviour observable. `proto/probe/probe.proto`
+//! documents it.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -22,20 +23,20 @@ use probe_server::{Probe, ProbeServer, SERVICE_NAME};
 
 type Payloads = Pin<Box<dyn Stream<Item = Result<Payload, Status>> + Send>>;
 
-/// The service.
+/// The probe service.
 #[derive(Debug, Clone, Default)]
 pub struct RustProbe {
     hangs: Arc<Mutex<HashMap<String, watch::Sender<Hang>>>>,
 }
 
-/// One call that hangs.
+/// The state of one hanging call.
 #[derive(Debug, Clone, Copy, Default)]
 struct Hang {
     started: bool,
     dropped: bool,
 }
 
-/// Lives in the hanging handler, and notes when that is dropped.
+/// Lives in the hanging handler and records when the handler is dropped.
 struct DropWitness(watch::Sender<Hang>);
 
 impl Drop for DropWitness {
@@ -56,7 +57,7 @@ impl RustProbe {
     }
 }
 
-/// The bytes that `Download` sends: byte i of message n is (n + i) mod 256.
+/// Returns a message as `Download` sends it: byte i of message n is (n + i) mod 256.
 pub fn pattern(message: u64, size: u64) -> Vec<u8> {
     let cycle: Vec<u8> = (0..=255).map(|i: u8| i.wrapping_add(message as u8)).collect();
     let mut all = cycle.repeat((size / 256 + 1) as usize);
@@ -64,7 +65,7 @@ pub fn pattern(message: u64, size: u64) -> Vec<u8> {
     all
 }
 
-/// Copies what begins with "probe-", each key with a prefix.
+/// Copies entries whose keys begin with "probe-", adding a prefix to each key.
 fn probe_metadata(from: &MetadataMap, prefix: &str, to: &mut MetadataMap) {
     for entry in from.iter() {
         match entry {
@@ -170,7 +171,7 @@ impl Probe for RustProbe {
 
     async fn print(&self, request: Request<PrintRequest>) -> Result<Response<Payload>, Status> {
         let PrintRequest { stdout, stderr } = request.into_inner();
-        // Half of it past Rust's own handle, as C code would write it.
+        // Half of the output bypasses Rust's own handle, as C code would write it.
         let (through, past) = stdout.split_at(stdout.len() / 2);
         std::io::stdout().write_all(through)?;
         std::io::stdout().flush()?;
@@ -191,17 +192,18 @@ impl Probe for RustProbe {
                 let thread = std::thread::spawn(|| panic!("the probe's thread was told to panic"));
                 let _ = thread.join();
             }
-            // As a program ends that is built with `panic = "abort"`.
+            // Ends like a program built with `panic = "abort"`.
             "panic-abort" => {
                 let _ = std::panic::catch_unwind(|| panic!("the probe was told to panic"));
                 std::process::abort()
             }
-            // In pieces, and written to: memory that nobody touches is none. Only for a process with a limit far below.
+            // Allocates in pieces and writes to them: untouched memory is not resident. Only for a
+            // process with a low limit.
             "memory" => {
                 let all: Vec<_> = (0..256).map(|_| vec![1_u8; 1 << 20]).collect();
                 return Err(Status::internal(format!("there was room for {} MiB", all.len())));
             }
-            // On a thread that no runtime can end.
+            // Blocks a thread that no runtime can end.
             "block" => tokio::task::spawn_blocking(|| {
                 loop {
                     std::thread::park()
@@ -209,7 +211,8 @@ impl Probe for RustProbe {
             })
             .await
             .unwrap_or(()),
-            // On the runtime's own: where it has one thread, the plugin is deaf from here on.
+            // Blocks a thread of the runtime: on a runtime with one thread, the plugin stops
+            // responding.
             "deaf" => loop {
                 std::thread::park();
             },
@@ -254,7 +257,7 @@ impl Probe for RustProbe {
             metadata: metadata.into_iter().map(|(key, all)| (key, all.join(","))).collect(),
             stdin_eof: stdin_is_at_end(),
             pid: std::process::id(),
-            // Without the one that counts them.
+            // Do not count the descriptor that reads the directory.
             open_files: std::fs::read_dir("/proc/self/fd")?.count() as u64 - 1,
         }))
     }
@@ -267,7 +270,8 @@ fn write_to_descriptor_1(mut text: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Never waits. May eat one byte of an input that is not at its end.
+/// Returns whether standard input is at its end, without waiting. May consume one byte of an input
+/// that is not.
 fn stdin_is_at_end() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdin = rustix::stdio::stdin();
@@ -287,11 +291,11 @@ fn milliseconds(timeout: &str) -> Option<u64> {
         "n" => amount / 1_000_000,
         _ => return None,
     };
-    // 0 says that there is no deadline.
+    // 0 stands for no deadline.
     Some(milliseconds.max(1))
 }
 
-/// Trailers of a call that succeeds, which tonic has no place for; [`services`] sends them.
+/// Trailers of a successful call, which tonic cannot express; [`services`] sends them.
 #[derive(Debug, Clone)]
 struct Trailers(http::HeaderMap);
 

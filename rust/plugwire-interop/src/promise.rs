@@ -1,12 +1,12 @@
-//! Promises about time, on machines that have other things to do.
+//! Checks promises about time on busy machines.
 
-/// Tries at most three times whether a promise is kept: a busy machine may break it now and then, and broken code does each
-/// time. What does not depend on time is asserted in `promise` itself.
+/// Tries up to three times whether a promise is kept. A busy machine may break it now and then;
+/// broken code breaks it every time. Assert inside `promise` whatever does not depend on time.
 pub async fn kept(mut promise: impl AsyncFnMut() -> Result<(), String>) {
-    for chance in 1.. {
+    for attempt in 1.. {
         match promise().await {
             Ok(()) => return,
-            Err(why) if chance < 3 => println!("chance {chance}: {why}"),
+            Err(why) if attempt < 3 => println!("attempt {attempt} failed: {why}"),
             Err(why) => panic!("{why}"),
         }
     }

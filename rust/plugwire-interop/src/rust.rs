@@ -1,4 +1,4 @@
-//! Where our own programs are.
+//! Finds our own programs.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,19 +6,20 @@ use std::sync::OnceLock;
 
 use crate::go::root;
 
-/// A program of this crate: `probe-plugin`.
+/// Returns the path of a program of this crate, such as `probe-plugin`.
 pub fn program(name: &str) -> PathBuf {
     target().join(name)
 }
 
-/// A program of the examples crate: `greeter-plugin`, `kv-host`… Built now if it is not up to date.
+/// Returns the path of a program of the examples crate, such as `greeter-plugin` or `kv-host`.
+/// Builds the examples first if they are out of date.
 pub fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| build(&["--package", "plugwire-examples", "--bins"]));
     program(name)
 }
 
-/// The conformance suite. Built now if it is not up to date.
+/// Returns the path of the conformance suite. Builds it first if it is out of date.
 pub fn suite() -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| build(&["--package", "plugwire-conformance", "--bins"]));
@@ -28,8 +29,8 @@ pub fn suite() -> PathBuf {
 fn build(what: &[&str]) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root()).args(["build", "--quiet"]).args(what);
-    // `cargo test` describes this package in variables that some build scripts watch: with them everything would be
-    // built again, and once more by the next `cargo test`.
+    // `cargo test` describes this package in variables that some build scripts watch: if they were
+    // set here, everything would be built again, and once more by the next `cargo test`.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -42,8 +43,8 @@ fn build(what: &[&str]) {
     assert!(cargo.status().expect("cargo runs").success(), "{what:?} does not build");
 }
 
-/// The folder that this test's own program was built into.
+/// Returns the directory that holds this test's own program.
 fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("a test is a program");
+    let test = std::env::current_exe().expect("the path of this test's program");
     test.ancestors().nth(2).expect("target/debug/deps/test").to_owned()
 }

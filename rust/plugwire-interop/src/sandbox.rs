@@ -1,4 +1,4 @@
-//! A place of its own for one test: what is started in it can be told from everything else, and so can what is left.
+//! Isolates one test: the processes and files that belong to it can be told from all others.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,14 +17,16 @@ use tokio::time::timeout;
 use crate::go;
 use crate::leaks::{eventually, sockets};
 
-/// Longer than any scenario of the Go host, which has limits of its own.
+/// The limit for one run; longer than any scenario of the Go host, which has its own limits.
 const LIMIT: Duration = Duration::from_secs(300);
-/// How long what was ended may take to be gone. A Rust plugin that was forgotten would end by itself after ten seconds.
+/// The time an ended process may take to disappear. A forgotten Rust plugin exits by itself only
+/// after ten seconds.
 const GONE: Duration = Duration::from_secs(8);
-/// The variable that marks every process started here.
+/// The environment variable that marks every process started in a sandbox.
 const MARK: &str = "PLUGWIRE_RUN";
 
-/// A folder for sockets and files, and a mark in the environment of all that is started. Dropping it ends what is left.
+/// A directory for sockets and files, and a mark in the environment of every process that is
+/// started. Dropping the sandbox kills the processes that are left.
 #[derive(Debug)]
 pub struct Sandbox {
     folder: tempfile::TempDir,
@@ -38,7 +40,7 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// An empty one.
+    /// Creates an empty sandbox.
     pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -46,23 +48,25 @@ impl Sandbox {
         Self { folder, mark: format!("{}-{number}", std::process::id()) }
     }
 
-    /// Where sockets are, and what else the test wants to put there.
+    /// Returns the directory for sockets and other files of the test.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A plugin to start in here.
+    /// Prepares to start a plugin in this sandbox.
     pub fn launch(&self, handshake: Handshake, program: impl Into<PathBuf>) -> Launch {
         Launch::new(handshake, program)
             .socket_dir(self.folder())
             .env("TMPDIR", self.folder())
             .env(MARK, &self.mark)
-            // A busy machine takes its time to end a plugin that was asked, and to hear of it. A Rust plugin whose end hangs
-            // makes an end of it after ten seconds, and must not pass for one that ended well.
+            // A busy machine takes time to end a plugin and to notice its exit. The limit stays
+            // below ten seconds, after which a Rust plugin whose shutdown hangs forces its own
+            // exit: that must not pass for an orderly exit.
             .exit_timeout(Duration::from_secs(8))
     }
 
-    /// A program to run in here. It is killed with the future that waits for it.
+    /// Prepares to run a program in this sandbox. The program is killed if the future that waits
+    /// for it is dropped.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -73,7 +77,7 @@ impl Sandbox {
         command
     }
 
-    /// Runs a program to its end.
+    /// Runs a program until it exits.
     pub async fn run(&self, command: &mut Command) -> Output {
         let output = timeout(LIMIT, command.output()).await;
         output
@@ -81,7 +85,8 @@ impl Sandbox {
             .unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
-    /// Lets a Go host of this release play a scenario with a plugin, and returns its report. The scenario must end.
+    /// Runs a scenario with a Go host of this release and a plugin, and returns the host's report.
+    /// The scenario must complete.
     pub async fn go_host(&self, release: &str, scenario: &[&str], plugin: &[&OsStr]) -> Value {
         let mut host = self.command(go::peer(release, "probe-host"));
         host.args(scenario).arg("--").args(plugin);
@@ -92,14 +97,16 @@ impl Sandbox {
         report
     }
 
-    /// A script that is in place of a program, with these arguments before its own.
+    /// Writes a script that runs a program with these arguments before its own.
     pub fn script(&self, path: &str, program: &Path, arguments: &str) -> PathBuf {
         let path = self.folder().join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         let (draft, script) = (path.with_extension("draft"), program.display());
         fs::write(&draft, format!("#!/bin/sh\nexec '{script}' {arguments} \"$@\"\n"))
             .expect("a file");
-        // Another test may fork while a file is open for writing here, and nobody can run a file that somebody writes.
+        // Another test may fork while this process has a file open for writing, and a file that any
+        // process has open for writing cannot be executed. `install` writes the file in a process
+        // of its own.
         let installed = std::process::Command::new("install")
             .args(["-m", "755"])
             .args([&draft, &path])
@@ -108,7 +115,7 @@ impl Sandbox {
         path
     }
 
-    /// The processes that were started in here and live.
+    /// Returns the running processes that were started in this sandbox.
     pub fn processes(&self) -> Vec<u32> {
         let mark = format!("{MARK}={}\0", self.mark);
         let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -120,20 +127,20 @@ impl Sandbox {
             .collect()
     }
 
-    /// Fails where a process lives on.
+    /// Asserts that no process is left.
     pub async fn assert_no_processes(&self) {
         let gone = eventually(GONE, || self.processes().is_empty()).await;
         assert!(gone, "processes left: {:?}", self.processes());
     }
 
-    /// Fails where a process, a socket or a folder for sockets is left.
+    /// Asserts that no process, socket or socket directory is left.
     pub async fn assert_empty(&self) {
         self.assert_no_processes().await;
         let gone = eventually(GONE, || sockets(self.folder()).is_empty()).await;
         assert!(gone, "sockets left: {:?}", sockets(self.folder()));
     }
 
-    /// Kills what was started here. For what Go hosts leave behind.
+    /// Kills every process that was started in this sandbox. For what Go hosts leave behind.
     pub fn kill_all(&self) {
         for pid in self.processes() {
             if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {

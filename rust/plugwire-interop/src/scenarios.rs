@@ -1,7 +1,8 @@
-//! What the Go probe host plays (`sdk-go-compat/cmd/probe-host`), played by a Rust host.
+//! Performs with a Rust host what the Go probe host performs (`sdk-go-compat/cmd/probe-host`).
 //!
-//! Each scenario returns what it saw in the shape of the Go host's `result`, cut down to what does not depend on
-//! the host's language; [`comparable`] cuts the Go host's down to the same. What two Go sides see is the reference.
+//! Each scenario returns what it saw in the shape of the Go host's `result`, reduced to what does
+//! not depend on the host's language; [`comparable`] reduces the Go host's result to the same. The
+//! result of a Go host with a Go plugin is the reference.
 
 use std::time::Duration;
 
@@ -24,29 +25,30 @@ use crate::probe::probe_client::ProbeClient;
 use crate::probe::probe_server::SERVICE_NAME as PROBE_SERVICE;
 use crate::probe::*;
 
-/// How long a scenario waits for what may never come.
+/// How long a scenario waits for something that may never come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The probe's client.
+/// Returns the client of the probe.
 pub fn probe(plugin: &PluginHandle) -> ProbeClient<Channel> {
     ProbeClient::new(plugin.channel())
 }
 
-/// A call that hangs until `limit` is over.
+/// Returns a request whose call hangs until `limit` has passed.
 pub fn with_deadline(id: &str, limit: Duration) -> Request<HangRequest> {
     let mut request = Request::new(HangRequest { id: id.to_owned() });
     request.set_timeout(limit);
     request
 }
 
-/// Whether the plugin ever saw the call of this id.
+/// Returns whether the plugin ever saw the call with this id.
 pub async fn has_begun(probe: &ProbeClient<Channel>, id: &str) -> bool {
     let request = AwaitHangRequest { id: id.to_owned(), cancelled: false, wait_ms: 0 };
     probe.clone().await_hang(request).await.expect("a report").into_inner().started
 }
 
-/// Lets a short deadline end a call, and a longer one where a busy machine had not even begun by then: nothing is seen of a
-/// handler whose call was over before it ran. `call` returns the id that it was given, if it had begun.
+/// Ends a call by a short deadline, and by longer ones if a busy plugin had not started the call by
+/// then: a handler whose call ended before it ran leaves no trace. `call` returns the id it was
+/// given if the call had started.
 pub async fn once_past(
     id: &str,
     mut call: impl AsyncFnMut(String, Duration) -> Option<String>,
@@ -56,7 +58,7 @@ pub async fn once_past(
             return id;
         }
     }
-    panic!("{id}: it never begins");
+    panic!("{id}: the call never started");
 }
 
 /// start: what the handshake brought, and a ping.
@@ -69,7 +71,7 @@ pub async fn start(plugin: &PluginHandle) -> Value {
     })
 }
 
-/// What is sent with each echo: text, several values, every byte, and 64 KiB.
+/// Returns the metadata of each echo: text, several values, every byte value, and 64 KiB.
 pub fn echo_metadata() -> MetadataMap {
     let every: Vec<u8> = (0..=255).collect();
     let mut metadata = MetadataMap::new();
@@ -81,7 +83,7 @@ pub fn echo_metadata() -> MetadataMap {
     metadata
 }
 
-/// echo: one call with metadata both ways.
+/// echo: one call with metadata in both directions.
 pub async fn echo(plugin: &PluginHandle, size: u64) -> Value {
     let payload = pattern(0, size);
     let mut request = Request::new(Payload { data: payload.clone().into() });
@@ -90,7 +92,8 @@ pub async fn echo(plugin: &PluginHandle, size: u64) -> Value {
         Ok(reply) => reply,
         Err(status) => return json!({ "error": failure(&status) }),
     };
-    // tonic puts the trailers of a unary call among its headers; the probe tells them apart by their names.
+    // tonic puts the trailers of a unary call among its headers; the names of the probe tell them
+    // apart.
     json!({
         "headers": shown(reply.metadata(), "probe-"),
         "trailers": shown(reply.metadata(), "trailer-probe-"),
@@ -125,7 +128,7 @@ pub async fn fail(plugin: &PluginHandle, code: Code, size: usize) -> Value {
     })
 }
 
-/// `google.rpc.Status`, which travels as the details of a status.
+/// `google.rpc.Status`, which is sent as the details of a status.
 #[derive(Clone, PartialEq, Message)]
 struct RpcStatus {
     #[prost(int32, tag = "1")]
@@ -136,7 +139,7 @@ struct RpcStatus {
     details: Vec<prost_types::Any>,
 }
 
-/// stream: `count` messages of `size` bytes down, up and both ways.
+/// stream: `count` messages of `size` bytes down, up and in both directions.
 pub async fn stream(plugin: &PluginHandle, count: u64, size: u64) -> Value {
     json!({
         "download": streamed(download(plugin, count, size).await, count, size),
@@ -145,7 +148,7 @@ pub async fn stream(plugin: &PluginHandle, count: u64, size: u64) -> Value {
     })
 }
 
-/// What arrived: messages, bytes, and whether each was the expected one.
+/// The messages and bytes that arrived, and whether each message was as expected.
 type Arrived = Result<(u64, u64, bool), Status>;
 
 fn streamed(arrived: Arrived, count: u64, size: u64) -> Value {
@@ -158,23 +161,24 @@ fn streamed(arrived: Arrived, count: u64, size: u64) -> Value {
     }
 }
 
-/// Messages down.
+/// Receives messages from the plugin.
 pub async fn download(plugin: &PluginHandle, count: u64, size: u64) -> Arrived {
     receive(probe(plugin).download(DownloadRequest { count, size }).await?.into_inner(), size).await
 }
 
-/// Messages up.
+/// Sends messages to the plugin.
 pub async fn upload(plugin: &PluginHandle, count: u64, size: u64) -> Arrived {
     let summary = probe(plugin).upload(payloads(count, size)).await?.into_inner();
     Ok((summary.messages, summary.bytes, true))
 }
 
-/// Messages both ways at once.
+/// Sends and receives messages at the same time.
 pub async fn chat(plugin: &PluginHandle, count: u64, size: u64) -> Arrived {
     receive(probe(plugin).chat(payloads(count, size)).await?.into_inner(), size).await
 }
 
-/// Messages as `Download` sends them: their patterns repeat after 256, and slices of one buffer cost nothing.
+/// Returns messages as `Download` sends them. Their patterns repeat after 256, so they are cheap
+/// slices of one buffer.
 fn payloads(count: u64, size: u64) -> impl tokio_stream::Stream<Item = Payload> {
     let ring = prost::bytes::Bytes::from(pattern(0, size + 256));
     tokio_stream::iter((0..count).map(move |n| {
@@ -209,7 +213,7 @@ pub async fn stdio(plugin: &PluginHandle, stdout: &Output, stderr: &Output) -> V
     })
 }
 
-/// health: Check and Watch of the names "plugin", "" and one that nobody knows, and List.
+/// health: Check and Watch of the names "plugin" and "" and of an unknown name, and List.
 pub async fn health(plugin: &PluginHandle) -> Value {
     let mut client = HealthClient::new(plugin.channel());
     let (mut checks, mut watches) = (Map::new(), Map::new());
@@ -244,7 +248,8 @@ fn serving(answer: Result<ServingStatus, Status>) -> Value {
     }
 }
 
-/// reflection: the services listed by either version of the service, without what else a probe plugin offers.
+/// reflection: the services listed by either version of the reflection service, without those that
+/// only some probe plugins offer.
 pub async fn reflection(plugin: &PluginHandle) -> Value {
     macro_rules! listed {
         ($version:ident) => {{
@@ -280,7 +285,7 @@ fn everybodys(services: impl Iterator<Item = String>) -> Value {
     services.filter(|name| wanted(name)).collect()
 }
 
-/// A failure as the Go host shows it.
+/// Formats a failure as the Go host does.
 fn failure(status: &Status) -> Value {
     let name = match status.code() {
         Code::Cancelled => "Canceled".to_owned(),
@@ -289,7 +294,7 @@ fn failure(status: &Status) -> Value {
     json!({ "code": i32::from(status.code()), "name": name, "message": status.message() })
 }
 
-/// Bytes, by their number and hash.
+/// Represents bytes by their number and hash.
 fn text(bytes: &[u8]) -> Value {
     json!({ "bytes": bytes.len(), "sha256": sha256(bytes) })
 }
@@ -298,7 +303,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The metadata of this prefix: binary values in base64, long ones as their hash.
+/// Returns the metadata with this prefix: binary values in base64, long values as their hash.
 fn shown(metadata: &MetadataMap, prefix: &str) -> Value {
     let mut all = Map::new();
     for entry in metadata.iter() {
@@ -322,7 +327,7 @@ fn shown(metadata: &MetadataMap, prefix: &str) -> Value {
     Value::Object(all)
 }
 
-/// The part of a Go host's report that a Rust host's scenario of the same name returns.
+/// Returns the part of a Go host's report that the Rust host's scenario of the same name returns.
 pub fn comparable(report: &Value) -> Value {
     let result = &report["result"];
     let only = |object: &Value, prefix: &str| -> Value {
@@ -382,6 +387,6 @@ pub fn comparable(report: &Value) -> Value {
             })
             .into_iter()
             .collect(),
-        other => panic!("no Rust host plays `{other}`"),
+        other => panic!("the Rust host has no scenario `{other}`"),
     }
 }

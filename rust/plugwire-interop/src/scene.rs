@@ -1,4 +1,4 @@
-//! A greeter plugin in a sandbox that may do everything wrong, and what has to be true afterwards.
+//! Runs a greeter plugin that misbehaves in a sandbox, and checks what must hold afterwards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ use crate::leaks::eventually;
 use crate::sandbox::Sandbox;
 use crate::{GREETER, go};
 
-/// How long a start may take here. Only a test of the timeout itself comes near it.
+/// The start timeout in these tests. Only tests of the timeout itself come near it.
 const START: Duration = Duration::from_secs(20);
-/// How long what must come may take, clean-up after a failed start included.
+/// The limit for an expected event, including clean-up after a failed start.
 const SOON: Duration = Duration::from_secs(10);
 
 /// A sandbox with a witness file.
@@ -24,33 +24,33 @@ const SOON: Duration = Duration::from_secs(10);
 pub struct Scene(Sandbox);
 
 impl Scene {
-    /// An empty one.
+    /// Creates an empty scene.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where the plugin's sockets are.
+    /// Returns the directory that holds the plugin's sockets.
     pub fn folder(&self) -> &Path {
         self.0.folder()
     }
 
-    /// A plugin to be started here.
+    /// Prepares to start a plugin in this scene.
     pub fn launch(&self, handshake: Handshake, program: impl Into<PathBuf>) -> Launch {
         self.0.launch(handshake, program).version(1).start_timeout(START)
     }
 
-    /// A greeter plugin to be started here.
+    /// Prepares to start a greeter plugin in this scene.
     pub fn program(&self, program: impl Into<PathBuf>) -> Launch {
         self.launch(GREETER, program)
     }
 
-    /// A shell script as the plugin. The arguments are its `$0`, `$1`…
+    /// Prepares to start a shell script as the plugin. The arguments become its `$0`, `$1`…
     pub fn script(&self, script: &str, arguments: &[&Path]) -> Launch {
         self.program("/bin/sh").arg("-c").arg(script).args(arguments)
     }
 
-    /// The Go program that does one thing wrong (`sdk-go-compat/README.md` lists them), and puts its sockets where the
-    /// host says, as Go's plugins do since 1.5.
+    /// Prepares to start the Go program that does one thing wrong (`sdk-go-compat/README.md` lists
+    /// them). It puts its sockets where the host says, as Go plugins do since go-plugin 1.5.
     pub fn misbehave(&self, how: &str) -> Launch {
         const IN_THE_HOSTS_FOLDER: &str = r#"TMPDIR="$PLUGIN_UNIX_SOCKET_DIR" exec "$0" "$@""#;
         self.script(IN_THE_HOSTS_FOLDER, &[&go::peer("1.8.0", "misbehave")])
@@ -65,65 +65,67 @@ impl Scene {
 
     fn all_told(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.witness_file()).unwrap_or_default();
-        // The last may still be on its way.
+        // The last line may not be completely written yet.
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         whole.map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 
-    /// The first event of this name in the witness file, if there is one yet.
+    /// Returns the first event with this name in the witness file, if there is one yet.
     pub fn told(&self, event: &str) -> Option<Value> {
         self.all_told().into_iter().find(|told| told["event"] == event)
     }
 
-    /// All events of this name, in their order.
+    /// Returns all events with this name, in order.
     pub fn all(&self, event: &str) -> Vec<Value> {
         self.all_told().into_iter().filter(|told| told["event"] == event).collect()
     }
 
-    /// Waits for the first event of this name.
+    /// Waits for the first event with this name.
     pub async fn comes(&self, event: &str) {
         let told = eventually(SOON, || self.told(event).is_some()).await;
-        assert!(told, "the witness does not tell of `{event}`");
+        assert!(told, "the witness file has no event `{event}`");
     }
 
-    /// The same, where it has happened by now and another process may only still have to write it down; that needs nothing
-    /// of this test's runtime. A test of a misbehaviour that did not happen proves nothing.
+    /// Returns the first event with this name. It has happened by now, but another process may
+    /// still have to write it down; waiting for that needs nothing of this test's runtime. A test
+    /// proves nothing if the misbehaviour did not happen.
     pub fn witness(&self, event: &str) -> Value {
         let give_up = Instant::now() + SOON;
         loop {
             match self.told(event) {
                 Some(told) => return told,
                 None if Instant::now() > give_up => {
-                    panic!("the witness does not tell of `{event}`")
+                    panic!("the witness file has no event `{event}`")
                 }
                 None => std::thread::sleep(Duration::from_millis(2)),
             }
         }
     }
 
-    /// Starts what must not start, within its deadline, and leaves nothing.
+    /// Starts a plugin whose start must fail, within its deadline and without leaving anything
+    /// behind.
     pub async fn refuse(&self, launch: Launch) -> StartError {
         let began = Instant::now();
-        let error = launch.start().await.expect_err("it must not start");
-        assert!(began.elapsed() < START + SOON, "it took {:?}", began.elapsed());
-        // Files are gone now; who was killed may have to die yet.
+        let error = launch.start().await.expect_err("the start must fail");
+        assert!(began.elapsed() < START + SOON, "the start took {:?}", began.elapsed());
+        // The files are gone at this point; a process that was killed may take a moment to exit.
         assert_eq!(self.files_left(), Vec::<PathBuf>::new());
         self.empties().await;
         error
     }
 
-    /// Waits until nothing is left: what another process has to wait for comes a little later.
+    /// Waits until nothing is left. What another process has to clean up can take a little longer.
     pub async fn empties(&self) {
         let empty = eventually(SOON, || self.left().is_empty()).await;
         assert!(empty, "left: {:?}", self.left());
     }
 
-    /// Nothing is left, now.
+    /// Asserts that nothing is left at this moment.
     pub fn assert_empty(&self) {
         assert_eq!(self.left(), Vec::<PathBuf>::new());
     }
 
-    /// The processes that were started here and live.
+    /// Returns the running processes that were started in this scene.
     pub fn processes(&self) -> Vec<u32> {
         self.0.processes()
     }
@@ -133,8 +135,9 @@ impl Scene {
         files.map(|entry| entry.path()).filter(|path| *path != self.witness_file()).collect()
     }
 
-    /// Processes that were started here, and files other than the witness. A process that ended and was not waited
-    /// for is left, too: it takes a place in the system's table.
+    /// Returns the processes that were started here and files other than the witness. A process
+    /// that has exited but was not reaped counts as left: it occupies an entry in the process
+    /// table.
     pub fn left(&self) -> Vec<PathBuf> {
         let told = self.all_told().into_iter().filter_map(|told| told["pid"].as_u64());
         let told = told.map(|pid| pid.to_string());
@@ -148,7 +151,7 @@ impl Scene {
     }
 }
 
-/// Greets, as any greeter has it.
+/// Calls the greeter and checks its reply.
 pub async fn greet(plugin: &PluginHandle) -> Result<(), tonic::Status> {
     let request = GreetRequest { name: "World".to_owned() };
     let reply = GreeterClient::new(plugin.channel()).greet(request).await?;

@@ -1,5 +1,5 @@
-//! Compares what a user reads with what is checked in. `PLUGWIRE_BLESS=1` writes it anew, to be read before it is
-//! committed: would you know what to do next?
+//! Compares texts that a user reads with checked-in files. `PLUGWIRE_BLESS=1` rewrites the files.
+//! Read them before you commit them: would you know what to do next?
 
 use std::error::Error;
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::Path;
 
 use plugwire::host::StartError;
 
-/// A failed start, as a careful host would print it.
+/// Formats a failed start as a careful host would print it.
 pub fn start_error(error: &StartError) -> String {
     let evidence = error.evidence().map(|evidence| format!("\n{evidence}")).unwrap_or_default();
     format!("[{}] {}{evidence}", error.code(), with_causes(error))
 }
 
-/// An error and what is behind it, a line each.
+/// Formats an error and its sources, one per line.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -24,20 +24,20 @@ pub fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// Fails where the text is not that of the file, once what differs from run to run is out of both. `names` are parts of
-/// the text and what stands for them.
+/// Asserts that the text equals the file, after replacing what differs between runs. `names` are
+/// parts of the text and their replacements.
 pub fn assert_same(file: &Path, text: &str, names: &[(&str, &str)]) {
     let text = names.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
     let text: String = text.lines().map(|line| settled(line) + "\n").collect();
     if std::env::var_os("PLUGWIRE_BLESS").is_some() {
         fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-        fs::write(file, &text).expect("it can be written");
+        fs::write(file, &text).expect("the file can be written");
     }
     let expected = fs::read_to_string(file).unwrap_or_default();
-    assert_eq!(text, expected, "{}, see `snapshot` in plugwire-interop", file.display());
+    assert_eq!(text, expected, "{} differs: PLUGWIRE_BLESS=1 rewrites it", file.display());
 }
 
-/// A line without times, counts, thread ids and places in our source.
+/// Returns the line without times, counts, thread ids and positions in our source.
 fn settled(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());

@@ -1,5 +1,6 @@
-//! Thousands of brokered dials, one after another, leave nothing behind in either process. Counts what this process
-//! holds, so it is alone in it. Full length with `PLUGWIRE_SOAK=1`. Spec: BRK-10, MUX-12.
+//! Thousands of brokered dials, one after another, leave nothing behind in either process. The test
+//! counts what this process holds, so it must be the only test in it. Runs at full length with
+//! `PLUGWIRE_SOAK=1`. Spec: BRK-10, MUX-12.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,18 +12,18 @@ use plugwire_interop::probe::{HoldingsReply, HoldingsRequest};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{PROBE, go, rust, soaks};
 
-/// Before anything is counted: caches and buffers have their size then.
+/// Dials before the first count, so that caches and buffers have reached their size.
 const WARM_UP: usize = 100;
-/// What goes away by itself may take: five seconds and more in a Go plugin.
+/// The limit for what disappears on its own, which takes five seconds and more in a Go plugin.
 const SETTLED: Duration = Duration::from_secs(12);
-/// What an allocator may keep. A leak of a kilobyte a dial is more in full length.
+/// The memory an allocator may keep. At full length, a leak of one kilobyte per dial exceeds it.
 const MEMORY: u64 = 8 << 20;
 
 fn dials() -> usize {
     if soaks() { 10_000 } else { 300 }
 }
 
-/// What both processes hold.
+/// The resources that both processes hold.
 #[derive(Debug, Clone)]
 struct Both {
     host: Holdings,
@@ -36,7 +37,8 @@ impl Both {
         Self { host: Holdings::count(), host_bytes: resident_bytes(), plugin: plugin.into_inner() }
     }
 
-    /// The least of a second: what the warm-up left goes in that time, and would hide as many leaks.
+    /// Returns the lowest counts seen within a second. Remains of the warm-up disappear in that
+    /// time; counted, they would hide leaks of the same number.
     async fn at_rest(pair: &Brokered) -> Self {
         let mut least = Self::count(pair).await;
         for _ in 0..20 {
@@ -56,12 +58,12 @@ impl Both {
     }
 }
 
-/// One dial in either direction, each to an id of its own, that is served no longer afterwards.
+/// Makes one dial in each direction, each to a new id that is not served afterwards.
 async fn dial_once(pair: &Brokered) {
     let id = pair.offer(Duration::ZERO).await;
     assert_eq!(pair.host_dials(id).await, Ok(Reached { wanted: id, served: id }));
     pair.release(id).await;
-    let id = pair.side.serve().await.expect("it is served");
+    let id = pair.side.serve().await.expect("the id is served");
     assert_eq!(pair.plugin_dials(id, 0, 0).await, Ok(Reached { wanted: id, served: id }));
     assert!(pair.side.stop_serving(id));
 }
@@ -73,7 +75,7 @@ async fn one_after_another(program: &Path, multiplexed: bool, go: bool) {
     for _ in 0..WARM_UP {
         dial_once(&pair).await;
     }
-    // A Go plugin keeps what belongs to an id for five seconds.
+    // A Go plugin keeps the state of an id for five seconds.
     tokio::time::sleep(if go { Duration::from_secs(6) } else { Duration::ZERO }).await;
     let before = Both::at_rest(&pair).await;
     let began = Instant::now();
@@ -95,7 +97,7 @@ async fn one_after_another(program: &Path, multiplexed: bool, go: bool) {
     assert!(after.is_flat(&before), "{case}: {before:?} {after:?}");
     assert!(after.host_bytes < before.host_bytes + MEMORY, "{case}: {before:?} {after:?}");
     if go {
-        // Its multiplexer never forgets an id, so its memory cannot be flat.
+        // Go's multiplexer never forgets an id, so its memory keeps growing.
         let bytes = after.plugin.resident_bytes as f64 - before.plugin.resident_bytes as f64;
         println!("  Go's memory: {:.0} bytes a dial", bytes / dials() as f64);
     } else {

@@ -1,6 +1,6 @@
-//! Lives of plugins under faults that come at random: the host never waits longer than its limits allow, knows what
-//! happened, and has nothing left at the end. Counts what this process holds, so it is alone in it. Some hundreds of
-//! lives; 10,000 with `PLUGWIRE_SOAK=1`.
+//! Runs many plugins under random faults. The host never waits longer than its limits allow,
+//! reports what happened, and has nothing left at the end. The test counts what this process holds,
+//! so it must be the only test in it. Some hundreds of runs; 10,000 with `PLUGWIRE_SOAK=1`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -21,41 +21,42 @@ use plugwire_interop::{GREETER, PROBE, go, not_here, rust, soaks, without_go};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
-/// Lives at the same time.
+/// The number of plugins that run at the same time.
 const AT_ONCE: usize = 4;
-/// A step for plugins that use it up, and for all others.
+/// The limit of a step for plugins that exhaust it, and the limit for all others.
 const STEP: Duration = Duration::from_millis(300);
 const PATIENT: Duration = Duration::from_secs(10);
-/// What a loaded machine may add to the limits that a host was given.
+/// The time a loaded machine may add to the limits configured in the host.
 const LOAD: Duration = Duration::from_secs(5);
-/// What a host adds to them by itself: the last output of a plugin that was asked, the end of one that was killed, and how a
-/// call is told of its plugin's end.
+/// The time the host itself may add: to read the last output of a plugin that was asked to end, to
+/// reap one that was killed, and to find out why a call's plugin is gone.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 const KILLED: Duration = Duration::from_secs(5);
-const AUTOPSY: Duration = Duration::from_secs(1);
+const DIAGNOSIS: Duration = Duration::from_secs(1);
 const SETTLED: Duration = Duration::from_secs(30);
-/// By how much memory may grow in the second half of the lives, however many those are: what an allocator keeps.
+/// The limit for memory growth in the second half of the runs, however many there are: what an
+/// allocator keeps.
 const MEMORY: u64 = 8 << 20;
 
-/// What befalls a plugin.
+/// The fault that happens to a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
     /// SIGKILL at a random moment between its first instruction and its first calls.
     Kill,
     /// SIGSTOP during its calls.
     Stop,
-    /// Nobody reads its standard output after the line.
+    /// Standard output is closed by its reader after the handshake line.
     ClosedStdout,
-    /// It has no standard error.
+    /// The plugin has no standard error.
     ClosedStderr,
-    /// No room for its socket.
+    /// The disk has no room for the plugin's socket.
     FullDisk,
-    /// It takes a time to start that is now shorter, now longer than the limit.
+    /// The start takes a time that is sometimes shorter and sometimes longer than the limit.
     Slow,
-    /// It does not answer `Shutdown`, nor end after it: a Go plugin whose `Shutdown` hangs, and a Rust plugin with a call
-    /// that keeps its only thread.
+    /// The plugin neither answers `Shutdown` nor exits after it: a Go plugin whose `Shutdown`
+    /// hangs, and a Rust plugin with a call that blocks its only thread.
     HungShutdown,
 }
 
@@ -71,7 +72,7 @@ const FAULTS: [Fault; 8] = [
 ];
 
 impl Fault {
-    /// The shell that brings it upon the plugin, whose command follows.
+    /// Returns the shell script that causes the fault; the plugin's command follows as arguments.
     fn shell(self) -> String {
         match self {
             Fault::None | Fault::Stop | Fault::HungShutdown => r#"exec "$0" "$@""#.to_owned(),
@@ -89,7 +90,8 @@ impl Fault {
         }
     }
 
-    /// The limits of its start, and of the steps of its shutdown: drain, `Shutdown`, exit, SIGTERM.
+    /// Returns the limit of the start and of the steps of the shutdown: drain, `Shutdown`, exit,
+    /// SIGTERM.
     fn limits(self) -> (Duration, [Duration; 4]) {
         let start = if self == Fault::Slow { STEP } else { PATIENT };
         let steps = match self {
@@ -100,7 +102,7 @@ impl Fault {
         (start, steps)
     }
 
-    /// What a host may come to. Anything else is a failure.
+    /// Returns whether the host may report this outcome. Anything else is a failure.
     fn allows(self, outcome: &str) -> bool {
         match self {
             Fault::None | Fault::ClosedStdout | Fault::ClosedStderr => {
@@ -108,7 +110,7 @@ impl Fault {
             }
             Fault::Kill => matches!(
                 outcome,
-                // Killed before, during or after the start's own steps, in a call, or too late.
+                // Killed before, during or after the steps of the start, in a call, or too late.
                 "start.exited" | "start.connect" | "start.http2" | "start.tls" | "gone in a call"
             ),
             Fault::Stop => outcome == "killed",
@@ -119,7 +121,7 @@ impl Fault {
     }
 }
 
-/// Where lives take place.
+/// The environment in which the plugins run.
 struct Stage {
     sandbox: Sandbox,
     programs: Vec<PathBuf>,
@@ -134,7 +136,7 @@ impl Stage {
         }
         let mut faults = FAULTS.to_vec();
         if !may_fill_disks() {
-            not_here("full disks: no process may have a file system of its own");
+            not_here("full disks: this system does not allow private mounts");
             faults.retain(|fault| *fault != Fault::FullDisk);
         }
         Self { sandbox: Sandbox::new(), programs, faults }
@@ -166,7 +168,7 @@ impl Stage {
         if number.is_multiple_of(3) { launch.dangerous().plaintext() } else { launch }
     }
 
-    /// One life; what the host made of it.
+    /// Runs one plugin and returns what the host reported.
     async fn life(&self, number: usize) -> (Fault, String) {
         let fault = self.faults[number / self.programs.len() % self.faults.len()];
         let launch = self.launch(fault, number);
@@ -176,7 +178,7 @@ impl Stage {
         let started = started.unwrap_or_else(|_| panic!("{fault:?}: the start hangs"));
         let outcome = match started {
             Err(error) if fault == Fault::FullDisk && !says_no_room(&error) => {
-                format!("{}, and nothing of the disk: {error:?}", error.code())
+                format!("{} without a word about the full disk: {error:?}", error.code())
             }
             Err(error) => error.code().to_owned(),
             Ok(plugin) => match within(fault, in_rust, &plugin).await {
@@ -188,7 +190,7 @@ impl Stage {
     }
 }
 
-/// The plugin's calls, in which a fault may come.
+/// Makes the plugin's calls, during which a fault may happen.
 async fn within(fault: Fault, in_rust: bool, plugin: &PluginHandle) -> Option<String> {
     let echo = async || probe(plugin).echo(Payload { data: "word".into() }).await;
     match fault {
@@ -197,16 +199,16 @@ async fn within(fault: Fault, in_rust: bool, plugin: &PluginHandle) -> Option<St
             let deaf = DieRequest { how: "deaf".to_owned() };
             tokio::spawn(async move { client.die(deaf).await.map(drop) });
             let falls_silent = async { while timeout(STEP, echo()).await.is_ok() {} };
-            timeout(LOAD, falls_silent).await.expect("it hears for ever");
+            timeout(LOAD, falls_silent).await.expect("the plugin never stopped answering");
         }
         Fault::HungShutdown => {}
         Fault::Stop => {
             let pid = i32::try_from(plugin.id()).ok().and_then(Pid::from_raw).expect("a pid");
             sleep(chance::moment(STEP / 10)).await;
-            kill_process(pid, Signal::STOP).expect("it lives");
+            kill_process(pid, Signal::STOP).expect("the plugin runs");
             assert!(eventually(LOAD, || is_stopped(plugin.id())).await);
             let unheard = timeout(STEP, echo()).await;
-            assert!(unheard.is_err(), "it was stopped: {unheard:?}");
+            assert!(unheard.is_err(), "a stopped plugin answered: {unheard:?}");
         }
         Fault::Kill => {
             let until_it_dies = async {
@@ -216,10 +218,11 @@ async fn within(fault: Fault, in_rust: bool, plugin: &PluginHandle) -> Option<St
                     }
                 }
             };
-            let status = timeout(AUTOPSY + LOAD, until_it_dies).await.expect("a call hangs");
+            let status = timeout(DIAGNOSIS + LOAD, until_it_dies).await.expect("a call hangs");
             let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
-            let gone =
-                gone.unwrap_or_else(|| panic!("it does not say that it is gone: {status:?}"));
+            let gone = gone.unwrap_or_else(|| {
+                panic!("the error does not say that the plugin is gone: {status:?}")
+            });
             assert!(gone.exit.to_string().starts_with("killed by signal 9"), "{gone}");
             return Some("gone in a call".to_owned());
         }
@@ -253,13 +256,13 @@ async fn stop(fault: Fault, plugin: &PluginHandle) -> String {
     outcome.to_owned()
 }
 
-/// What the plugin said of its end, in Rust's words or in Go's.
+/// Returns whether the plugin reported a full disk, in the words of Rust or Go.
 fn says_no_room(error: &StartError) -> bool {
     let said = error.evidence().map(|evidence| evidence.stderr.to_lowercase());
     said.is_some_and(|said| said.contains("no space left on device"))
 }
 
-/// Whether a process may have a file system of its own, and the mount in it.
+/// Returns whether this system allows a private mount namespace with its own file system.
 fn may_fill_disks() -> bool {
     let mut trial = Command::new("unshare");
     trial.args(["-rm", "sh", "-c", "mount -t tmpfs -o nr_inodes=1 full /mnt 2>/dev/null"]);
@@ -281,7 +284,7 @@ async fn lives(stage: &Stage, count: usize) -> BTreeMap<(Fault, String), usize> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn soak_lives_under_random_faults() {
     let stage = Stage::new();
-    // The runtime has its threads then, and the allocator its arenas.
+    // Warm up: start the threads of the runtime and grow the arenas of the allocator.
     lives(&stage, 32).await;
     stage.sandbox.assert_empty().await;
     let before = (Holdings::at_rest(SETTLED).await, resident_bytes());
@@ -290,7 +293,7 @@ async fn soak_lives_under_random_faults() {
     let half = if soaks() { 5_000 } else { 160 };
     let since = Instant::now();
     let mut outcomes = lives(&stage, half).await;
-    // Memory is compared from here on: an allocator's arenas grow for longer than the few first lives last.
+    // Memory is compared from here on: the allocator's arenas grow for longer than the warm-up.
     let between = count();
     for (life, count) in lives(&stage, half).await {
         *outcomes.entry(life).or_default() += count;
@@ -310,8 +313,8 @@ async fn soak_lives_under_random_faults() {
     for (when, (holdings, memory)) in counts {
         println!("  {when:<7} {holdings:?}, {:.1} MiB", memory as f64 / f64::from(1 << 20));
     }
-    assert!(flat, "something is left");
+    assert!(flat, "resources were left behind");
     for fault in &stage.faults {
-        assert!(outcomes.keys().any(|(befell, _)| befell == fault), "{fault:?} never came");
+        assert!(outcomes.keys().any(|(happened, _)| happened == fault), "{fault:?} never happened");
     }
 }

@@ -1,5 +1,5 @@
-//! Floods of 50 MB, and a host whose memory stays small. Alone in its process, since it looks at all of that process's
-//! memory. LOG-6, HS-22, HS-23, HS-5.
+//! A flood of 50 MB does not grow the host's memory. The test looks at all memory of this process,
+//! so it must be the only test in it. LOG-6, HS-22, HS-23, HS-5.
 
 use std::fs;
 use std::path::Path;
@@ -9,13 +9,14 @@ use plugwire::host::StartError;
 use plugwire_interop::rust;
 use plugwire_interop::scene::{Scene, greet};
 
-/// A few buffers, and what the allocator keeps. A flood that is collected takes ten times as much.
+/// The limit for growth: a few buffers, and what the allocator keeps. A collected flood takes ten
+/// times as much.
 const MOST: usize = 4 * 1024 * 1024;
 
-/// One line of 50 MB, without its end.
+/// Prints one line of 50 MB without a line end.
 const FLOOD: &str = r"head -c 50000000 /dev/zero | tr '\0' y";
 
-/// The most memory that this process ever had at once.
+/// Returns the peak memory of this process.
 fn peak() -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("this process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
@@ -23,15 +24,15 @@ fn peak() -> usize {
     kilobytes * 1024
 }
 
-/// The flood comes before the handshake line, or is over before the plugin answers: a start, or a greeting, shows that
-/// the host has read all of it.
+/// Starts a plugin and calls it. The flood comes before the handshake line or ends before the
+/// plugin answers, so a completed start or greeting shows that the host has read all of it.
 async fn starts_and_greets(script: &str, greeter: &Path) {
     let scene = Scene::new();
-    // A flood before the line takes what a machine takes for it.
+    // A flood before the line takes as long as the machine needs to print it.
     let launch = scene.script(script, &[greeter]).start_timeout(Duration::from_secs(300));
     let plugin = launch.start().await.expect("a start");
     greet(&plugin).await.expect("a greeting");
-    plugin.shutdown().await.expect("it stops");
+    plugin.shutdown().await.expect("the shutdown works");
     scene.empties().await;
 }
 
@@ -46,7 +47,7 @@ async fn floods_take_no_memory() {
     let many_lines = format!(r#"{FLOOD} | fold -w 50 >&2; exec "$0""#);
     starts_and_greets(&many_lines, &greeter).await;
 
-    // Behind the line, where the shell goes on writing while the plugin serves.
+    // After the line: the shell goes on writing while the plugin serves.
     let after_the_line = format!(
         r#"pipe="$TMPDIR/pipe"; mkfifo "$pipe"
             {{ exec <"$pipe"; rm "$pipe"; IFS= read -r line; echo "$line"; {FLOOD}; echo; cat; }} &
@@ -54,7 +55,7 @@ async fn floods_take_no_memory() {
     );
     starts_and_greets(&after_the_line, &greeter).await;
 
-    // In place of the line.
+    // Instead of the line.
     let scene = Scene::new();
     let error = scene.refuse(scene.script(FLOOD, &[])).await;
     assert!(matches!(error, StartError::NoLine { .. }), "{error:?}");

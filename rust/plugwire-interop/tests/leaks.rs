@@ -1,5 +1,5 @@
-//! Plugins that come and go leave nothing in their host. Counts what this process holds, so it is alone in it.
-//! Ten times as long with `PLUGWIRE_SOAK=1`.
+//! Starting and ending plugins leaves nothing in the host. The test counts what this process holds,
+//! so it must be the only test in it. Runs ten times as long with `PLUGWIRE_SOAK=1`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,11 +13,12 @@ use plugwire_interop::scenarios::probe;
 use plugwire_interop::{PROBE, go, rust, soaks, without_go};
 use tokio::time::timeout;
 
-/// Before anything is counted: the runtime has its threads then, and the allocator its arenas.
+/// Rounds before the first count, so that the runtime has its threads and the allocator its arenas.
 const WARM_UP: usize = 12;
-/// What is on its way may take: tokio keeps an idle thread for blocking work for 10 s.
+/// The limit for what is still being cleaned up: tokio keeps an idle thread for blocking work for
+/// 10 s.
 const SETTLED: Duration = Duration::from_secs(30);
-/// What an allocator may keep.
+/// The memory an allocator may keep.
 const MEMORY: u64 = 8 << 20;
 
 fn launch(sandbox: &Sandbox, program: &Path, mutual_tls: bool) -> Launch {
@@ -31,19 +32,19 @@ async fn start_call_and_stop(sandbox: &Sandbox, program: &Path, round: usize) {
     let reply = probe(&plugin).echo(payload).await.expect("a reply").into_inner();
     assert_eq!(reply.data, "round");
     if round.is_multiple_of(5) {
-        // Without a word: the plugin ends in the background.
+        // Drop it without a shutdown: the plugin ends in the background.
         drop(plugin);
     } else {
-        plugin.shutdown().await.expect("it ends");
+        plugin.shutdown().await.expect("the shutdown works");
     }
 }
 
-/// A start that is given up anywhere between the process and the first call.
+/// Drops a start at a random point between the creation of the process and the first call.
 async fn give_up_a_start(sandbox: &Sandbox, program: &Path, round: usize) {
     let patience = Duration::from_micros(250) * (round % 40) as u32;
     let started = timeout(patience, launch(sandbox, program, true).start()).await;
     if let Ok(plugin) = started {
-        plugin.expect("a start").shutdown().await.expect("it ends");
+        plugin.expect("a start").shutdown().await.expect("the shutdown works");
     }
 }
 

@@ -1,5 +1,5 @@
-//! Everything that can go wrong with a start, and nothing that is left in the host: no descriptor, thread, task or child.
-//! Alone in its process, since it counts all that the process has.
+//! Every way a start can fail leaves nothing in the host: no descriptor, thread, task or child
+//! process. The test counts what this process holds, so it must be the only test in it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use plugwire_interop::scene::{Scene, greet};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixListener;
 
-/// Threads that waited for something that blocks live on for ten seconds.
+/// The limit for clean-up. Threads that ran blocking work stay alive for ten seconds.
 const SETTLED: Duration = Duration::from_secs(40);
 
-/// Scripts that are no plugin, with the code of the error that each gets.
+/// Scripts that are not plugins, with the error code that each gets.
 const SCRIPTS: [(&str, &str); 10] = [
     ("exit 3", "start.exited"),
     ("printf '1|1|un'", "start.exited"),
@@ -39,12 +39,12 @@ async fn refused(scene: &Scene, launch: Launch, code: &str) {
         .start_timeout(Duration::from_secs(limit))
         .start()
         .await
-        .expect_err("it must not start");
+        .expect_err("the start must fail");
     assert_eq!(error.code(), code, "{error:?}");
     scene.empties().await;
 }
 
-/// Each way of failing, once.
+/// Runs each way of failing once.
 async fn everything_fails(greeter: &Path) {
     let scripts = SCRIPTS.map(|(script, code)| async move {
         let scene = Scene::new();
@@ -58,7 +58,7 @@ async fn everything_fails(greeter: &Path) {
     killed(greeter).await;
 }
 
-/// Connections that come to nothing.
+/// Makes connections to listeners that never answer.
 async fn silent_listeners() {
     let scene = Scene::new();
     let folder = tempfile::tempdir().expect("a folder");
@@ -73,7 +73,7 @@ async fn silent_listeners() {
     join(refused(plain), refused(tls)).await;
 }
 
-/// A start whose future is dropped.
+/// Drops the future of a start.
 async fn given_up() {
     let scene = Scene::new();
     let start = scene.script("sleep 60", &[]).start();
@@ -82,13 +82,13 @@ async fn given_up() {
     scene.empties().await;
 }
 
-/// A plugin that dies while it serves.
+/// Kills a plugin while it serves.
 async fn killed(greeter: &Path) {
     let scene = Scene::new();
     let plugin = scene.program(greeter).start().await.expect("a start");
     let pid = Pid::from_raw(plugin.id().cast_signed()).expect("an id");
-    kill_process(pid, Signal::KILL).expect("it lives");
-    greet(&plugin).await.expect_err("it is dead");
+    kill_process(pid, Signal::KILL).expect("the plugin runs");
+    greet(&plugin).await.expect_err("the plugin is dead");
     drop(plugin);
     scene.empties().await;
 }

@@ -1,4 +1,5 @@
-//! A reader that stops bounds the memory of both sides. Looks at the memory of this process, so it is alone in it.
+//! A reader that stops bounds the memory of both sides. The test looks at the memory of this
+//! process, so it must be the only test in it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,37 +14,37 @@ use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::probe;
 use plugwire_interop::{PROBE, go, rust, without_go};
 
-/// What may wait between writer and reader on either side: windows of 4 MiB and buffers, and what an allocator makes of
-/// them. Without flow control it would be the 60 GiB that are offered.
+/// The limit for what is buffered between writer and reader on either side: windows of 4 MiB,
+/// buffers, and the allocator's overhead. Without flow control it would be the 60 GiB offered.
 const BOUND: u64 = 32 << 20;
-/// As much in messages of one byte, where what is kept about them is more than they are.
+/// The limit for messages of one byte, whose bookkeeping is larger than the messages.
 const SMALL_BOUND: u64 = 192 << 20;
-/// More than a window takes.
+/// More one-byte messages than a window takes.
 const SMALL_OFFERED: u64 = 800_000;
 const OFFERED: u64 = 1_000_000;
 const SIZE: u64 = 64 * 1024;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A process's memory in bytes, and the ticks that it has used.
+/// Returns a process's memory in bytes and the processor ticks it has used.
 fn usage(pid: u32) -> (u64, u64) {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
     let number = |at: usize| fields[at].parse::<u64>().expect("a number");
-    // Counted from the state, which is field 3: utime, stime, and the resident pages.
+    // Indexes count from the state, which is field 3: utime, stime, and the resident pages.
     (number(22) * 4096, number(12) + number(13))
 }
 
-/// Waits until the plugin has nothing to do any more, and so the host has not either.
+/// Waits until the plugin is idle; the host is idle then too.
 async fn stalled(plugin: &PluginHandle) {
     let (mut last, mut same) = (0, 0);
     let idle = eventually(LIMIT, || {
-        // A poll comes every 2 ms; the system counts in hundredths of a second.
+        // The poll interval is 2 ms; the system counts processor time in hundredths of a second.
         let (_, now) = usage(plugin.id());
         same = if now == last { same + 1 } else { 0 };
         last = now;
         same > 100
     });
-    assert!(idle.await, "it never comes to rest");
+    assert!(idle.await, "the plugin never becomes idle");
 }
 
 fn assert_bounded(plugin: &PluginHandle, before: (u64, u64), case: &str) {
@@ -53,7 +54,7 @@ fn assert_bounded(plugin: &PluginHandle, before: (u64, u64), case: &str) {
     assert!(other < before.1 + BOUND, "{case}: the plugin grew from {} to {other}", before.1);
 }
 
-/// The plugin sends, and the host takes one message and no more; then it goes on.
+/// The plugin sends; the host reads one message, pauses, and then reads the rest.
 async fn download_unread(plugin: &PluginHandle, case: &str) {
     let before = (resident_bytes(), usage(plugin.id()).0);
     let request = DownloadRequest { count: OFFERED, size: SIZE };
@@ -66,15 +67,16 @@ async fn download_unread(plugin: &PluginHandle, case: &str) {
         assert!(payload.data == pattern(n, SIZE), "{case}: message {n}");
     }
     drop(download);
-    plugin.ping().await.expect("the connection is well");
+    plugin.ping().await.expect("the connection works");
 }
 
-/// The host sends as long as it may, and takes no answer: a handler that cannot send does not read either.
+/// The host sends as much as it can and reads no answer: a handler that cannot send does not read
+/// either.
 async fn upload_unread(plugin: &PluginHandle, case: &str) {
     let before = (resident_bytes(), usage(plugin.id()).0);
     let sent = Arc::new(AtomicU64::new(0));
     let counter = sent.clone();
-    // Not shared between messages: what waits is to be seen in the host's memory.
+    // Every message has its own buffer, so that buffered messages show in the host's memory.
     let messages = tokio_stream::iter((0..OFFERED).map(move |n| {
         counter.fetch_add(1, Ordering::Relaxed);
         Payload { data: pattern(n, SIZE).into() }
@@ -88,14 +90,14 @@ async fn upload_unread(plugin: &PluginHandle, case: &str) {
         let payload = chat.message().await.expect("no failure").expect("a message");
         assert!(payload.data == pattern(n, SIZE), "{case}: message {n}");
     }
-    assert!(sent.load(Ordering::Relaxed) * SIZE > waiting, "{case}: it goes on");
+    assert!(sent.load(Ordering::Relaxed) * SIZE > waiting, "{case}: the upload continues");
     drop(chat);
-    plugin.ping().await.expect("the connection is well");
+    plugin.ping().await.expect("the connection works");
 }
 
-/// Each message of a Go plugin is an HTTP/2 frame of its own, and each frame that waits costs some 250 bytes besides its
-/// few. What waits is still bounded by the window, nothing of it is lost, and the connection is not ended for it.
-/// Spec: GRPC-11.
+/// Each message of a Go plugin is an HTTP/2 frame of its own, and each buffered frame costs some
+/// 250 bytes besides its few bytes of data. The buffered data is still bounded by the window, no
+/// message is lost, and the connection is not closed. Spec: GRPC-11.
 async fn small_messages_unread(plugin: &PluginHandle, case: &str) {
     let before = resident_bytes();
     let request = DownloadRequest { count: SMALL_OFFERED, size: 1 };
@@ -125,7 +127,7 @@ async fn with_readers_that_stop(program: &Path, mutual_tls: bool) {
     if !mutual_tls {
         small_messages_unread(&plugin, &format!("{case}, small messages")).await;
     }
-    plugin.shutdown().await.expect("it ends");
+    plugin.shutdown().await.expect("the shutdown works");
     sandbox.assert_empty().await;
 }
 

@@ -12,13 +12,14 @@ import (
 	"time"
 )
 
-// victim is the id that something is wrong with.
+// victim is the id with a fault.
 const victim = 7
 
 // nothing is the control.
 func nothing(*host) error { return nil }
 
-// failing lets the plugin dial an id, which must fail. What it says is in the report, with the time it took.
+// failing makes the plugin dial an id, which must fail. The plugin's error and the time it took are
+// in the report.
 func (h *host) failing(name string, id uint32) error {
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
@@ -27,17 +28,18 @@ func (h *host) failing(name string, id uint32) error {
 		return err
 	}
 	if back.Dialled {
-		return fmt.Errorf("%s: the plugin reached somebody", name)
+		return fmt.Errorf("%s: the plugin's dial succeeded", name)
 	}
 	h.Saw[name] = back.DialError
 	h.Saw[name+"_ms"] = back.DialMs
 	return nil
 }
 
-// unannounced lets the plugin dial an id that is never announced, or with multiplexing whose knock is never answered.
+// unannounced makes the plugin dial an id that is never announced or, with multiplexing, whose
+// knock is never answered.
 func unannounced(h *host) error { return h.failing("unknown", victim) }
 
-// badAddresses announces what is no address.
+// badAddresses announces invalid addresses.
 func badAddresses(h *host) error {
 	for n, address := range []string{"|", "unix|", "udp|127.0.0.1:53", "tcp|localhost", "unix|/" + strings.Repeat("x", 1<<20)} {
 		network, where, _ := strings.Cut(address, "|")
@@ -52,7 +54,7 @@ func badAddresses(h *host) error {
 	return nil
 }
 
-// announceMany announces --count ids that nobody dials, at addresses of --size bytes.
+// announceMany announces --count ids that are never dialed, at addresses of --size bytes.
 func announceMany(h *host) error {
 	address := "/" + strings.Repeat("x", h.size-1)
 	for n := range h.count {
@@ -60,14 +62,15 @@ func announceMany(h *host) error {
 			return err
 		}
 	}
-	// An answer that comes from behind them: they have been read. The newest announcement counts, too.
+	// This answer comes after the flood, so the flood has been read. The latest announcement
+	// counts, too.
 	if err := h.announceServed(victim); err != nil {
 		return err
 	}
 	return h.reached(victim)
 }
 
-// reached lets the plugin dial an id, which must work.
+// reached makes the plugin dial an id, which must work.
 func (h *host) reached(id uint32) error {
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
@@ -78,7 +81,7 @@ func (h *host) reached(id uint32) error {
 	return err
 }
 
-// halfOpen announces a socket that takes connections and says nothing.
+// halfOpen announces a socket that accepts connections and sends nothing.
 func halfOpen(h *host) error { return h.takes(func(net.Conn) {}) }
 
 // closes announces a socket that closes each connection at once.
@@ -112,8 +115,9 @@ func (h *host) takes(do func(net.Conn)) error {
 	}
 }
 
-// connectMany makes up to --count connections to a brokered listener of the plugin's, and says nothing on them. It ends
-// where the system takes no more, since the plugin does not.
+// connectMany makes up to --count connections to a brokered listener of the plugin, and sends
+// nothing on them. It stops when the system accepts no more connections, since the plugin has no
+// limit.
 func connectMany(h *host) error {
 	address, err := h.offered()
 	if err != nil {
@@ -133,13 +137,14 @@ func connectMany(h *host) error {
 	return nil
 }
 
-// ackError refuses the victim's knock.
+// ackError rejects the knock for the victim.
 func ackError(h *host) error {
 	h.onVictim(func() error { return h.wire.Ack(victim, "no listener for you") })
 	return h.failing("refused", victim)
 }
 
-// ackLate acknowledges when the plugin's dial has timed out. The plugin has to open a stream for that and to close it.
+// ackLate acknowledges after the plugin's dial has timed out. The plugin must open a stream for it
+// and close it.
 func ackLate(h *host) error {
 	h.onVictim(func() error { return nil })
 	if err := h.failing("late", victim); err != nil {
@@ -163,7 +168,7 @@ func (h *host) streamsTaken() []uint32 {
 	return append([]uint32(nil), h.taken...)
 }
 
-// ackFlood acknowledges --count ids that nobody knocked for.
+// ackFlood acknowledges --count ids without any knock.
 func ackFlood(h *host) error {
 	for n := range h.count {
 		if err := h.wire.Ack(uint32(1000+n), ""); err != nil {
@@ -201,14 +206,14 @@ func knockFlood(h *host) error {
 	return h.mainAnswers(ctx)
 }
 
-// streams opens --count streams without a knock, and says nothing on them.
+// streams opens --count streams without knocks, and sends nothing on them.
 func streams(h *host) error {
 	opened, err := h.session.Flood(0, h.count, patience)
 	h.Saw["opened"] = opened
 	return err
 }
 
-// knockStreams opens --count streams, each after a knock, and says nothing on them.
+// knockStreams opens --count streams, each after a knock, and sends nothing on them.
 func knockStreams(h *host) error {
 	id, err := h.offer()
 	if err != nil {
@@ -219,17 +224,18 @@ func knockStreams(h *host) error {
 	return err
 }
 
-// frame answers the victim's knock with a frame that yamux does not have.
+// frame answers the knock for the victim with a frame that yamux does not define.
 func frame(version, kind byte, length uint32) func(*host) error {
 	return func(h *host) error {
 		return h.fatal(func() error { return h.session.WriteFrame(version, kind, 0, 1, length) })
 	}
 }
 
-// ends cuts the session in the middle of the victim's dial.
+// ends closes the session in the middle of the victim's dial.
 func ends(h *host) error { return h.fatal(h.session.Raw.Close) }
 
-// fatal does it when the victim's knock comes, which must end the call at once, and the session.
+// fatal runs do when the knock for the victim arrives, which must end the call and the session at
+// once.
 func (h *host) fatal(do func() error) error {
 	done := make(chan error, 1)
 	h.onVictim(func() error {
@@ -239,7 +245,7 @@ func (h *host) fatal(do func() error) error {
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
 	if _, err := h.dialBack(ctx, victim); err == nil || ctx.Err() != nil {
-		return fmt.Errorf("the call lives on: %w", errors.Join(err, ctx.Err()))
+		return fmt.Errorf("the call did not end with the session: %w", errors.Join(err, ctx.Err()))
 	}
 	select {
 	case err := <-done:

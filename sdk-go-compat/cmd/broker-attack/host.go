@@ -22,10 +22,10 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/probe"
 )
 
-// own is the id under which the host serves well.
+// own is the id that the host serves correctly.
 const own = 3
 
-// host is one that behaves, except for what its attack does.
+// host behaves correctly, except for what its attack does.
 type host struct {
 	*report
 	count, size int
@@ -33,16 +33,16 @@ type host struct {
 	plugin *exec.Cmd
 	main   *grpc.ClientConn
 	wire   *brokerwire.Wire
-	// nil without multiplexing.
+	// session is nil without multiplexing.
 	session *brokerwire.Session
 	folder  string
 
 	mu        sync.Mutex
 	announced map[uint32]chan string
-	// taken are the ids that the plugin's streams came for, in their order.
+	// taken lists the ids for which the plugin's streams came, in order.
 	taken []uint32
 	paths int
-	// onKnock comes first, where an attack sets it; true if that was all.
+	// onKnock, if set, handles a knock first; it returns true if nothing else is to be done.
 	onKnock func(id uint32) bool
 }
 
@@ -88,7 +88,7 @@ func (h *host) start(ctx context.Context, chosen attack, cookie string, command 
 	}
 	fields := strings.Split(strings.TrimSpace(line), "|")
 	if len(fields) < 5 || fields[2] != "unix" || (chosen.multiplexed && (len(fields) < 7 || fields[6] != "true")) {
-		return "", fmt.Errorf("not the line that was asked for: %q", line)
+		return "", fmt.Errorf("not the expected handshake line: %q", line)
 	}
 	return fields[3], nil
 }
@@ -121,7 +121,7 @@ func (h *host) connect(ctx context.Context, chosen attack, address string) error
 		h.session.Wire = h.wire
 	}
 	if h.How == "mux-knock-flood" {
-		// Never reads the answers.
+		// This attack never reads the answers.
 		return nil
 	}
 	go h.hear()
@@ -151,7 +151,7 @@ func (h *host) announcement(id uint32) chan string {
 	return h.announced[id]
 }
 
-// attack measures around it, and then lets the plugin prove itself.
+// attack measures memory around the attack, and then checks that the plugin still serves.
 func (h *host) attack(ctx context.Context, chosen attack) error {
 	if err := h.good(ctx); err != nil {
 		return fmt.Errorf("before the attack: %w", err)
@@ -173,7 +173,7 @@ func (h *host) attack(ctx context.Context, chosen attack) error {
 	return nil
 }
 
-// good makes a call on the main connection, and on a brokered one each way.
+// good makes a call on the main connection, and one on a brokered connection in each direction.
 func (h *host) good(ctx context.Context) error {
 	if err := h.mainAnswers(ctx); err != nil {
 		return err
@@ -214,12 +214,12 @@ func (h *host) mainAnswers(ctx context.Context) error { return echo(ctx, h.main)
 func echo(ctx context.Context, channel *grpc.ClientConn) error {
 	answer, err := contracts.ProbeClient{Conn: channel}.Echo(ctx, &contracts.Payload{Data: []byte("forth")})
 	if err == nil && string(answer.Data) != "forth" {
-		err = errors.New("the echo is another")
+		err = errors.New("the echo differs from the request")
 	}
 	return err
 }
 
-// offer lets the plugin serve an id.
+// offer makes the plugin serve an id.
 func (h *host) offer() (uint32, error) {
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
@@ -230,7 +230,7 @@ func (h *host) offer() (uint32, error) {
 	return offer.ID, nil
 }
 
-// offered is the socket where the plugin serves an id.
+// offered returns the socket at which the plugin serves an id.
 func (h *host) offered() (string, error) {
 	id, err := h.offer()
 	if err != nil {
@@ -240,16 +240,16 @@ func (h *host) offered() (string, error) {
 	case address := <-h.announcement(id):
 		return address, nil
 	case <-time.After(patience):
-		return "", errors.New("no announcement")
+		return "", errors.New("the plugin announced no address")
 	}
 }
 
-// dialBack lets the plugin dial.
+// dialBack makes the plugin dial an id of the host.
 func (h *host) dialBack(ctx context.Context, id uint32) (*contracts.DialBackReport, error) {
 	return contracts.BrokerProbeClient{Conn: h.main}.DialBack(ctx, &contracts.DialBackRequest{ID: id, Data: []byte("back")})
 }
 
-// dial reaches an id of the plugin's.
+// dial connects to an id of the plugin.
 func (h *host) dial(id uint32) (net.Conn, error) {
 	if h.session != nil {
 		return h.session.Dial(id, patience)
@@ -258,7 +258,7 @@ func (h *host) dial(id uint32) (net.Conn, error) {
 	case address := <-h.announcement(id):
 		return net.Dial("unix", address)
 	case <-time.After(patience):
-		return nil, errors.New("no announcement")
+		return nil, errors.New("the plugin announced no address")
 	}
 }
 
@@ -309,7 +309,7 @@ func serve(listener net.Listener) {
 	go func() { _ = server.Serve(listener) }()
 }
 
-// over is a channel with that connection and no second one.
+// over returns a channel over that connection only.
 func over(ctx context.Context, conn net.Conn) (*grpc.ClientConn, error) {
 	unused := make(chan net.Conn, 1)
 	unused <- conn
@@ -324,7 +324,7 @@ func over(ctx context.Context, conn net.Conn) (*grpc.ClientConn, error) {
 		}))
 }
 
-// resident is the plugin's memory in KiB.
+// resident returns the plugin's resident memory in KiB.
 func (h *host) resident() int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.plugin.Process.Pid))
 	if err != nil {
@@ -339,7 +339,7 @@ func (h *host) resident() int {
 	return 0
 }
 
-// end asks the plugin to end, or waits where it must have ended by itself; after its time makes it.
+// end asks the plugin to exit, or waits if it must exit on its own, and kills it after a timeout.
 func (h *host) end(byItself bool) {
 	if h.plugin == nil || h.plugin.Process == nil {
 		return

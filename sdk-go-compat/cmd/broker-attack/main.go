@@ -1,7 +1,8 @@
 //go:build !goplugin_before_1_6
 
-// broker-attack is a host without go-plugin that starts a probe plugin, does one thing wrong at its broker, and says as
-// JSON what came of it. In the end a good brokered connection each way proves that the plugin still serves.
+// broker-attack is a host without go-plugin that starts a probe plugin, does one thing wrong at its
+// broker, and prints the result as JSON. In the end a working brokered connection in each direction
+// shows that the plugin still serves.
 package main
 
 import (
@@ -14,15 +15,15 @@ import (
 	"time"
 )
 
-// attack is one thing done wrong.
+// attack is one way to misbehave.
 type attack struct {
 	multiplexed bool
 	run         func(*host) error
-	// fatal: the session cannot outlive it.
+	// fatal: the session does not survive the attack.
 	fatal bool
 }
 
-// attacks is the table of contents: what each does is said at its function.
+// attacks lists all attacks; each is described at its function.
 var attacks = map[string]attack{
 	"nothing":       {run: nothing},
 	"unannounced":   {run: unannounced},
@@ -50,22 +51,23 @@ var attacks = map[string]attack{
 // report is the JSON object on standard output.
 type report struct {
 	How string `json:"how"`
-	// Ended: the attack was really made, and the plugin still served afterwards (or was gone, where it has to be).
+	// Ended: the attack was really made, and the plugin still served afterwards (or had exited,
+	// where it must).
 	Ended bool   `json:"ended"`
 	Error string `json:"error,omitempty"`
-	// What the plugin said of its dials, and what else there was to see.
+	// Saw holds the plugin's errors from its dials, and other observations.
 	Saw map[string]any `json:"saw"`
 	// Resident memory of the plugin in KiB.
 	Before int `json:"rss_before"`
 	After  int `json:"rss_after"`
-	// How the plugin ended.
+	// Exit is how the plugin ended.
 	Exit string `json:"exit,omitempty"`
 }
 
 func main() {
 	how := flag.String("how", "", "what to do wrong: a name of --list")
 	cookie := flag.String("cookie", "PLUGWIRE_PROBE=plugwire", "KEY=VALUE of the plugin's cookie")
-	count := flag.Int("count", 10000, "how often, where that is a matter of numbers")
+	count := flag.Int("count", 10000, "how often, for attacks that repeat something")
 	size := flag.Int("size", 100, "bytes of each address of announce-many")
 	list := flag.Bool("list", false, "print all names")
 	flag.Parse()
@@ -104,5 +106,5 @@ func names() []string {
 	return all
 }
 
-// patience is how long anything may take that has to come.
+// patience is the limit for expected events.
 const patience = 60 * time.Second

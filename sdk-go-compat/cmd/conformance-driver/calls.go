@@ -22,7 +22,7 @@ func call(s *session, step *step) (answer, error) {
 	return callOn(s.connected().Conn, step)
 }
 
-// callOn makes a unary call. Headers and trailers are reported of a call that failed, too.
+// callOn makes a unary call. Headers and trailers are reported for failed calls, too.
 func callOn(conn *grpc.ClientConn, step *step) (answer, error) {
 	ctx, stop, err := contextOf(step)
 	if err != nil {
@@ -43,7 +43,7 @@ func callOn(conn *grpc.ClientConn, step *step) (answer, error) {
 	return seen, nil
 }
 
-// stream takes all that the plugin sends in answer to one request.
+// stream sends one request and receives everything the plugin sends in answer.
 func stream(s *session, step *step) (answer, error) {
 	ctx, stop, err := contextOf(step)
 	if err != nil {
@@ -63,7 +63,7 @@ func receive(ctx context.Context, conn *grpc.ClientConn, step *step, take func(*
 	if err != nil {
 		return err
 	}
-	// io.EOF says that the call has ended already, and the next receive how.
+	// io.EOF means that the call has already ended; the next receive returns the error.
 	if err := calls.SendMsg(&message{step.Request}); err != nil && err != io.EOF {
 		return err
 	}
@@ -83,7 +83,7 @@ func receive(ctx context.Context, conn *grpc.ClientConn, step *step, take func(*
 	}
 }
 
-// contextOf has the step's deadline and metadata; binary values come in base64.
+// contextOf applies the step's deadline and metadata; binary values are given in base64.
 func contextOf(step *step) (context.Context, context.CancelFunc, error) {
 	sent := metadata.MD{}
 	for key, value := range step.Metadata {
@@ -100,7 +100,7 @@ func contextOf(step *step) (context.Context, context.CancelFunc, error) {
 	return metadata.NewOutgoingContext(ctx, sent), stop, nil
 }
 
-// shown is metadata as the contract has it: several values joined, binary ones in base64.
+// shown formats metadata as the contract defines it: several values joined, binary ones in base64.
 func shown(md metadata.MD) map[string]string {
 	all := map[string]string{}
 	for key, values := range md {
@@ -115,7 +115,8 @@ func shown(md metadata.MD) map[string]string {
 	return all
 }
 
-// brokerAccept serves the echo until the end, and answers once go-plugin accepts. It does not say why it does not.
+// brokerAccept serves the echo until the end, and answers once go-plugin accepts. go-plugin does
+// not report why accepting failed.
 func brokerAccept(s *session, step *step) (answer, error) {
 	accepts, refuses := make(chan struct{}), make(chan struct{})
 	accepted := sync.OnceFunc(func() { close(accepts) })
@@ -130,11 +131,12 @@ func brokerAccept(s *session, step *step) (answer, error) {
 	case <-accepts:
 		return nil, nil
 	case <-refuses:
-		return nil, &failure{Kind: "broker", Message: "AcceptAndServe came back; its reason is on standard error"}
+		return nil, &failure{Kind: "broker", Message: "AcceptAndServe returned early; its reason is on standard error"}
 	}
 }
 
-// brokerDial dials and makes one call there: with multiplexing, it is the call that dials.
+// brokerDial dials and makes one call over the connection: with multiplexing, the call is what
+// dials.
 func brokerDial(s *session, step *step) (answer, error) {
 	conn, err := s.connected().Broker.Dial(step.ID)
 	if err != nil {

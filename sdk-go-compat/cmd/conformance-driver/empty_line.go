@@ -2,5 +2,6 @@
 
 package main
 
-// emptyLineKind is for a line without text. go-plugin tells it from the end of the output.
+// emptyLineKind is the kind for an empty line. This go-plugin distinguishes it from the end of the
+// output.
 const emptyLineKind = "start.not-a-handshake"

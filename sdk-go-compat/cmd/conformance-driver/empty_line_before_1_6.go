@@ -2,5 +2,6 @@
 
 package main
 
-// emptyLineKind is for a line without text, which go-plugin here also reads where the output ends without a line.
+// emptyLineKind is the kind for an empty line, which this go-plugin also reads if the output ends
+// without a line.
 const emptyLineKind = "start.other"

@@ -13,10 +13,11 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/plugins"
 )
 
-// flaw makes one mistake that a program can make with go-plugin, in a session that is otherwise as the task says.
+// flaw makes one mistake that a program can make with go-plugin, in a session that otherwise
+// follows the task.
 type flaw func(*session)
 
-// flaws are there for the suite to find.
+// flaws are mistakes that the suite must find.
 var flaws = map[string]flaw{
 	"other-version": func(s *session) {
 		s.config.VersionedPlugins = map[int]goplugin.PluginSet{99: {pluginName: &plugins.Served{}}}
@@ -26,7 +27,7 @@ var flaws = map[string]flaw{
 	"never-kills":   func(s *session) { s.neverKills = true },
 }
 
-// flawOf has the flaw of this name, and without a name none.
+// flawOf returns the flaw of this name, or none without a name.
 func flawOf(name string) (flaw, error) {
 	if name == "" {
 		return func(*session) {}, nil

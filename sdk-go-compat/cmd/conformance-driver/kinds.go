@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// failure is an error in the contract's words.
+// failure is an error in the contract's terms.
 type failure struct {
 	Kind    string `json:"kind"`
 	Code    string `json:"code,omitempty"`
@@ -20,10 +20,11 @@ type failure struct {
 
 func (f *failure) Error() string { return f.Kind + ": " + f.Message }
 
-// words tell what happened, in lower case: go-plugin's errors are texts, and their case changed from release to release.
+// words maps a message in lower case to a kind: go-plugin's errors are texts, and their case
+// changed between releases.
 type words struct{ text, kind string }
 
-// startWords is looked through from the top.
+// startWords is searched from the top.
 var startWords = []words{
 	{"timeout while waiting for plugin to start", "start.timeout"},
 	{"plugin exited before we could connect", "start.exited"},
@@ -42,7 +43,7 @@ var startWords = []words{
 	{"reattachment process not found", "start.connect"},
 }
 
-// dialWords are met in a dial's own error and, with multiplexing, in that of the first call.
+// dialWords match a dial's own error and, with multiplexing, that of the first call.
 var dialWords = []words{
 	{"timeout waiting for connection info", "broker.timeout"},
 	{"timeout waiting for multiplexing knock handshake", "broker.timeout"},
@@ -64,7 +65,7 @@ func kindIn(table []words, err error) (kind string, found bool) {
 	return "", false
 }
 
-// startFailure is what go-plugin says against a plugin that was to start.
+// startFailure classifies an error of go-plugin's start.
 func startFailure(err error) *failure {
 	if kind, found := kindIn(startWords, err); found {
 		return &failure{Kind: kind, Message: err.Error()}
@@ -79,7 +80,7 @@ func startFailure(err error) *failure {
 	return &failure{Kind: "start.other", Message: err.Error()}
 }
 
-// dialFailure is that of a brokered connection, or else of the call there.
+// dialFailure classifies an error of a brokered connection, or else of the call on it.
 func dialFailure(err error) *failure {
 	if kind, found := kindIn(dialWords, err); found {
 		return &failure{Kind: kind, Message: err.Error()}
@@ -90,7 +91,7 @@ func dialFailure(err error) *failure {
 	return &failure{Kind: "broker", Message: err.Error()}
 }
 
-// failureOf takes an error that has no kind yet for that of a call.
+// failureOf treats an error that has no kind yet as that of a call.
 func failureOf(err error) *failure {
 	var failed *failure
 	if errors.As(err, &failed) {
@@ -102,7 +103,7 @@ func failureOf(err error) *failure {
 	return &failure{Kind: "other", Message: err.Error()}
 }
 
-// codeNames are gRPC's own; grpc-go spells them otherwise.
+// codeNames are gRPC's own names; grpc-go spells them differently.
 var codeNames = [...]string{
 	"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
 	"PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",

@@ -1,7 +1,8 @@
 //go:build !goplugin_before_1_3
 
-// conformance-driver is a host on the real go-plugin that does what plugwire's conformance suite asks: one task, JSON, on
-// standard input; one line of JSON for each of its steps on standard output. What a Go host dies of ends it, too.
+// conformance-driver is a host on the real go-plugin that does what plugwire's conformance suite
+// asks. It reads one task as JSON from standard input and prints one line of JSON for each step to
+// standard output. Whatever crashes a Go host ends it, too.
 package main
 
 import (
@@ -19,19 +20,19 @@ const (
 	exitUnimplemented = 89
 )
 
-// grace is what a step may take beyond its own time before it counts as hung.
+// grace is the time a step may take beyond its own limit before it counts as hung.
 const grace = time.Second
 
-// op does one step. What it saw is reported also where it failed.
+// op performs one step. What it observed is reported even if it failed.
 type op struct {
 	run func(*session, *step) (answer, error)
-	// limit is the step's own time. go-plugin does not bound all that it does.
+	// limit is the step's own time limit. go-plugin does not bound everything it does.
 	limit func(*session, *step) time.Duration
-	// withoutPlugin says that it means something after a failed start, too.
+	// withoutPlugin says that the op also makes sense after a failed start.
 	withoutPlugin bool
 }
 
-// ops is the table of contents.
+// ops lists all ops.
 var ops = map[string]op{
 	"start":         {run: start, limit: startTime, withoutPlugin: true},
 	"ping":          {run: ping, limit: always(5 * time.Second)},
@@ -72,7 +73,8 @@ func run(name string) error {
 	return play(task, flaw)
 }
 
-// play does the steps in their order. Its error is about the task; what goes wrong with the plugin is in the answers.
+// play performs the steps in order. An error concerns the task itself; plugin failures are in the
+// answers.
 func play(task *task, flaw flaw) error {
 	s, err := newSession(task, flaw)
 	if err != nil {
@@ -89,7 +91,7 @@ func play(task *task, flaw flaw) error {
 	return nil
 }
 
-// perform does one step within its time.
+// perform performs one step within its time limit.
 func perform(s *session, step *step, op op) answer {
 	type outcome struct {
 		seen answer
@@ -99,7 +101,7 @@ func perform(s *session, step *step, op op) answer {
 	began := time.Now()
 	go func() {
 		if s.connected() == nil && !op.withoutPlugin {
-			done <- outcome{err: &failure{Kind: "not-started", Message: "there is no plugin"}}
+			done <- outcome{err: &failure{Kind: "not-started", Message: "no plugin is running"}}
 			return
 		}
 		seen, err := op.run(s, step)
@@ -109,7 +111,7 @@ func perform(s *session, step *step, op op) answer {
 	select {
 	case end = <-done:
 	case <-time.After(op.limit(s, step) + grace):
-		end.err = &failure{Kind: "hung", Message: "go-plugin did not come back in time"}
+		end.err = &failure{Kind: "hung", Message: "go-plugin did not return in time"}
 	}
 	line := answer{"op": step.Op, "ok": end.err == nil, "ms": time.Since(began).Milliseconds()}
 	maps.Copy(line, end.seen)
@@ -119,7 +121,7 @@ func perform(s *session, step *step, op op) answer {
 	return line
 }
 
-// say prints one line. Without a reader there is nobody left to report to.
+// say prints one line. Errors are ignored: without a reader the line has no recipient.
 func say(line answer) {
 	if err := json.NewEncoder(os.Stdout).Encode(line); err != nil {
 		fmt.Fprintln(os.Stderr, "conformance-driver:", err)

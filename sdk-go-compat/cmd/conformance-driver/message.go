@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// message is any message, as the bytes that travel. Every grpc-go's own codec takes it for a generated one that encodes
-// itself; a codec of ours would change the content type of the calls.
+// message is any message, as its encoded bytes. The codec of every grpc-go takes it for a generated
+// message that encodes itself; a separate codec would change the content type of the calls.
 type message struct{ bytes []byte }
 
 func (m *message) Reset()                   { m.bytes = nil }
@@ -19,7 +19,7 @@ func (m *message) String() string           { return fmt.Sprintf("%d bytes", len
 func (*message) ProtoMessage()              {}
 func (m *message) Marshal() ([]byte, error) { return m.bytes, nil }
 
-// Unmarshal copies: grpc-go uses its buffer again.
+// Unmarshal copies the data, because grpc-go reuses its buffer.
 func (m *message) Unmarshal(data []byte) error {
 	m.bytes = append([]byte{}, data...)
 	return nil

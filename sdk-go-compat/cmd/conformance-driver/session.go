@@ -14,13 +14,13 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/record"
 )
 
-// session is one plugin, as a Go host has it.
+// session is the state of a Go host with one plugin.
 type session struct {
 	config         *goplugin.ClientConfig
 	client         *goplugin.Client
 	log            *record.Log
 	stdout, stderr *record.Buffer
-	// neverKills is a flaw.
+	// neverKills is set by a flaw.
 	neverKills bool
 	dispensed  atomic.Pointer[plugins.Dispensed]
 }
@@ -39,7 +39,7 @@ func newSession(task *task, flaw flaw) (*session, error) {
 	return s, nil
 }
 
-// configOf is go-plugin's view of the task.
+// configOf translates the task for go-plugin.
 func configOf(subject *subject) (*goplugin.ClientConfig, error) {
 	if subject.TLS != "none" && subject.TLS != "mutual" {
 		return nil, &unimplemented{op: "start", what: "tls " + subject.TLS}
@@ -67,20 +67,20 @@ func configOf(subject *subject) (*goplugin.ClientConfig, error) {
 		if config.Reattach, err = plugins.ParseReattach(string(subject.Reattach)); err != nil {
 			return nil, err
 		}
-		// A reattached host looks at Plugins only.
+		// A reattached host uses only Plugins.
 		config.Plugins = goplugin.PluginSet{pluginName: &plugins.Served{}}
 	}
 	return config, nil
 }
 
-// pluginName is not on the wire.
+// pluginName is not sent to the plugin.
 const pluginName = "subject"
 
-// connected is nil before the start and after one that failed.
+// connected returns nil before the start and after one that failed.
 func (s *session) connected() *plugins.Dispensed { return s.dispensed.Load() }
 
-// start does what a Go host does before its first call. go-plugin does not connect in it: a socket where nobody listens
-// is an error of the first call.
+// start does what a Go host does before its first call. go-plugin does not connect yet: a socket
+// without a listener is an error of the first call.
 func start(s *session, _ *step) (answer, error) {
 	if _, err := s.client.Start(); err != nil {
 		return nil, startFailure(err)
@@ -109,7 +109,7 @@ func collectStdio(s *session, step *step) (answer, error) {
 	return answer{"stdout": s.stdout.Bytes(), "stderr": s.stderr.Bytes()}, nil
 }
 
-// collectLogs takes what go-plugin logs under the plugin's name: the lines of its standard error.
+// collectLogs returns what go-plugin logs under the plugin's name: the lines of its standard error.
 func collectLogs(s *session, step *step) (answer, error) {
 	ctx, stop := context.WithTimeout(context.Background(), milliseconds(step.WithinMs))
 	defer stop()
@@ -125,7 +125,8 @@ func collectLogs(s *session, step *step) (answer, error) {
 	return answer{"entries": entries}, nil
 }
 
-// ofPlugin leaves out what go-plugin says itself. One that was reattached to has its own standard error.
+// ofPlugin leaves out what go-plugin logs itself. The standard error of a reattached plugin is not
+// visible here.
 func (s *session) ofPlugin(all []record.Entry) (lines []record.Entry) {
 	if s.config.Cmd == nil {
 		return nil
@@ -139,7 +140,7 @@ func (s *session) ofPlugin(all []record.Entry) (lines []record.Entry) {
 	return lines
 }
 
-// waitExit asks again and again: go-plugin has no way to be told.
+// waitExit polls, because go-plugin has no notification.
 func waitExit(s *session, step *step) (answer, error) {
 	deadline := time.After(milliseconds(step.WithinMs))
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -154,7 +155,7 @@ func waitExit(s *session, step *step) (answer, error) {
 	return answer{"exited": true}, nil
 }
 
-// kill ends the plugin. Without one go-plugin has nothing to do.
+// kill ends the plugin. Without a plugin, go-plugin does nothing.
 func kill(s *session, _ *step) (answer, error) {
 	if !s.neverKills {
 		s.client.Kill()

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// contractVersion is the version of the suite's contract that this driver knows.
+// contractVersion is the version of the suite's contract that this driver supports.
 const contractVersion = 1
 
-// task is what the suite asks for.
+// task is the task that the suite sends.
 type task struct {
 	Contract int     `json:"plugwire-conformance"`
 	Case     string  `json:"case"`
@@ -36,7 +36,7 @@ type subject struct {
 	Reattach       json.RawMessage   `json:"reattach"`
 }
 
-// step has the parameters of all ops; each takes its own.
+// step has the parameters of all ops; each op uses its own.
 type step struct {
 	Op            string            `json:"op"`
 	ID            uint32            `json:"id"`
@@ -54,12 +54,14 @@ type step struct {
 // answer is one line of output.
 type answer map[string]any
 
-// unimplemented is an error about what this driver, or this release of go-plugin, does not have.
+// unimplemented is an error about something that this driver, or this release of go-plugin, does
+// not have.
 type unimplemented struct{ op, what string }
 
-func (u *unimplemented) Error() string { return u.op + " does not know " + u.what }
+func (u *unimplemented) Error() string { return u.op + " does not support " + u.what }
 
-// readTask takes a task as a whole or not at all: half of what the suite means would be a wrong verdict.
+// readTask accepts a task only if it knows all of it: performing half of what the suite asks would
+// give a wrong verdict.
 func readTask(from io.Reader) (*task, error) {
 	decoder := json.NewDecoder(from)
 	decoder.DisallowUnknownFields()

@@ -28,7 +28,7 @@ func main() {
 	autoMTLS := flag.Bool("auto-mtls", false, "mutual TLS with one-time certificates")
 	mux := flag.Bool("mux", false, "multiplex the broker")
 	asJSON := flag.Bool("json", false, "print a JSON object with timings")
-	name := flag.String("name", "World", "whom to greet")
+	name := flag.String("name", "World", "the name to greet")
 	startTimeout := flag.Duration("start-timeout", 10*time.Second, "how long the handshake line may take")
 	flag.Parse()
 

@@ -1,6 +1,6 @@
 //go:build !goplugin_before_1_3
 
-// kv-host puts and gets: KV_PLUGIN=COMMAND kv-host put KEY VALUE, kv-host get KEY.
+// kv-host stores and reads values: KV_PLUGIN=COMMAND kv-host put KEY VALUE, kv-host get KEY.
 package main
 
 import (

@@ -17,13 +17,14 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 )
 
-// victim is the id that something is wrong with; good behaves, where a misbehaviour has it.
+// victim is the id with a fault; good works, in misbehaviours that have it.
 const (
 	victim = 7
 	good   = 8
 )
 
-// announces an address without a listener: network:address of the argument, where {} is the folder of sockets.
+// announces an address without a listener: network:address in the argument, where {} is the socket
+// directory.
 func announces(p *plugin) {
 	network, address, _ := strings.Cut(p.argument, ":")
 	address = strings.ReplaceAll(address, "{}", filepath.Dir(p.fields[3]))
@@ -31,7 +32,7 @@ func announces(p *plugin) {
 	p.serve()
 }
 
-// announcesServed announces where it really serves: network:address of the argument.
+// announcesServed announces an address at which it really serves: network:address in the argument.
 func announcesServed(p *plugin) {
 	network, address, _ := strings.Cut(p.argument, ":")
 	listener := p.serveBrokered(victim, network, address)
@@ -39,8 +40,9 @@ func announcesServed(p *plugin) {
 	p.serve()
 }
 
-// announcesLinks serves at the argument's path outside, and announces it by a link to the socket (the victim) and by a
-// link to its folder, both in the folder of sockets.
+// announcesLinks serves at the path in the argument, outside the socket directory. It announces the
+// path by two links in that directory: one to the socket (for the victim) and one to the socket's
+// directory.
 func announcesLinks(p *plugin) {
 	p.serveBrokered(victim, "unix", p.argument)
 	folder := filepath.Dir(p.fields[3])
@@ -54,7 +56,7 @@ func announcesLinks(p *plugin) {
 	p.serve()
 }
 
-// announcesTwice announces one id at two sockets, both served: the first as connection 1.
+// announcesTwice announces one id at two sockets, and serves both: the first as connection 1.
 func announcesTwice(p *plugin) {
 	first, second := p.freePath(), p.freePath()
 	p.serveBrokered(1, "unix", first)
@@ -66,7 +68,8 @@ func announcesTwice(p *plugin) {
 	p.serve()
 }
 
-// announcesMany announces COUNT ids that nobody dials, at addresses of SIZE bytes (COUNT:SIZE), and then a good one.
+// announcesMany announces COUNT ids that are never dialed, at addresses of SIZE bytes (COUNT:SIZE),
+// and then a good one.
 func announcesMany(p *plugin) {
 	number, length, _ := strings.Cut(p.argument, ":")
 	count, err := strconv.Atoi(number)
@@ -85,7 +88,7 @@ func announcesMany(p *plugin) {
 	p.serve()
 }
 
-// brokeredSilent announces a socket that takes connections and never says anything.
+// brokeredSilent announces a socket that accepts connections and never sends anything.
 func brokeredSilent(p *plugin) {
 	p.brokeredEach(func(net.Conn) { p.tell("silent") })
 }
@@ -120,7 +123,7 @@ func (p *plugin) announce(wire *brokerwire.Wire, id uint32, network, address str
 	p.tell("announced", "id", id, "network", network, "address", address)
 }
 
-// serveBrokered serves a greeter that says which connection it is.
+// serveBrokered serves a greeter whose replies name the connection.
 func (p *plugin) serveBrokered(id uint32, network, address string) net.Listener {
 	listener, err := net.Listen(network, address)
 	p.check(err)
@@ -147,7 +150,7 @@ func (n numbered) Greet(context.Context, *contracts.GreetRequest) (*contracts.Gr
 	return &contracts.GreetResponse{Message: "connection " + strconv.Itoa(int(n.id))}, nil
 }
 
-// broker does what a misbehaviour wants, and takes announcements.
+// broker performs what a misbehaviour needs, and receives announcements.
 type broker struct{ *plugin }
 
 func (b broker) StartStream(stream grpc.ServerStream) error {

@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// nothing is the control: a plugin that behaves.
+// nothing is the control: a plugin that behaves correctly.
 func nothing(p *plugin) { p.serve() }
 
-// exitsBeforeLine complains on stderr and exits, with the code of its argument or 1. No line.
+// exitsBeforeLine prints an error on stderr and exits with the code in its argument, or 1, without
+// a line.
 func exitsBeforeLine(p *plugin) {
 	code := 1
 	if p.argument != "" {
@@ -26,13 +27,13 @@ func exitsBeforeLine(p *plugin) {
 	p.leave(code)
 }
 
-// leave exits as a plugin that never served: without its socket.
+// leave exits like a plugin that never served: without its socket.
 func (p *plugin) leave(code int) {
 	_ = p.listening.Close()
 	os.Exit(code)
 }
 
-// halfLine prints the line's beginning, without an end, and exits with 0.
+// halfLine prints the beginning of the line without a line end, and exits with 0.
 func halfLine(p *plugin) {
 	half := strings.Join(p.fields[:2], "|") + "|un"
 	p.tell("exiting", "code", 0, "printed", half)
@@ -40,16 +41,16 @@ func halfLine(p *plugin) {
 	p.leave(0)
 }
 
-// noLine prints nothing and lives on.
+// noLine prints nothing and keeps running.
 func noLine(p *plugin) {
 	p.tell("silent")
 	p.hang()
 }
 
-// hang lives on without accepting anybody. A well-behaved plugin's socket is there.
+// hang keeps running without accepting connections. The socket exists, as for a correct plugin.
 func (p *plugin) hang() { select {} }
 
-// endlessLine prints one line for ever.
+// endlessLine prints one line without end.
 func endlessLine(p *plugin) {
 	chunk := []byte(strings.Repeat("x", 64<<10))
 	written, told := 0, 64<<10
@@ -68,7 +69,7 @@ func endlessLine(p *plugin) {
 	}
 }
 
-// binaryNoise prints 4 KiB of every byte but a newline, and then one.
+// binaryNoise prints 4 KiB of every byte value except a newline, and then a newline.
 func binaryNoise(p *plugin) {
 	noise := make([]byte, 4096)
 	for i := range noise {
@@ -83,7 +84,7 @@ func binaryNoise(p *plugin) {
 	p.hang()
 }
 
-// noiseThenLine prints three lines before a good one, and serves.
+// noiseThenLine prints three lines before a valid one, and serves.
 func noiseThenLine(p *plugin) {
 	noise := "Loading configuration\nwarning: a|b|c|d is deprecated\n\n"
 	p.tell("noise", "printed", noise)
@@ -91,20 +92,20 @@ func noiseThenLine(p *plugin) {
 	p.serve()
 }
 
-// threeFields prints the first three fields and lives on.
+// threeFields prints the first three fields and keeps running.
 func threeFields(p *plugin) {
 	p.fields = p.fields[:3]
 	p.line()
 	p.hang()
 }
 
-// fourFields prints four fields, which means net/rpc; a gRPC server stands behind.
+// fourFields prints four fields, which means net/rpc, and serves gRPC.
 func fourFields(p *plugin) {
 	p.fields = p.fields[:4]
 	p.serve()
 }
 
-// field prints the line with one field replaced (or added); a good server stands behind.
+// field prints the line with one field replaced or added, and serves correctly.
 func field(index int, value string) func(*plugin) {
 	return func(p *plugin) {
 		for len(p.fields) <= index {
@@ -115,13 +116,13 @@ func field(index int, value string) func(*plugin) {
 	}
 }
 
-// longSocketPath names a path of 300 characters, which no socket address can hold.
+// longSocketPath announces a path of 300 characters, which does not fit into a socket address.
 func longSocketPath(p *plugin) {
 	p.fields[3] = filepath.Join(os.TempDir(), strings.Repeat("long", 75))
 	p.serve()
 }
 
-// missingSocket names a path where nothing is.
+// missingSocket announces a path that does not exist.
 func missingSocket(p *plugin) {
 	p.fields[3] = p.freePath()
 	p.serve()

@@ -1,7 +1,7 @@
 //go:build !goplugin_before_1_6
 
-// misbehave is a greeter plugin without go-plugin, which does one thing wrong on request and tells a witness file
-// what it really did. It does not look at the cookie.
+// misbehave is a greeter plugin without go-plugin, which does one thing wrong on request and
+// records in a witness file what it really did. It does not check the cookie.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// misbehaviours is the table of contents: what each does is said at its function.
+// misbehaviours lists all misbehaviours; each is described at its function.
 var misbehaviours = map[string]func(*plugin){
 	"nothing": nothing,
 
@@ -91,11 +91,11 @@ var misbehaviours = map[string]func(*plugin){
 
 func main() {
 	how := flag.String("how", os.Getenv("MISBEHAVE_HOW"), "what to do wrong: a name of --list, some with :ARGUMENT")
-	witness := flag.String("witness", os.Getenv("MISBEHAVE_WITNESS"), "file that gets a JSON line for each thing done")
-	life := flag.Duration("life", 2*time.Minute, "ends itself after this, so that no test leaves it behind")
+	witness := flag.String("witness", os.Getenv("MISBEHAVE_WITNESS"), "file to which a JSON line is appended for each event")
+	life := flag.Duration("life", 2*time.Minute, "exit after this time, so that no test leaves the process behind")
 	size := flag.Int("size", 4<<20, "bytes of a flood")
-	delay := flag.Duration("delay", 300*time.Millisecond, "how late listens-late and mux-ack-late are")
-	child := flag.Bool("child", false, "do nothing but live: the grandchild of grandchild-holds-pipes")
+	delay := flag.Duration("delay", 300*time.Millisecond, "the delay of listens-late and mux-ack-late")
+	child := flag.Bool("child", false, "keep running without doing anything: the grandchild of grandchild-holds-pipes")
 	list := flag.Bool("list", false, "print all names")
 	flag.Parse()
 

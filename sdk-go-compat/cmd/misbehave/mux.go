@@ -13,32 +13,35 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 )
 
-// last is the last id that a multiplexed plugin here accepts. Knocks for others are never answered.
+// last is the highest id that a multiplexed plugin here accepts. Knocks for higher ids are never
+// answered.
 const last = 99
 
-// own is the id that the host has to serve for those that flood it, another the one that must work afterwards.
+// own is the id that the host must serve for misbehaviours that flood it; another is the one that
+// must work afterwards.
 const (
 	own     = 3
 	another = 4
 )
 
-// patience is how long anything may take that has to come.
+// patience is the limit for expected events.
 const patience = 30 * time.Second
 
-// session is a multiplexed plugin's end.
+// session is the plugin's end of a multiplexed connection.
 type session struct {
 	*brokerwire.Session
 	plugin *plugin
-	// begun is closed when the broker's stream is there.
+	// begun is closed when the broker's stream is open.
 	begun chan struct{}
-	// deaf: never reads the broker's stream.
+	// deaf: the session never reads the broker's stream.
 	deaf bool
 }
 
-// mux behaves: it accepts ids up to 99, and like Go's plugins never answers a knock for another.
+// mux is correct: it accepts ids up to 99 and, like Go's plugins, never answers a knock for
+// another.
 func mux(p *plugin) { p.multiplexed(func(*session) {}) }
 
-// muxAckError refuses the victim.
+// muxAckError rejects the knock for the victim.
 func muxAckError(p *plugin) {
 	p.multiplexed(func(s *session) {
 		s.onVictim(func() {
@@ -48,7 +51,8 @@ func muxAckError(p *plugin) {
 	})
 }
 
-// muxAckLate acknowledges the victim --delay late, which pairs a stream all the same.
+// muxAckLate acknowledges the knock for the victim --delay too late, and assigns a stream to it
+// anyway.
 func muxAckLate(p *plugin) {
 	p.multiplexed(func(s *session) {
 		s.onVictim(func() {
@@ -60,7 +64,7 @@ func muxAckLate(p *plugin) {
 	})
 }
 
-// muxAckOther acknowledges another id than the one that was knocked for, which nobody asked for.
+// muxAckOther acknowledges an id other than the one in the knock.
 func muxAckOther(p *plugin) {
 	p.multiplexed(func(s *session) {
 		s.onVictim(func() {
@@ -70,7 +74,8 @@ func muxAckOther(p *plugin) {
 	})
 }
 
-// muxAckFlood acknowledges as many ids as its argument says, unasked, and takes no streams meanwhile.
+// muxAckFlood acknowledges as many ids as its argument says, without any knock, and accepts no
+// streams meanwhile.
 func muxAckFlood(p *plugin) {
 	p.multiplexed(func(s *session) {
 		p.greet = p.once(func() {
@@ -82,13 +87,14 @@ func muxAckFlood(p *plugin) {
 		accept := s.OnStream
 		s.OnStream = func(id uint32, stream net.Conn) {
 			accept(id, stream)
-			// The main connection is the first stream; no other is taken.
+			// The main connection is the first stream; no other is accepted.
 			select {}
 		}
 	})
 }
 
-// muxKnockFlood knocks for an id that the host serves, as often as its argument says, and never reads the answers.
+// muxKnockFlood knocks for an id that the host serves, as often as its argument says, and never
+// reads the answers.
 func muxKnockFlood(p *plugin) {
 	p.multiplexed(func(s *session) {
 		s.deaf = true
@@ -101,7 +107,8 @@ func muxKnockFlood(p *plugin) {
 	})
 }
 
-// muxKnockNobody knocks for as many ids as its argument says that the host does not serve, and then dials one that it does.
+// muxKnockNobody knocks for as many ids as its argument says that the host does not serve, and then
+// dials one that it does.
 func muxKnockNobody(p *plugin) {
 	p.multiplexed(func(s *session) {
 		p.greet = p.once(func() {
@@ -114,13 +121,13 @@ func muxKnockNobody(p *plugin) {
 	})
 }
 
-// muxBadVersion answers the victim's knock with a yamux frame of version 9.
+// muxBadVersion answers the knock for the victim with a yamux frame of version 9.
 func muxBadVersion(p *plugin) { p.frame(9, 0, 0) }
 
-// muxBadType answers the victim's knock with a yamux frame of an unknown type.
+// muxBadType answers the knock for the victim with a yamux frame of an unknown type.
 func muxBadType(p *plugin) { p.frame(0, 77, 0) }
 
-// muxHugeFrame answers the victim's knock with a yamux frame that says it holds 2 GiB.
+// muxHugeFrame answers the knock for the victim with a yamux frame that claims to hold 2 GiB.
 func muxHugeFrame(p *plugin) { p.frame(0, 0, 1<<31) }
 
 func (p *plugin) frame(version, kind byte, length uint32) {
@@ -132,7 +139,7 @@ func (p *plugin) frame(version, kind byte, length uint32) {
 	})
 }
 
-// muxEnds cuts the session in the middle of the victim's dial, and lives on.
+// muxEnds closes the session in the middle of the victim's dial, and keeps running.
 func muxEnds(p *plugin) {
 	p.multiplexed(func(s *session) {
 		s.onVictim(func() {
@@ -142,10 +149,11 @@ func muxEnds(p *plugin) {
 	})
 }
 
-// muxStreams opens as many streams as its argument says, without a knock, and keeps them.
+// muxStreams opens as many streams as its argument says, without knocks, and keeps them open.
 func muxStreams(p *plugin) { p.streams(0) }
 
-// muxKnockStreams opens as many streams as its argument says, each after a knock, and never uses them.
+// muxKnockStreams opens as many streams as its argument says, each after a knock, and never uses
+// them.
 func muxKnockStreams(p *plugin) { p.streams(own) }
 
 func (p *plugin) streams(id uint32) {
@@ -160,10 +168,10 @@ func (p *plugin) streams(id uint32) {
 	})
 }
 
-// muxSilent takes the victim's stream and says nothing on it.
+// muxSilent accepts the victim's stream and sends nothing on it.
 func muxSilent(p *plugin) { p.takes(func(net.Conn) { p.tell("silent") }) }
 
-// muxCloses takes the victim's stream and closes it at once.
+// muxCloses accepts the victim's stream and closes it at once.
 func muxCloses(p *plugin) {
 	p.takes(func(stream net.Conn) {
 		_ = stream.Close()
@@ -209,7 +217,7 @@ func (s *session) knocked(id uint32) {
 	}
 }
 
-// onVictim does something in place of the acknowledgement of one id.
+// onVictim does something instead of acknowledging the knock for the victim.
 func (s *session) onVictim(do func()) {
 	s.OnKnock = func(id uint32) {
 		if id != victim {
@@ -221,7 +229,8 @@ func (s *session) onVictim(do func()) {
 	}
 }
 
-// take serves a stream where its knock says, and tells what came first on it: bytes, or its end.
+// take serves a stream for the id of its knock, and records what came first on it: bytes, or its
+// end.
 func (s *session) take(main *brokerwire.Listener, id uint32, stream net.Conn) {
 	if id == 0 {
 		go s.read(0, stream, main)
@@ -258,7 +267,7 @@ func (b *begun) Read(into []byte) (int, error) {
 	return b.Conn.Read(into)
 }
 
-// dialBack proves with a call that the host still serves.
+// dialBack shows with a call that the host still serves.
 func (s *session) dialBack() {
 	p := s.plugin
 	stream, err := s.Dial(another, patience)
@@ -279,7 +288,7 @@ func (p *plugin) count() int {
 	return count
 }
 
-// once is done in the first greeting only, and when the broker's stream is there.
+// once runs do in the first greeting only, after the broker's stream is open.
 func (p *plugin) once(do func()) func() {
 	done := false
 	return func() {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// beside serves, and writes meanwhile. A greeting is answered only when all is
-// written, so an answer proves that the host reads that pipe.
+// beside serves, and writes meanwhile. A greeting is answered only when everything is written, so
+// an answer shows that the host reads that pipe.
 func (p *plugin) beside(to *os.File, text string) {
 	written := make(chan struct{})
 	p.greet = func() { <-written }
@@ -28,14 +28,15 @@ func stderr50MBLine(p *plugin) {
 	p.beside(os.Stderr, strings.Repeat("y", 50_000_000)+"\nafter the long line\n")
 }
 
-// stderrInvalidUTF8 writes lines that are no UTF-8, as text and inside JSON.
+// stderrInvalidUTF8 writes lines that are not UTF-8, as text and inside JSON.
 func stderrInvalidUTF8(p *plugin) {
 	p.beside(os.Stderr, "[WARN] broken \xff\xfe text\n"+
 		"{\"@level\":\"info\",\"@message\":\"broken \xc3\x28 text\"}\n"+
 		"after the broken lines\n")
 }
 
-// stderrMessageNotAString writes JSON whose reserved fields are no strings. A Go host dies of them.
+// stderrMessageNotAString writes JSON whose reserved fields are not strings. A Go host crashes on
+// them.
 func stderrMessageNotAString(p *plugin) {
 	p.beside(os.Stderr, `{"@level":"info","@message":5}`+"\n"+
 		`{"@level":5,"@message":"level is a number"}`+"\n"+
@@ -46,7 +47,7 @@ func stderrMessageNotAString(p *plugin) {
 // stderrFlood writes --size bytes of lines to stderr.
 func stderrFlood(p *plugin) { p.beside(os.Stderr, lines(p.size)) }
 
-// stdoutAfterLineFlood writes --size bytes of lines to file descriptor 1, after the handshake line.
+// stdoutAfterLineFlood writes --size bytes of lines to file descriptor 1 after the handshake line.
 func stdoutAfterLineFlood(p *plugin) { p.beside(os.Stdout, lines(p.size)) }
 
 func lines(size int) string {

@@ -26,13 +26,13 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 )
 
-// plugin is what a well-behaved one consists of; a misbehaviour changes one part and calls serve.
+// plugin holds the parts of a correct plugin; a misbehaviour changes one part and calls serve.
 type plugin struct {
 	how, argument, witness string
 	size                   int
 	delay                  time.Duration
 
-	// The line that will be printed, and where.
+	// The fields of the line that will be printed, and where.
 	fields []string
 	// nil for plaintext.
 	tls *tls.Config
@@ -47,7 +47,7 @@ type plugin struct {
 	telling   sync.Mutex
 }
 
-// prepare makes everything right: a socket, mutual TLS if the host asks for it, the line.
+// prepare sets up a correct plugin: a socket, mutual TLS if the host asks for it, and the line.
 func (p *plugin) prepare() {
 	p.health = contracts.HealthServing
 	path := p.freePath()
@@ -67,7 +67,7 @@ func (p *plugin) prepare() {
 	}
 }
 
-// serveTLS makes a certificate, announces it and serves it to whoever has the host's.
+// serveTLS creates a certificate, announces it and serves it to a host that presents its own.
 func (p *plugin) serveTLS() *certs.Cert {
 	own := p.newCert()
 	p.tls = p.mutualTLS(own.TLS())
@@ -91,7 +91,7 @@ func (p *plugin) freePath() string {
 	return path
 }
 
-// mutualTLS serves the certificate to whoever has the host's.
+// mutualTLS returns a configuration that accepts only the host's certificate.
 func (p *plugin) mutualTLS(certificate tls.Certificate) *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(os.Getenv("PLUGIN_CLIENT_CERT")))
@@ -155,7 +155,7 @@ func (p *plugin) ended(err error) {
 	p.check(err)
 }
 
-// tell writes {"how": …, "event": …, "pid": …, key: value…} to the witness.
+// tell appends {"how": …, "event": …, "pid": …, key: value…} to the witness file.
 func (p *plugin) tell(event string, pairs ...any) {
 	if p.witness == "" {
 		return
@@ -175,10 +175,11 @@ func (p *plugin) tell(event string, pairs ...any) {
 	p.check(file.Close())
 }
 
-// check ends the process for what is not the misbehaviour, with an exit code that no misbehaviour has.
+// check ends the process on an error that is not the misbehaviour, with an exit code that no
+// misbehaviour uses.
 func (p *plugin) check(err error) {
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "misbehave could not:", err)
+		fmt.Fprintln(os.Stderr, "misbehave failed:", err)
 		os.Exit(98)
 	}
 }
@@ -216,7 +217,7 @@ func (c controller) Shutdown(context.Context, *contracts.Empty) (*contracts.Empt
 	return &contracts.Empty{}, nil
 }
 
-// stdio stays open without a byte.
+// stdio keeps its stream open without sending anything.
 type stdio struct{}
 
 func (stdio) StreamStdio(_ *contracts.Empty, stream grpc.ServerStream) error {

@@ -11,7 +11,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 )
 
-// dieDuringCall dies in the first greeting, with the text of a panic and exit code 3.
+// dieDuringCall exits in the first greeting, with the text of a panic and exit code 3.
 func dieDuringCall(p *plugin) {
 	p.greet = func() {
 		p.tell("dying", "code", 3)
@@ -22,13 +22,13 @@ func dieDuringCall(p *plugin) {
 	p.serve()
 }
 
-// healthNotServing says NOT_SERVING to whoever asks, and serves.
+// healthNotServing reports NOT_SERVING, and serves.
 func healthNotServing(p *plugin) {
 	p.health = contracts.HealthNotServing
 	p.serve()
 }
 
-// noStdioService does not know plugin.GRPCStdio, as plugins before go-plugin 1.1.0.
+// noStdioService does not serve plugin.GRPCStdio, like plugins before go-plugin 1.1.0.
 func noStdioService(p *plugin) {
 	p.noStdio = true
 	p.tell("no-stdio")
@@ -48,7 +48,7 @@ func (p *plugin) hangInShutdown() {
 	}
 }
 
-// ignoresSIGTERM tells of each SIGTERM and lives on. Shutdown ends it.
+// ignoresSIGTERM records each SIGTERM and keeps running. Shutdown ends it.
 func ignoresSIGTERM(p *plugin) {
 	p.tellSIGTERM()
 	p.serve()
@@ -64,14 +64,15 @@ func (p *plugin) tellSIGTERM() {
 	}()
 }
 
-// deaf neither answers Shutdown nor ends on SIGTERM.
+// deaf neither answers Shutdown nor exits on SIGTERM.
 func deaf(p *plugin) {
 	p.hangInShutdown()
 	p.tellSIGTERM()
 	p.serve()
 }
 
-// grandchildHoldsPipes starts a child that has the plugin's stdout and stderr and outlives it. Its pid is in the witness.
+// grandchildHoldsPipes starts a child that inherits the plugin's stdout and stderr and outlives it.
+// The witness file has its pid.
 func grandchildHoldsPipes(p *plugin) {
 	child := exec.Command(os.Args[0], "--child", "--life", "60s")
 	child.Stdout, child.Stderr = os.Stdout, os.Stderr

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// listensLate prints the line, and begins to listen --delay later.
+// listensLate prints the line, and begins to listen after --delay.
 func listensLate(p *plugin) {
 	path := p.fields[3]
 	p.check(p.listening.Close())
@@ -22,13 +22,13 @@ func listensLate(p *plugin) {
 	p.accept()
 }
 
-// acceptsThenCloses takes each connection and closes it at once.
+// acceptsThenCloses accepts each connection and closes it at once.
 func acceptsThenCloses(p *plugin) {
 	p.line()
 	p.each(func(conn net.Conn) { p.tell("closed") })
 }
 
-// garbageAfterAccept answers each connection with what is neither HTTP/2 nor TLS.
+// garbageAfterAccept answers each connection with data that is neither HTTP/2 nor TLS.
 func garbageAfterAccept(p *plugin) {
 	p.line()
 	garbage := []byte(strings.Repeat("\x00\xff this is no frame \x7f\x01", 200))
@@ -38,7 +38,7 @@ func garbageAfterAccept(p *plugin) {
 	})
 }
 
-// each does something to every connection, and closes it.
+// each runs do for every connection, and closes it.
 func (p *plugin) each(do func(net.Conn)) {
 	for {
 		conn, err := p.listening.Accept()

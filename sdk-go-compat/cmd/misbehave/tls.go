@@ -14,13 +14,13 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/certs"
 )
 
-// certNotBase64 has a certificate field that is not base64, and a good TLS server.
+// certNotBase64 has a certificate field that is not base64, and a correct TLS server.
 func certNotBase64(p *plugin) {
 	p.fields[5] = strings.Repeat("not*base64!", 20)
 	p.serve()
 }
 
-// certPadded has the right certificate, but in base64 with padding, which go-plugin refuses.
+// certPadded announces the right certificate in base64 with padding, which go-plugin rejects.
 func certPadded(p *plugin) {
 	own := p.serveTLS()
 	for len(own.DER)%3 == 0 {
@@ -30,7 +30,7 @@ func certPadded(p *plugin) {
 	p.serve()
 }
 
-// certNotACertificate has good base64 of what is no certificate.
+// certNotACertificate announces valid base64 of something that is not a certificate.
 func certNotACertificate(p *plugin) {
 	p.fields[5] = base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("no certificate ", 20)))
 	p.serve()
@@ -44,7 +44,7 @@ func certOfAnotherKey(p *plugin) {
 	p.serve()
 }
 
-// certReplayed announces a certificate and presents it too, but signs with another key: it does not own it.
+// certReplayed announces and presents a certificate without its key: it signs with a different one.
 func certReplayed(p *plugin) {
 	announced, signer := p.serveTLS(), p.newCert()
 	p.tls = p.mutualTLS(announced.WithKeyOf(signer))
@@ -52,7 +52,8 @@ func certReplayed(p *plugin) {
 	p.serve()
 }
 
-// plaintextButAskedTLS answers a host that asked for mutual TLS without a certificate, and serves plaintext.
+// plaintextButAskedTLS answers a host that requested mutual TLS without a certificate, and serves
+// plaintext.
 func plaintextButAskedTLS(p *plugin) {
 	p.tell("plaintext", "asked", p.tls != nil)
 	p.tls, p.fields[5] = nil, ""
@@ -66,28 +67,29 @@ func certButPlaintextServer(p *plugin) {
 	p.serve()
 }
 
-// tlsServerNoCertInLine serves TLS, and the line does not say so.
+// tlsServerNoCertInLine serves TLS without announcing it in the line.
 func tlsServerNoCertInLine(p *plugin) {
 	p.serveTLS()
 	p.fields[5] = ""
 	p.serve()
 }
 
-// noALPN serves mutual TLS that never agrees on h2.
+// noALPN serves mutual TLS without ever negotiating h2.
 func noALPN(p *plugin) {
 	p.serveTLS()
 	p.tls.NextProtos = nil
 	p.serve()
 }
 
-// noClientAuth serves TLS to anybody. A host with mutual TLS does not notice.
+// noClientAuth serves TLS to any client. A host with mutual TLS does not notice.
 func noClientAuth(p *plugin) {
 	p.serveTLS()
 	p.tls.ClientAuth = tls.NoClientCert
 	p.serve()
 }
 
-// overStream is a channel to the host over one stream, with the session's TLS. The host's certificate is for "localhost".
+// overStream returns a channel to the host over one stream, with the session's TLS. The host's
+// certificate is for "localhost".
 func (p *plugin) overStream(stream net.Conn) (*grpc.ClientConn, error) {
 	if p.tls != nil {
 		presented, err := p.tls.GetCertificate(&tls.ClientHelloInfo{})

@@ -19,7 +19,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/probe"
 )
 
-// sides gives the host's side of the broker, and the plugin's.
+// sides returns the host's side of the broker and the plugin's.
 func (s *session) sides() (*probe.Side, contracts.BrokerProbeClient, error) {
 	dispensed, err := s.dispense()
 	if err != nil {
@@ -40,17 +40,17 @@ func (s *session) brokered(dispensed *plugins.Dispensed) (*grpc.ClientConn, erro
 	return dispensed.Broker.Dial(offer.ID)
 }
 
-// dialReport is what one dial of the host came to, and a call over it.
+// dialReport is the result of one dial by the host, and of a call over the connection.
 type dialReport struct {
 	ID        uint32      `json:"id"`
 	DialError string      `json:"dial_error,omitempty"`
 	DialMs    float64     `json:"dial_ms"`
 	Echo      *echoReport `json:"echo,omitempty"`
-	// ServedID is the id that the answer names.
+	// ServedID is the id named in the answer.
 	ServedID uint32 `json:"served_id"`
 }
 
-// problem says why there was no good answer.
+// problem returns why there was no correct answer.
 func (d *dialReport) problem() string {
 	if d.Echo != nil && d.Echo.Error != nil {
 		return d.Echo.Error.Message
@@ -72,7 +72,8 @@ func dialAndEcho(ctx context.Context, own *probe.Side, id uint32, sent metadata.
 	return seen
 }
 
-// brokerAccept: the plugin accepts, the host dials. With --raw the plugin serves without the session's TLS.
+// brokerAccept: the plugin accepts, the host dials. With --raw the plugin serves without the
+// session's TLS.
 func brokerAccept(ctx context.Context, s *session) (any, error) {
 	own, other, err := s.sides()
 	if err != nil {
@@ -86,7 +87,7 @@ func brokerAccept(ctx context.Context, s *session) (any, error) {
 	return dialAndEcho(ctx, own, offer.ID, echoMetadata()), nil
 }
 
-// dialBackReport is what the plugin's dial of an id of the host came to.
+// dialBackReport is the result of the plugin's dial of an id of the host.
 type dialBackReport struct {
 	*contracts.DialBackReport
 	Intact bool `json:"intact"`
@@ -111,13 +112,13 @@ func brokerDial(ctx context.Context, s *session) (any, error) {
 	return dialBack(ctx, other, own.Serve(0, s.raw), or(s.count, 100), or(s.size, 1000))
 }
 
-// both is a scenario in either direction.
+// both is the result of a scenario in both directions.
 type both struct {
 	HostDials   *dialReport     `json:"host_dials"`
 	PluginDials *dialBackReport `json:"plugin_dials"`
 }
 
-// brokerEarlyDial: the dial comes --delay before the accept, in either direction.
+// brokerEarlyDial: the dial comes --delay before the accept, in both directions.
 func brokerEarlyDial(ctx context.Context, s *session) (any, error) {
 	own, other, err := s.sides()
 	if err != nil {
@@ -133,7 +134,8 @@ func brokerEarlyDial(ctx context.Context, s *session) (any, error) {
 	return seen, err
 }
 
-// brokerNobody: ids that nobody accepts, in either direction. Afterwards a good dial in each.
+// brokerNobody: dials of ids that are never accepted, in both directions, followed by a good dial
+// in each.
 func brokerNobody(ctx context.Context, s *session) (any, error) {
 	own, other, err := s.sides()
 	if err != nil {
@@ -161,7 +163,8 @@ func brokerNobody(ctx context.Context, s *session) (any, error) {
 	return result, err
 }
 
-// brokerMany: --count connections in each direction, which all stay open; --at-once at most --window under way.
+// brokerMany: --count connections in each direction, all kept open; with --at-once at most --window
+// in progress.
 func brokerMany(ctx context.Context, s *session) (any, error) {
 	own, other, err := s.sides()
 	if err != nil {
@@ -230,7 +233,7 @@ func brokerMany(ctx context.Context, s *session) (any, error) {
 	return result, nil
 }
 
-// brokerNest: callbacks within callbacks, --depth of them.
+// brokerNest: callbacks within callbacks, to a depth of --depth.
 func brokerNest(ctx context.Context, s *session) (any, error) {
 	own, other, err := s.sides()
 	if err != nil {
@@ -254,8 +257,8 @@ func brokerNest(ctx context.Context, s *session) (any, error) {
 	return result, nil
 }
 
-// brokerHold: the plugin keeps --count streams open at the host, and writes to the file --how how they end. The host then
-// waits for its own end.
+// brokerHold: the plugin keeps --count streams open at the host, and records in the file --how how
+// they end. The host then waits to be killed.
 func brokerHold(ctx context.Context, s *session) (any, error) {
 	own, other, err := s.sides()
 	if err != nil {
@@ -271,8 +274,9 @@ func brokerHold(ctx context.Context, s *session) (any, error) {
 	return nil, ctx.Err()
 }
 
-// brokerAbandon: --count times the host lets the plugin dial and gives the call up at a random moment within
-// --delay, which drops the plugin's dial; at the same time another goes on, and must reach its id.
+// brokerAbandon: --count times, the host makes the plugin dial and cancels the call at a random
+// moment within --delay, which drops the plugin's dial. At the same time another dial goes on, and
+// must reach its id.
 func brokerAbandon(ctx context.Context, s *session) (any, error) {
 	own, other, err := s.sides()
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/probe"
 )
 
-// failure is a call's error; nil where there was none.
+// failure is the error of a call; nil if it succeeded.
 type failure struct {
 	Code    uint32 `json:"code"`
 	Name    string `json:"name"`
@@ -40,7 +40,7 @@ func failureOf(err error) *failure {
 	return &failure{Code: uint32(s.Code()), Name: s.Code().String(), Message: s.Message()}
 }
 
-// start: start, connect, ping, kill. An error of the start is what it saw.
+// start: start, connect, ping, kill. An error of the start is a result.
 func start(_ context.Context, s *session) (any, error) {
 	var result struct {
 		Connect string `json:"connect_error,omitempty"`
@@ -64,7 +64,7 @@ func start(_ context.Context, s *session) (any, error) {
 	return result, nil
 }
 
-// echoMetadata is sent with each echo: text, several values, every byte, and 64 KiB.
+// echoMetadata is sent with each echo: text, several values, every byte value, and 64 KiB.
 func echoMetadata() metadata.MD {
 	every := make([]byte, 256)
 	for i := range every {
@@ -89,7 +89,7 @@ type echoReport struct {
 	PayloadReceived int                 `json:"payload_bytes"`
 }
 
-// echo: one call with metadata both ways.
+// echo: one call with metadata in both directions.
 func echo(ctx context.Context, s *session) (any, error) {
 	client, err := s.probe()
 	if err != nil {
@@ -98,7 +98,7 @@ func echo(ctx context.Context, s *session) (any, error) {
 	return echoWith(ctx, client, or(s.size, 1000), echoMetadata()), nil
 }
 
-// large: an echo of 64 MiB. A Go plugin takes that with --unlimited only.
+// large: an echo of 64 MiB. A Go plugin accepts that only with --unlimited.
 func large(ctx context.Context, s *session) (any, error) {
 	client, err := s.probe()
 	if err != nil {
@@ -126,7 +126,7 @@ func echoWith(ctx context.Context, client contracts.ProbeClient, size uint64, se
 	return seen
 }
 
-// shown is metadata for people: binary values in base64, long ones as their hash.
+// shown formats metadata for people: binary values in base64, long values as their hash.
 func shown(md metadata.MD) map[string][]string {
 	all := map[string][]string{}
 	for key, values := range md {

@@ -14,16 +14,17 @@ import (
 )
 
 type hangReport struct {
-	// What the host saw of the call that hung.
+	// Call is what the host saw of the call that hung.
 	Call *failure `json:"call"`
-	// FirstMessage: the stream's one message arrived before it hung.
+	// FirstMessage: the stream's single message arrived before it hung.
 	FirstMessage bool                  `json:"first_message,omitempty"`
 	Begun        *contracts.HangReport `json:"begun"`
 	After        *contracts.HangReport `json:"after"`
 	Ms           float64               `json:"ms"`
 }
 
-// cancel: a call that hangs is cancelled once it has begun; what did its handler see? Unary and stream.
+// cancel: a hanging call is cancelled once it has begun; the report shows what its handler saw.
+// Unary and stream.
 func cancel(ctx context.Context, s *session) (any, error) {
 	client, err := s.probe()
 	if err != nil {
@@ -37,7 +38,7 @@ func cancel(ctx context.Context, s *session) (any, error) {
 	return map[string]*hangReport{"unary": unary, "stream": streamed}, err
 }
 
-// deadline: as cancel, but the call's deadline ends it.
+// deadline: like cancel, but the call is ended by its deadline.
 func deadline(ctx context.Context, s *session) (any, error) {
 	client, err := s.probe()
 	if err != nil {
@@ -53,8 +54,8 @@ func deadline(ctx context.Context, s *session) (any, error) {
 
 type hanging func(context.Context, contracts.ProbeClient, string, time.Duration) (*hangReport, error)
 
-// oncePast lets a deadline of 200 ms end a call, and a longer one where a busy machine had not even begun by then: nothing
-// is seen of a handler whose call was over before it ran.
+// oncePast ends a call by a deadline of 200 ms, and by longer ones if a busy plugin had not started
+// the call by then: a handler whose call ended before it ran leaves no trace.
 func oncePast(ctx context.Context, client contracts.ProbeClient, id string, hang hanging) (*hangReport, error) {
 	for limit := 200 * time.Millisecond; ; limit *= 5 {
 		seen, err := hang(ctx, client, fmt.Sprint(id, limit), limit)
@@ -68,7 +69,7 @@ func oncePast(ctx context.Context, client contracts.ProbeClient, id string, hang
 	}
 }
 
-// limited is a context to be cancelled by hand, or by its deadline where there is one.
+// limited returns a context to be cancelled by hand, or by a deadline if limit is set.
 func limited(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	if limit == 0 {
 		return context.WithCancel(ctx)
@@ -108,7 +109,8 @@ func hangStream(ctx context.Context, client contracts.ProbeClient, id string, li
 	return report, err
 }
 
-// follow waits for the call to begin, ends it (or lets its deadline), and asks the handler's side.
+// follow waits for the call to begin, cancels it or waits for its deadline, and asks the handler
+// what it saw.
 func follow(ctx context.Context, client contracts.ProbeClient, id string, limit time.Duration,
 	stop func(), wait func() error) (*hangReport, error) {
 	await := func(cancelled bool) (*contracts.HangReport, error) {

@@ -1,6 +1,6 @@
 //go:build !goplugin_before_1_3
 
-// probe-host plays one scenario against a probe plugin and prints what it saw as one JSON object.
+// probe-host runs one scenario with a probe plugin and prints what it saw as one JSON object.
 package main
 
 import (
@@ -15,10 +15,10 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/record"
 )
 
-// scenario returns what it saw; an error means that it could not run to its end.
+// scenario returns what it saw; an error means that it could not complete.
 type scenario func(context.Context, *session) (any, error)
 
-// scenarios is the table of contents.
+// scenarios lists all scenarios.
 var scenarios = map[string]scenario{
 	"start":      start,
 	"echo":       echo,
@@ -47,7 +47,7 @@ var scenarios = map[string]scenario{
 	"broker-abandon":    brokerAbandon,
 }
 
-// report is the JSON object. Start and Kill are absent where the scenario did not come that far.
+// report is the JSON object. Start and Kill are absent if the scenario did not get that far.
 type report struct {
 	Scenario  string         `json:"scenario"`
 	Ended     bool           `json:"ended"`
@@ -73,7 +73,7 @@ func main() {
 	name := os.Args[1]
 	flags := flag.NewFlagSet("probe-host "+name, flag.ExitOnError)
 	options := newOptions(flags)
-	_ = flags.Parse(os.Args[2:]) // ends the process on an error
+	_ = flags.Parse(os.Args[2:]) // exits on an error
 	options.command = flags.Args()
 
 	outcome := play(name, options)
@@ -95,7 +95,7 @@ func names() []string {
 	return all
 }
 
-// play runs the scenario within its time, ends the plugin, and gathers the report.
+// play runs the scenario within its time limit, ends the plugin, and assembles the report.
 func play(name string, options *options) *report {
 	outcome := &report{Scenario: name}
 	s, err := newSession(options)
@@ -122,7 +122,7 @@ func play(name string, options *options) *report {
 			outcome.Error = end.err.Error()
 		}
 	case <-time.After(options.timeout + 2*time.Second):
-		outcome.Error = "the scenario did not end in its time"
+		outcome.Error = "the scenario did not complete in time"
 	}
 	if !options.leave {
 		s.kill()

@@ -14,7 +14,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/plugins"
 )
 
-// options are the same for all scenarios; each takes what it needs.
+// options are shared by all scenarios; each scenario uses those it needs.
 type options struct {
 	command []string
 
@@ -32,7 +32,7 @@ type options struct {
 	timeout     time.Duration
 	killTimeout time.Duration
 	patience    time.Duration
-	// stderrPatience: as patience, for SyncStderr alone.
+	// stderrPatience: like patience, for SyncStderr alone.
 	stderrPatience time.Duration
 	leave          bool
 	rawStderr      bool
@@ -53,7 +53,7 @@ type options struct {
 	depth      uint
 }
 
-// list is a flag that may be given several times.
+// list is a flag that can be given several times.
 type list []string
 
 func (l *list) String() string         { return strings.Join(*l, " ") }
@@ -66,7 +66,7 @@ func newOptions(flags *flag.FlagSet) *options {
 	o.tls.Flags(flags)
 	flags.StringVar(&o.tlsServerName, "tls-server-name", "localhost", "what the plugin's certificate must be valid for, with --tls-ca")
 	flags.StringVar(&o.versions, "versions", "1", "app protocol versions offered, comma-separated")
-	flags.StringVar(&o.cookie, "cookie", "", "KEY=VALUE in place of the probe's cookie")
+	flags.StringVar(&o.cookie, "cookie", "", "KEY=VALUE instead of the probe's cookie")
 	flags.Var(&o.env, "env", "NAME=VALUE for the plugin; repeatable")
 	flags.StringVar(&o.dir, "dir", "", "working directory of the plugin")
 	flags.BoolVar(&o.skipHostEnv, "skip-host-env", false, "keep the host's environment from the plugin (1.5.0)")
@@ -74,8 +74,8 @@ func newOptions(flags *flag.FlagSet) *options {
 	flags.DurationVar(&o.startTimeout, "start-timeout", 10*time.Second, "how long the handshake line may take")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long the scenario may take")
 	flags.DurationVar(&o.killTimeout, "kill-timeout", 10*time.Second, "how long Kill may take before the process gets SIGKILL")
-	flags.DurationVar(&o.patience, "patience", 5*time.Second, "how long to wait for what may never come: output, an exit")
-	flags.DurationVar(&o.stderrPatience, "stderr-patience", 0, "stdio: how long to wait for SyncStderr, where nothing is to come; default --patience")
+	flags.DurationVar(&o.patience, "patience", 5*time.Second, "how long to wait for something that may never happen: output, an exit")
+	flags.DurationVar(&o.stderrPatience, "stderr-patience", 0, "stdio: how long to wait for SyncStderr, if no output is expected there; default --patience")
 	flags.BoolVar(&o.leave, "leave", false, "leave the plugin running; its record is in the start report")
 	flags.BoolVar(&o.rawStderr, "raw-stderr", false, "report what ClientConfig.Stderr received")
 	flags.StringVar(&o.kind, "kind", "", "stream: download, upload or chat; default all three")
@@ -86,15 +86,15 @@ func newOptions(flags *flag.FlagSet) *options {
 	flags.StringVar(&o.reattach, "reattach", "", "reattach: the record, JSON")
 	flags.StringVar(&o.checksum, "checksum", "", "checksum: SHA-256 in hex; default that of the command")
 	flags.BoolVar(&o.overBroker, "over-broker", false, "make the scenario's calls over a brokered connection to the plugin")
-	flags.BoolVar(&o.raw, "raw", false, "broker: accept a listener in place of AcceptAndServe; without TLS")
-	flags.BoolVar(&o.atOnce, "at-once", false, "broker-many: all at once; default one after the other, as multiplexing needs with Go")
-	flags.Uint64Var(&o.window, "window", 0, "broker-many --at-once: at most so many under way; default all")
-	flags.DurationVar(&o.delay, "delay", 300*time.Millisecond, "broker-early-dial: how long nobody accepts; broker-abandon: within which time a call is given up")
+	flags.BoolVar(&o.raw, "raw", false, "broker: accept a listener instead of AcceptAndServe; without TLS")
+	flags.BoolVar(&o.atOnce, "at-once", false, "broker-many: all at once; default one after another, as multiplexing needs with Go")
+	flags.Uint64Var(&o.window, "window", 0, "broker-many --at-once: at most this many in progress; default all")
+	flags.DurationVar(&o.delay, "delay", 300*time.Millisecond, "broker-early-dial: how long the id is not accepted; broker-abandon: the time within which a call is cancelled")
 	flags.UintVar(&o.depth, "depth", 4, "broker-nest: how deep")
 	return o
 }
 
-// or is value, or fallback where the flag was not given.
+// or returns value, or fallback if the flag was not given.
 func or(value, fallback uint64) uint64 {
 	if value == 0 {
 		return fallback
@@ -102,7 +102,7 @@ func or(value, fallback uint64) uint64 {
 	return value
 }
 
-// config is go-plugin's view of the options.
+// config translates the options for go-plugin.
 func (o *options) config() (*goplugin.ClientConfig, error) {
 	config, err := plugins.HostConfig(plugins.ProbeHandshake, o.host, o.command)
 	if err != nil {

@@ -26,7 +26,8 @@ type channel struct {
 	Intact   bool `json:"intact"`
 }
 
-// stdio: what the plugin prints reaches SyncStdout and SyncStderr. --size bytes each, by default one line.
+// stdio: the plugin's output reaches SyncStdout and SyncStderr. --size bytes each, by default one
+// line.
 func stdio(ctx context.Context, s *session) (any, error) {
 	client, err := s.probe()
 	if err != nil {
@@ -63,7 +64,7 @@ func awaitChannel(ctx context.Context, from *record.Buffer, sent []byte) *channe
 	}
 }
 
-// logs: what the plugin (with --logs) wrote to the real stderr, as the host's log has it.
+// logs: what the plugin (with --logs) wrote to the real stderr, as it appears in the host's log.
 func logs(ctx context.Context, s *session) (any, error) {
 	client, err := s.probe()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/plugins"
 )
 
-// inspect: what the plugin was given.
+// inspect: the environment in which the plugin runs.
 func inspect(ctx context.Context, s *session) (any, error) {
 	client, err := s.probe()
 	if err != nil {
@@ -37,7 +37,7 @@ func die(ctx context.Context, s *session) (any, error) {
 	began := time.Now()
 	patience := s.patience
 	if s.how != "stop" {
-		// What is not stopped answers. A panic with a backtrace takes its time.
+		// Only "stop" leaves the call without an answer. A panic with a backtrace takes time.
 		patience = max(patience, 20*time.Second)
 	}
 	limit, stop := context.WithTimeout(ctx, patience)
@@ -63,14 +63,14 @@ func die(ctx context.Context, s *session) (any, error) {
 	return result, nil
 }
 
-// reattach: to a plugin that runs already. --leave closes the connection only.
+// reattach: attach to a running plugin. --leave only closes the connection.
 func reattach(ctx context.Context, s *session) (any, error) {
 	attached, err := plugins.ParseReattach(s.reattach)
 	if err != nil {
 		return nil, err
 	}
 	s.config.Cmd, s.config.Reattach = nil, attached
-	// A reattached host looks at Plugins only, unless the record is of test mode.
+	// A reattached host uses only Plugins, unless the record is of test mode.
 	for _, set := range s.config.VersionedPlugins {
 		s.config.Plugins = set
 	}
@@ -106,7 +106,8 @@ func spreadOf(values []float64) spread {
 	return spread{values[0], values[len(values)/2], values[len(values)-1]}
 }
 
-// rounds: start, echo and kill --count times; what does the host have open before and after?
+// rounds: start, echo and kill --count times; the report shows what the host has open before and
+// after.
 func rounds(ctx context.Context, s *session) (any, error) {
 	seen := &roundsReport{Rounds: or(s.count, 10), OpenFilesBefore: openFiles(), RoutinesBefore: runtime.NumGoroutine()}
 	var replies, kills []float64
@@ -132,7 +133,8 @@ func rounds(ctx context.Context, s *session) (any, error) {
 	return seen, nil
 }
 
-// settle counts until nothing more is there than before, or patience ends: what Kill started may end after it.
+// settle counts until nothing more is open than before, or patience runs out: goroutines of Kill
+// may end after it returns.
 func (s *session) settle(ctx context.Context, seen *roundsReport) {
 	patient, stop := context.WithTimeout(ctx, s.patience)
 	defer stop()

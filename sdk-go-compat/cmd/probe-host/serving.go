@@ -31,7 +31,7 @@ func statusOf(response *contracts.HealthResponse, err error) healthStatus {
 	return healthStatus{Status: fmt.Sprint(response.Status)}
 }
 
-// health: Check and Watch of the names "plugin", "" and one that nobody knows, and List.
+// health: Check and Watch of the names "plugin" and "" and of an unknown name, and List.
 func health(ctx context.Context, s *session) (any, error) {
 	dispensed, err := s.dispense()
 	if err != nil {
@@ -61,7 +61,7 @@ func health(ctx context.Context, s *session) (any, error) {
 	return result, nil
 }
 
-// firstWatched is the first status of a watch, which is then cancelled.
+// firstWatched returns the first status of a watch, which is then cancelled.
 func firstWatched(ctx context.Context, client contracts.HealthClient, in *contracts.HealthRequest) (*contracts.HealthResponse, error) {
 	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
 	defer stop()
@@ -75,7 +75,7 @@ func firstWatched(ctx context.Context, client contracts.HealthClient, in *contra
 type reflected struct {
 	Services []string `json:"services"`
 	Error    *failure `json:"error,omitempty"`
-	// Files says for each service how many descriptors its file came with, or the error.
+	// Files tells for each service how many descriptors its file came with, or the error.
 	Files map[string]any `json:"files"`
 }
 
@@ -103,7 +103,7 @@ func reflect(ctx context.Context, conn *grpc.ClientConn, version string, seen *r
 	}
 	ask := func(request *contracts.ReflectionRequest) (*contracts.ReflectionResponse, error) {
 		if err := calls.SendMsg(request); err != nil {
-			// The reason comes with the next receive.
+			// The next receive returns the reason.
 			return contracts.Recv[contracts.ReflectionResponse](calls)
 		}
 		return contracts.Recv[contracts.ReflectionResponse](calls)
@@ -113,7 +113,7 @@ func reflect(ctx context.Context, conn *grpc.ClientConn, version string, seen *r
 		return err
 	}
 	if listed.Services == nil {
-		return fmt.Errorf("no list of services: %v", listed.Error)
+		return fmt.Errorf("the plugin did not list its services: %v", listed.Error)
 	}
 	for _, service := range listed.Services.Service {
 		seen.Services = append(seen.Services, service.Name)

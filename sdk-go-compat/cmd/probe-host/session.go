@@ -15,7 +15,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/record"
 )
 
-// session is one life of one plugin, and what was recorded of it.
+// session is one run of one plugin, and what was recorded of it.
 type session struct {
 	*options
 	config         *goplugin.ClientConfig
@@ -27,7 +27,7 @@ type session struct {
 	killed         *killReport
 }
 
-// startReport is what the handshake brought.
+// startReport is the result of the handshake.
 type startReport struct {
 	Ms       float64                 `json:"ms"`
 	Error    string                  `json:"error,omitempty"`
@@ -43,7 +43,7 @@ type startReport struct {
 type killReport struct {
 	Ms     float64 `json:"ms"`
 	Exited bool    `json:"exited"`
-	// Hung: Kill did not return by itself, and the process got SIGKILL from here.
+	// Hung: Kill did not return on its own, and this host sent SIGKILL to the process.
 	Hung bool `json:"hung"`
 }
 
@@ -61,7 +61,7 @@ func newSession(options *options) (*session, error) {
 	return s, nil
 }
 
-// start starts the plugin; what go-plugin says against it is also in the report.
+// start starts the plugin; an error from go-plugin is also in the report.
 func (s *session) start() error {
 	if len(s.command) == 0 && s.config.Reattach == nil {
 		return errors.New("no command given")
@@ -83,7 +83,7 @@ func (s *session) start() error {
 	return nil
 }
 
-// dispense starts the plugin if that was not done, and connects.
+// dispense starts the plugin if necessary, and connects.
 func (s *session) dispense() (*plugins.Dispensed, error) {
 	if s.client == nil {
 		if err := s.start(); err != nil {
@@ -93,7 +93,8 @@ func (s *session) dispense() (*plugins.Dispensed, error) {
 	return plugins.Dispense(s.client, "probe")
 }
 
-// probe is dispense for the scenarios that only make calls: on the main connection or, with --over-broker, another.
+// probe is dispense for scenarios that only make calls: on the main connection or, with
+// --over-broker, on a brokered one.
 func (s *session) probe() (contracts.ProbeClient, error) {
 	dispensed, err := s.dispense()
 	if err != nil {
@@ -106,7 +107,7 @@ func (s *session) probe() (contracts.ProbeClient, error) {
 	return contracts.ProbeClient{Conn: dispensed.Conn}, nil
 }
 
-// ping is go-plugin's own.
+// ping calls go-plugin's Ping.
 func (s *session) ping() error {
 	connection, err := s.client.Client()
 	if err != nil {
@@ -115,7 +116,7 @@ func (s *session) ping() error {
 	return connection.Ping()
 }
 
-// kill ends the plugin, once. go-plugin's Kill has no time limit, so this one does.
+// kill ends the plugin, once. go-plugin's Kill has no time limit, so kill adds one.
 func (s *session) kill() {
 	if s.client == nil || s.killed != nil {
 		return
@@ -142,7 +143,7 @@ func (s *session) kill() {
 	s.killed.Ms, s.killed.Exited = ms(began), s.client.Exited()
 }
 
-// exited waits until go-plugin has noticed the plugin's end, or ctx does.
+// exited waits until go-plugin has noticed the plugin's exit, or until ctx is done.
 func (s *session) exited(ctx context.Context) bool {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

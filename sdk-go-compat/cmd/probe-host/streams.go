@@ -23,7 +23,7 @@ type streamReport struct {
 	Ms       float64  `json:"ms"`
 }
 
-// stream: --count messages of --size bytes down, up and both ways.
+// stream: --count messages of --size bytes down, up and in both directions.
 func stream(ctx context.Context, s *session) (any, error) {
 	client, err := s.probe()
 	if err != nil {
@@ -37,7 +37,7 @@ func streamWith(ctx context.Context, client contracts.ProbeClient, kind string, 
 		"download": download, "upload": upload, "chat": chat,
 	}
 	if kind != "" && kinds[kind] == nil {
-		return nil, fmt.Errorf("no such kind of stream: %q", kind)
+		return nil, fmt.Errorf("unknown kind of stream: %q", kind)
 	}
 	result := map[string]*streamReport{}
 	for name, run := range kinds {
@@ -62,7 +62,7 @@ func download(ctx context.Context, client contracts.ProbeClient, count, size uin
 	return receive(calls, size, seen)
 }
 
-// receive takes every message and compares it with the pattern of its number.
+// receive reads every message and compares it with the expected pattern.
 func receive(calls grpc.ClientStream, size uint64, seen *streamReport) error {
 	ring := probe.Pattern(0, size+256)
 	for {
@@ -95,7 +95,8 @@ func upload(ctx context.Context, client contracts.ProbeClient, count, size uint6
 	return err
 }
 
-// send sends the messages and closes. io.EOF from SendMsg means that the answer tells why.
+// send sends the messages and closes the stream. io.EOF from SendMsg means that the answer has the
+// error.
 func send(calls grpc.ClientStream, count, size uint64) error {
 	ring := probe.Pattern(0, size+256)
 	for n := uint64(0); n < count; n++ {

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// text is bytes as JSON can carry them: as a string where they are one, else
-// in base64; of more than a limit only the hash.
+// text represents bytes in JSON: as a string if they are valid UTF-8, else in base64; beyond a
+// limit only as their hash.
 type text struct {
 	Bytes  int    `json:"bytes"`
 	SHA256 string `json:"sha256"`

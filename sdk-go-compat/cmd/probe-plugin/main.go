@@ -1,4 +1,4 @@
-// probe-plugin serves plugwire.probe.v1 under go-plugin; the README lists its flags.
+// probe-plugin serves plugwire.probe.v1 with go-plugin; the README lists its flags.
 package main
 
 import (
@@ -21,10 +21,10 @@ import (
 
 func main() {
 	versions := flag.String("versions", "1", "app protocol versions served, comma-separated")
-	unlimited := flag.Bool("unlimited", false, "take messages of any size; default: grpc-go's 4 MiB")
+	unlimited := flag.Bool("unlimited", false, "accept messages of any size; default: grpc-go's 4 MiB")
 	logs := flag.Bool("logs", false, "write a log line of each level before serving")
-	age := flag.Duration("connection-age", 0, "end connections this old, calls under way included once they are twice as old; default: never")
-	testMode := flag.Bool("test-mode", false, "serve as in a test: print a reattach record, end when stdin does")
+	age := flag.Duration("connection-age", 0, "close connections of this age, and abort their running calls at twice the age; default: never")
+	testMode := flag.Bool("test-mode", false, "serve as in a test: print a reattach record, exit when stdin ends")
 	var files plugins.TLSFiles
 	files.Flags(flag.CommandLine)
 	flag.Parse()

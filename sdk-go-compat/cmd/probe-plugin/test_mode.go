@@ -13,7 +13,7 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/plugins"
 )
 
-// serveTest prints {"probe": RECORD} in place of a handshake line, and serves until stdin ends.
+// serveTest prints {"probe": RECORD} instead of a handshake line, and serves until stdin ends.
 func serveTest(config *goplugin.ServeConfig) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

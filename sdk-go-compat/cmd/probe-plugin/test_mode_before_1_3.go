@@ -9,5 +9,5 @@ import (
 )
 
 func serveTest(*goplugin.ServeConfig) error {
-	return errors.New("test mode came with go-plugin 1.3.0")
+	return errors.New("test mode needs go-plugin 1.3.0 or newer")
 }

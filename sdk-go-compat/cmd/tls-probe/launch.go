@@ -58,11 +58,11 @@ func (r *report) tryCommand(command []string, cookie, versions string, timeout t
 	return err
 }
 
-// fromLine takes address and certificate of a handshake line.
+// fromLine reads the address and the certificate of a handshake line.
 func fromLine(line string) (*target, error) {
 	fields := strings.Split(line, "|")
 	if len(fields) < 6 {
-		return nil, fmt.Errorf("a line of %d fields: %q", len(fields), line)
+		return nil, fmt.Errorf("the handshake line has %d fields: %q", len(fields), line)
 	}
 	der, err := base64.RawStdEncoding.DecodeString(fields[5])
 	if err != nil {
@@ -75,7 +75,7 @@ func fromLine(line string) (*target, error) {
 	return &target{network: fields[2], address: fields[3], server: server}, nil
 }
 
-// tryAll tries the bad ways and, where everything for it is there, the right one.
+// tryAll tries the wrong ways and, if everything for it is given, the correct one.
 func (r *report) tryAll(t *target) error {
 	ways, err := t.badWays()
 	if err != nil {
@@ -88,7 +88,7 @@ func (r *report) tryAll(t *target) error {
 	return nil
 }
 
-// end asks the plugin to end, and after its time makes it.
+// end asks the plugin to exit, and kills it after the timeout.
 func (r *report) end(plugin *exec.Cmd, t *target) {
 	if t != nil && t.own != nil {
 		shutdown(t)
@@ -106,7 +106,8 @@ func (r *report) end(plugin *exec.Cmd, t *target) {
 	r.Exit = plugin.ProcessState.String()
 }
 
-// shutdown calls the controller. The plugin may end before it answers, so no error of the call counts.
+// shutdown calls the controller. The plugin may exit before it answers, so errors of the call are
+// ignored.
 func shutdown(t *target) {
 	ctx, stop := context.WithTimeout(context.Background(), t.timeout)
 	defer stop()
@@ -128,7 +129,7 @@ func shutdown(t *target) {
 	_ = contracts.Shutdown(ctx, channel)
 }
 
-// tryAddress tries a plugin that runs already, with what PEM files there are.
+// tryAddress tries a plugin that is already running, with the PEM files that are given.
 func (r *report) tryAddress(address, serverCert, cert, key string, timeout time.Duration) error {
 	network, where, found := strings.Cut(address, ":")
 	if !found {
@@ -167,7 +168,7 @@ func readPEM(path string) ([]byte, error) {
 	}
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return nil, fmt.Errorf("%s holds no PEM block", path)
+		return nil, fmt.Errorf("%s does not contain a PEM block", path)
 	}
 	return block.Bytes, nil
 }

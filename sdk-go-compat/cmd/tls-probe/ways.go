@@ -15,8 +15,8 @@ import (
 	"github.com/plugwire/plugwire/sdk-go-compat/contracts"
 )
 
-// result is what one way came to. With TLS 1.3 the handshake can look good to
-// the client although the plugin refuses: the first call tells.
+// result is the outcome of one way. With TLS 1.3 the handshake can succeed for the client although
+// the plugin rejects it; the first call tells.
 type result struct {
 	Way         string `json:"way"`
 	HandshakeOK bool   `json:"handshake_ok"`
@@ -26,7 +26,7 @@ type result struct {
 	Error       string `json:"error,omitempty"`
 }
 
-// target is a plugin, and what the right host has: parts may be nil.
+// target is a plugin, and what its correct host has; parts may be nil.
 type target struct {
 	network, address string
 	server           *x509.Certificate
@@ -34,7 +34,8 @@ type target struct {
 	timeout          time.Duration
 }
 
-// badWays are tried in this order. They do not verify the plugin, so that only its own checks can refuse.
+// badWays tries the wrong ways, in this order. They do not verify the plugin, so that only the
+// plugin's own checks can reject them.
 func (t *target) badWays() ([]result, error) {
 	other, err := certs.New()
 	if err != nil {
@@ -45,7 +46,8 @@ func (t *target) badWays() ([]result, error) {
 		change(config)
 		return config
 	}
-	// A Go client leaves out a certificate that the server's hint excludes; these present theirs in any case.
+	// A Go client omits a certificate that the server's hint excludes; these clients always present
+	// theirs.
 	present := func(certificate tls.Certificate) func(*tls.Config) {
 		return func(config *tls.Config) {
 			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -70,7 +72,7 @@ func (t *target) badWays() ([]result, error) {
 	return results, nil
 }
 
-// rightWay verifies the plugin and shows the right certificate.
+// rightWay verifies the plugin and presents the correct certificate.
 func (t *target) rightWay() result {
 	roots := x509.NewCertPool()
 	roots.AddCert(t.server)
@@ -125,7 +127,8 @@ func call(ctx context.Context, conn net.Conn) error {
 	return err
 }
 
-// overConn is a channel with that connection and no second one. (grpc.WithInsecure is the name that every pinned grpc-go has.)
+// overConn returns a channel over that connection only. (grpc.WithInsecure is the name that every
+// pinned grpc-go has.)
 func overConn(conn net.Conn) (*grpc.ClientConn, error) {
 	unused := make(chan net.Conn, 1)
 	unused <- conn

@@ -1,4 +1,5 @@
-//! The plugins of go-plugin's `examples/negotiated` and `examples/streaming` in Rust, for those examples' own hosts.
+//! The plugins of go-plugin's `examples/negotiated` and `examples/streaming` in Rust, for the hosts
+//! of those examples.
 //!
 //! `example-plugin negotiated`, `example-plugin streaming`
 
@@ -18,7 +19,7 @@ use plugwire_interop::generated::proto::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-/// Keeps values in files, and says which app protocol version did.
+/// Keeps values in files, and records which app protocol version wrote them.
 struct Negotiated(u32);
 
 #[tonic::async_trait]
@@ -37,7 +38,7 @@ impl Kv for Negotiated {
     }
 }
 
-/// A file that is written and read in pieces.
+/// A file that is written and read in chunks.
 #[derive(Default)]
 struct FileInPieces(Mutex<configure::Request>);
 

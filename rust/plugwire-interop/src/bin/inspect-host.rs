@@ -1,9 +1,11 @@
-//! A Rust host in a process of its own, for tests of what depends on the host's own environment and standard input.
+//! A Rust host in its own process, for tests that depend on the host's environment and standard
+//! input.
 //!
 //! `inspect-host [--plaintext] [--stdin] [--inherit NAME]… [--inherit-all] [--withheld] -- PROGRAM [ARGUMENT…]`
 //!
-//! Starts a probe plugin and prints what that was given, as JSON; with `--withheld` a program that is no plugin, and
-//! prints how many variables it did not get.
+//! Starts a probe plugin and prints its environment, arguments and working directory as JSON. With
+//! `--withheld` it starts a program that is not a plugin and prints the number of environment
+//! variables withheld from it.
 
 use std::error::Error;
 
@@ -36,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         };
     }
     if withheld {
-        let error = launch.start().await.expect_err("it is no plugin");
+        let error = launch.start().await.expect_err("the program is not a plugin");
         println!("{}", error.evidence().ok_or("no evidence")?.withheld);
         return Ok(());
     }

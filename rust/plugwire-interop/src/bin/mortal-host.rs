@@ -1,13 +1,14 @@
-//! A Rust host in a process of its own, to be killed at any moment.
+//! A Rust host in its own process, which tests kill at any moment.
 //!
 //! `mortal-host [--plaintext] [--outlives-host] [--copied] [--user ID] [--lives N] [--plugins N] [--on-demand] [--then wait|exit] [--die HOW] [--log] [--runner user|root]
 //! -- PROGRAM [ARGUMENT…]`
 //!
-//! Starts probe plugins, calls them again and again, ends them, and begins anew, N times or until somebody kills it; with
-//! `--then`, the last ones are left running, and it waits or exits. With `--on-demand` it reads a line before it starts each.
-//! With `--die` it tells its first plugin to die instead. With `--copied` a verified copy is executed, with `--user` as that
-//! user and group. Says on standard output what it does, and with `--log` on
-//! standard error what the library has to say. With `--runner` its plugins are in a namespace, of a user's or of root's.
+//! Starts probe plugins, calls them repeatedly, ends them and starts again, N times or until it is
+//! killed. With `--then`, the last plugins are left running, and the host waits or exits. With
+//! `--on-demand` it reads a line before each start. With `--die` it tells its first plugin to die.
+//! With `--copied` it executes a verified copy, with `--user` as that user and group. With
+//! `--runner` its plugins run in a namespace, of a user or of root. It reports what it does on
+//! standard output and, with `--log`, writes the library's log to standard error.
 
 use std::error::Error;
 use std::io::Write;
@@ -18,7 +19,7 @@ use plugwire_interop::PROBE;
 use plugwire_interop::probe::{DieRequest, Payload};
 use plugwire_interop::scenarios::probe;
 
-/// Calls in one life of a plugin.
+/// The calls made to each plugin before it is ended.
 const CALLS: usize = 20;
 
 #[tokio::main]
@@ -89,7 +90,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Nobody may be reading any more.
+/// Prints a line. Errors are ignored: the reader may be gone.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

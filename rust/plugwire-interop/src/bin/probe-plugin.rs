@@ -1,4 +1,4 @@
-//! The probe as a plugin in Rust. Its options are those of the Go one where both have them.
+//! The probe plugin in Rust. Options that the Go probe plugin has too have the same names.
 //!
 //! `probe-plugin [--versions 1,3] [--tcp] [--capture-stderr] [--require-mutual-tls] [--logs] [--multi-thread]
 //! [--tls-cert=F --tls-key=F --tls-ca=F] [--orphan-ms N] [--exit-ms N]
@@ -12,7 +12,7 @@ use plugwire_interop::PROBE;
 use plugwire_interop::broker_probe::{Side, none_held};
 use plugwire_interop::own_tls::TlsFiles;
 
-/// For what its calls come to when a host has gone.
+/// The time given to handlers to record how their calls ended after the host has exited.
 const ENDING: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
@@ -59,13 +59,14 @@ fn main() -> ExitCode {
     }
     runtime.block_on(async {
         let code = plugin.serve().await;
-        // A multiplexing plugin ends with its host; what its calls come to then is to be written down.
+        // A multiplexing plugin ends with its host; the handlers first record how their calls
+        // ended.
         none_held(ENDING).await;
         code
     })
 }
 
-/// What the Go one writes, too.
+/// Logs the same records as the Go probe plugin.
 fn log_each_level() {
     use plugwire::protocol::hclog::{Level, Record, format_timestamp};
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

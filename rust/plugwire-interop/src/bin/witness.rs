@@ -1,6 +1,6 @@
-//! Says which bytes it was executed from.
+//! Records which bytes it was executed from.
 //!
-//! `witness FILE` appends the last byte of its own program to FILE. It is no plugin.
+//! `witness FILE` appends the last byte of its own executable to FILE. It is not a plugin.
 
 use std::error::Error;
 use std::fs::File;

@@ -1,6 +1,7 @@
-//! Go peers that are broken in one way are caught: a plugin without go-plugin, and a host that uses go-plugin wrongly.
+//! Catches Go peers that are broken in one way: a plugin written without go-plugin, and a host that
+//! misuses go-plugin.
 //!
-//! Each is judged by one case, which the same program passes when it behaves.
+//! Each peer is judged by one case, which the same program passes when it behaves.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +11,7 @@ use plugwire_interop::go;
 
 use crate::Subject;
 
-/// Ways of `misbehave`, and the case that each must fail.
+/// The ways of `misbehave`, and the case that each must fail.
 const PLUGINS: [(&str, &str); 22] = [
     ("core-2", "handshake/core-version-is-1"),
     ("network-udp", "handshake/network-and-protocol-are-known"),
@@ -36,7 +37,7 @@ const PLUGINS: [(&str, &str); 22] = [
     ("grandchild-holds-pipes", "shutdown/no-orphan-grandchild"),
 ];
 
-/// Flaws of the driver, and the case that each must fail.
+/// The flaws of the driver, and the case that each must fail.
 const HOSTS: [(&str, &str); 5] = [
     ("other-version", "environment/cookie-and-versions"),
     ("other-cookie", "handshake/healthy-plugin"),
@@ -45,7 +46,7 @@ const HOSTS: [(&str, &str); 5] = [
     ("never-kills", "handshake/healthy-plugin"),
 ];
 
-/// Its features are said: a broken plugin cannot be asked for them.
+/// The features are declared: a broken plugin cannot be asked for them.
 fn plugin(how: &str) -> Subject {
     let described =
         "--cookie GREETER_PLUGIN=hello --feature mutual-tls --feature stdio --feature broker";
@@ -74,7 +75,8 @@ fn broken_go_hosts_are_caught() {
     each_is_caught(host, &HOSTS);
 }
 
-/// The control: what is caught below is the flaw, and nothing else about the program.
+/// The control: the same program passes without the flaw, so the cases catch the flaw and nothing
+/// else.
 #[track_caller]
 fn passes_all(subject: &Subject, rows: &[(&str, &str)]) {
     let cases: BTreeSet<&str> = rows.iter().map(|(_, case)| *case).collect();
@@ -84,7 +86,7 @@ fn passes_all(subject: &Subject, rows: &[(&str, &str)]) {
     assert_eq!(judged.with("pass"), cases, "{:?}", judged.verdicts);
 }
 
-/// Some at a time: most of a case is waiting.
+/// Runs several at a time: a case mostly waits.
 fn each_is_caught(subject: fn(&str) -> Subject, rows: &[(&str, &str)]) {
     for rows in rows.chunks(5) {
         thread::scope(|scope| {

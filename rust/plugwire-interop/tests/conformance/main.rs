@@ -1,6 +1,8 @@
-//! The conformance suite with real go-plugin as the oracle, in both roles, and with ours as two subjects like any other.
+//! Runs the conformance suite with real go-plugin as the oracle, in both roles, and with our
+//! implementations as two ordinary subjects.
 //!
-//! Each run leaves its JSON lines in `target/conformance`, from which `cargo xtask conformance` makes one page.
+//! Each run leaves its JSON lines in `target/conformance`, from which `cargo xtask conformance`
+//! makes one page.
 
 mod broken;
 
@@ -12,13 +14,13 @@ use std::process::{Child, Command, Output, Stdio};
 use plugwire_interop::{go, rust, soaks};
 use serde_json::Value;
 
-/// The oracle's releases.
+/// The releases of the oracle.
 const RELEASES: [&str; 4] = ["1.4.8", "1.6.3", "1.7.0", "1.8.0"];
 
-/// What a run came to.
+/// The result of a run.
 struct Judged {
     output: Output,
-    /// Each case's verdict.
+    /// The verdict of each case.
     verdicts: BTreeMap<String, String>,
 }
 
@@ -31,7 +33,7 @@ impl Judged {
         assert!(!self.verdicts.is_empty(), "{said}\n{errors}");
     }
 
-    /// The cases with this verdict.
+    /// Returns the cases with this verdict.
     fn with(&self, verdict: &str) -> BTreeSet<&str> {
         let all = self.verdicts.iter().filter(|(_, said)| *said == verdict);
         all.map(|(case, _)| case.as_str()).collect()
@@ -41,7 +43,7 @@ impl Judged {
 /// A subject: usually one of `conformance/subjects`, with the program that was built for this test.
 struct Subject {
     role: &'static str,
-    /// What the suite is told of it: options.
+    /// The options that describe the subject to the suite.
     description: Vec<String>,
     command: Vec<PathBuf>,
 }
@@ -54,7 +56,7 @@ impl Subject {
         };
         let mut command = vec![go::peer(release, program)];
         command.extend(arguments.iter().map(PathBuf::from));
-        // The newest grpc-go changes nothing in what a release of go-plugin is said to do.
+        // The newest grpc-go does not change what a release of go-plugin is described to do.
         let described = release.trim_end_matches("-newest");
         let description = described_by(&format!("go-plugin-{described}.{role}.toml"));
         Self { role, description, command }
@@ -67,7 +69,7 @@ impl Subject {
         Self { role, description: described_by(&format!("{name}.{role}.toml")), command }
     }
 
-    /// Judges it, and leaves the run under this name.
+    /// Judges the subject, and stores the run under this name.
     fn judge(&self, name: &str, options: &[&str]) -> Judged {
         let folder = go::root().join("target/conformance");
         fs::create_dir_all(&folder).expect("a folder");
@@ -77,7 +79,7 @@ impl Subject {
             .arg(self.role)
             .args(&self.description)
             .args(["--color", "never", "--quiet", "--timeout-scale", "3"])
-            // Most of a case is waiting.
+            // A case mostly waits.
             .args(["--jobs", "5"])
             .arg("--report")
             .arg(format!("jsonl={}", report.display()))
@@ -94,7 +96,7 @@ impl Subject {
     }
 }
 
-/// A description that is checked in.
+/// Returns the options for a checked-in description.
 fn described_by(file: &str) -> Vec<String> {
     let path = go::root().join("conformance/subjects").join(file);
     vec!["--subject".to_owned(), path.display().to_string()]
@@ -106,7 +108,8 @@ fn known(release: &str, role: &str) -> String {
     list.display().to_string()
 }
 
-/// With its known list, strict in both directions, a release keeps everything else, SHOULD and robustness included.
+/// With its known list, strict in both directions, a release passes everything else, including
+/// SHOULD and robustness.
 #[track_caller]
 fn is_as_known(release: &str, role: &'static str) {
     assert!(RELEASES.contains(&release));
@@ -156,7 +159,7 @@ fn go_host_1_8_0_is_as_known() {
     is_as_known("1.8.0", "host");
 }
 
-/// A MUST is what it keeps: also with the newest grpc-go no list is needed.
+/// The release passes every MUST without a known list, also with the newest grpc-go.
 #[track_caller]
 fn needs_no_list(release: &str, role: &'static str) {
     fs::create_dir_all(go::root().join("target/conformance/unlisted")).expect("a folder");
@@ -184,21 +187,19 @@ fn stock_go_host_with_the_newest_grpc_needs_no_list() {
     needs_no_list("1.8.0-newest", "host");
 }
 
-/// A stranger has a binary and its cookie, and nothing else.
+/// A stranger's plugin can be judged from its binary and its cookie alone.
 #[test]
 fn a_binary_and_its_cookie_are_enough() {
-    let judged = Command::new(rust::suite())
+    assert_cmd::Command::new(rust::suite())
         .args(["plugin", "--cookie", "GREETER_PLUGIN=hello", "--color", "never", "--quiet"])
         .args(["--timeout-scale", "3", "--tier", "black-box", "--tier", "raw", "--"])
         .arg(go::peer("1.8.0", "greeter-plugin"))
-        .output()
-        .expect("the suite runs");
-    let said = String::from_utf8_lossy(&judged.stdout);
-    assert_eq!(judged.status.code(), Some(0), "{said}");
-    assert!(said.contains("every MUST"), "{said}");
+        .assert()
+        .success()
+        .stdout(predicates::str::contains("every MUST"));
 }
 
-/// Nothing is known of our plugin, and between unix and TCP no case is passed over.
+/// Our plugin has no known failures, and between unix and TCP no case is skipped.
 #[test]
 fn our_plugin_passes_everything() {
     let unix = Subject::ours("plugwire", "plugin", &["--versions", "1,3"]);
@@ -214,7 +215,7 @@ fn our_plugin_passes_everything() {
     assert!(missing.is_empty(), "not passed: {missing:?}");
 }
 
-/// Nor of our host, which has every feature.
+/// Our host has no known failures and supports every feature.
 #[test]
 fn our_host_passes_everything() {
     let judged = Subject::ours("plugwire", "host", &[]).judge("host-plugwire", &["--strict"]);
@@ -222,8 +223,8 @@ fn our_host_passes_everything() {
     assert_eq!(judged.with("pass").len(), judged.verdicts.len(), "{:?}", judged.verdicts);
 }
 
-/// Three complete runs in an order of their own, while two processes keep both cores busy, say the same of every case. The short
-/// form takes one area and two runs.
+/// Three complete runs, each in a different order, agree on every case while two processes keep
+/// both cores busy. The short form takes one area and two runs.
 #[test]
 fn soak_shuffled_runs_on_a_loaded_machine_agree() {
     let load: Vec<Load> = (0..2).map(|_| Load::start()).collect();
@@ -241,7 +242,7 @@ fn soak_shuffled_runs_on_a_loaded_machine_agree() {
                 let list =
                     if name.ends_with("go") { Some(known("1.8.0", subject.role)) } else { None };
                 let mut options = vec!["--shuffle", seed.as_str()];
-                // What is known to end either way has one verdict then.
+                // Cases that are known to end either way then have one verdict.
                 if let Some(list) = &list {
                     options.extend(["--known", list]);
                 }
@@ -258,7 +259,7 @@ fn soak_shuffled_runs_on_a_loaded_machine_agree() {
     drop(load);
 }
 
-/// A process that does nothing but keep a core busy, for as long as this test holds its standard input.
+/// A process that keeps one core busy for as long as this test holds its standard input.
 struct Load(Child);
 
 impl Load {
@@ -276,7 +277,7 @@ impl Drop for Load {
     }
 }
 
-/// Every subject of the folder is judged above.
+/// Every subject in the directory is judged above.
 #[test]
 fn no_subject_is_forgotten() {
     let folder: &Path = &go::root().join("conformance/subjects");
@@ -294,7 +295,8 @@ fn no_subject_is_forgotten() {
     assert_eq!(found, wanted);
 }
 
-/// The page of findings has each failure of the newest release; of what ends either way it may have some.
+/// The findings page lists each failure of the newest release; it may also list cases that can end
+/// either way.
 #[test]
 fn every_finding_is_on_its_page() {
     let page = fs::read_to_string(go::root().join("docs/findings.md")).expect("the page");
@@ -311,7 +313,8 @@ fn every_finding_is_on_its_page() {
     assert!(strange.is_empty(), "on the page alone: {strange:?}");
 }
 
-/// The entries of the newest release's known lists that hold this text, each with its role.
+/// Returns the entries of the newest release's known lists that contain this text, each with its
+/// role.
 fn listed(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for role in ["plugin", "host"] {

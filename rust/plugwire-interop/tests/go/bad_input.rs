@@ -1,4 +1,5 @@
-//! Handshake lines that a host must refuse, from a plugin that really prints them, and none at all.
+//! Handshake lines that a host must reject, printed by real plugins, and plugins that print no line
+//! at all.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -10,22 +11,22 @@ use plugwire_interop::own_tls::Authority;
 use plugwire_interop::scene::{Scene, greet};
 use plugwire_interop::{PROBE, go, leaks, rust};
 
-/// What the handshake line was refused for.
+/// Returns why the handshake line was rejected.
 fn refusal(error: StartError) -> (HandshakeError, Box<Evidence>) {
     match error {
         StartError::Handshake { cause, evidence } => (cause, evidence),
-        other => panic!("refused otherwise: {other:?}"),
+        other => panic!("the start failed differently: {other:?}"),
     }
 }
 
-/// A plugin whose line is refused.
+/// Starts a plugin whose line is rejected.
 async fn refused(how: &str) -> (HandshakeError, Box<Evidence>, Scene) {
     let scene = Scene::new();
     let error = scene.refuse(scene.misbehave(how)).await;
     let (cause, evidence) = refusal(error);
     let line = scene.witness("line")["line"].as_str().expect("text").to_owned();
     assert_eq!(evidence.stdout.trim_end(), line);
-    assert_eq!(evidence.exit, None, "it lived on until it was killed");
+    assert_eq!(evidence.exit, None, "the plugin ran until it was killed");
     (cause, evidence, scene)
 }
 
@@ -49,7 +50,7 @@ async fn core_version_2() {
 
 /// HS-12.
 #[tokio::test]
-async fn an_app_version_that_nobody_offered() {
+async fn an_app_version_that_was_not_offered() {
     let (cause, ..) = refused("app-version-99").await;
     let expected = HandshakeError::AppVersionNotOffered { got: "99".to_owned(), offered: vec![1] };
     assert_eq!(cause, expected);
@@ -85,7 +86,7 @@ async fn network_udp() {
 
 /// HS-15.
 #[tokio::test]
-async fn a_socket_path_that_no_socket_fits_into() {
+async fn a_socket_path_that_is_too_long() {
     let (cause, ..) = refused("long-socket-path").await;
     assert_eq!(cause.code(), "start.address");
     let HandshakeError::Address { cause: AddressError::PathTooLong { length, limit, .. }, .. } =
@@ -98,7 +99,7 @@ async fn a_socket_path_that_no_socket_fits_into() {
 
 /// GRPC-12.
 #[tokio::test]
-async fn a_socket_that_is_not_there() {
+async fn a_missing_socket() {
     let scene = Scene::new();
     let error = scene.refuse(scene.misbehave("missing-socket")).await;
     assert_eq!(error.code(), "start.connect");
@@ -110,7 +111,7 @@ async fn a_socket_that_is_not_there() {
     assert!(line.contains(&format!("|{address}|")), "{address} of {line}");
 }
 
-/// SOCK-8: Go's plugins listen before they print; others are a moment late.
+/// SOCK-8: Go plugins listen before they print the line; others may listen a moment later.
 #[tokio::test]
 async fn a_socket_that_comes_late() {
     for _ in 0..4 {
@@ -119,20 +120,20 @@ async fn a_socket_that_comes_late() {
             Ok(plugin) => {
                 scene.witness("listening");
                 greet(&plugin).await.expect("a greeting");
-                plugin.shutdown().await.expect("it stops");
+                plugin.shutdown().await.expect("the shutdown works");
                 return scene.assert_empty();
             }
-            // On a busy machine the moment can be longer than the second that a host allows.
+            // On a busy machine, that moment can be longer than the second that a host allows.
             Err(error) => {
                 assert_eq!(error.code(), "start.connect", "{error:?}");
                 let listened = scene.told("listening");
                 let after =
                     listened.map_or(u64::MAX, |told| told["after_ms"].as_u64().expect("ms"));
-                assert!(after > 700, "it listened after {after} ms: {error:?}");
+                assert!(after > 700, "the plugin listened after {after} ms: {error:?}");
             }
         }
     }
-    panic!("no chance of four was taken");
+    panic!("all four attempts failed");
 }
 
 /// GRPC-12.
@@ -173,7 +174,7 @@ async fn exit_before_the_line() {
     scene.witness("exiting");
     assert_eq!(error.code(), "start.exited");
     let StartError::Exited(evidence) = &error else { panic!("{error:?}") };
-    let exit = evidence.exit.as_ref().expect("it ended by itself");
+    let exit = evidence.exit.as_ref().expect("the plugin ended on its own");
     assert_eq!(exit.code(), Some(7));
     assert_eq!(evidence.stderr, "cannot read the configuration: permission denied");
     assert_eq!(evidence.stdout, "");
@@ -233,7 +234,8 @@ async fn binary_noise() {
     }
 }
 
-/// HS-2 and HS-5: only the first line counts, as at a Go host, unless the user says otherwise.
+/// HS-2 and HS-5: only the first line counts, as in a Go host, unless the user configures
+/// otherwise.
 #[tokio::test]
 async fn noise_before_the_line() {
     let scene = Scene::new();
@@ -247,13 +249,14 @@ async fn noise_before_the_line() {
     let plugin = scene.misbehave("noise-then-line").skip_noise().start().await.expect("a start");
     scene.witness("noise");
     greet(&plugin).await.expect("a greeting");
-    plugin.shutdown().await.expect("it stops");
+    plugin.shutdown().await.expect("the shutdown works");
     scene.assert_empty();
 }
 
 // The cookie.
 
-/// HS-27: both languages' plugins, with another value and without any. The host tells it from other early exits.
+/// HS-27: plugins in both languages, with a wrong cookie and without any. The host distinguishes
+/// this from other early exits.
 #[tokio::test]
 async fn a_cookie_that_the_plugin_does_not_know() {
     use plugwire::Handshake;
@@ -276,26 +279,27 @@ async fn a_cookie_that_the_plugin_does_not_know() {
     }
 }
 
-// Not asked for, and so not looked at.
+// Not requested, and so ignored.
 
 /// HS-18.
 #[tokio::test]
-async fn a_seventh_field_that_nobody_asked_for() {
+async fn a_seventh_field_that_was_not_requested() {
     for how in ["mux-false", "mux-not-a-bool"] {
         let scene = Scene::new();
         let plugin = scene.misbehave(how).start().await.expect("a start");
         assert_eq!(scene.witness("line")["line"].as_str().expect("text").split('|').count(), 7);
         greet(&plugin).await.expect("a greeting");
-        plugin.shutdown().await.expect("it stops");
+        plugin.shutdown().await.expect("the shutdown works");
         scene.assert_empty();
     }
 }
 
-// What is left.
+// What is left behind.
 
-/// SOCK-4: plugins before go-plugin 1.5 do not know the host's folder, and no Go plugin removes its socket when it is killed.
+/// SOCK-4: plugins before go-plugin 1.5 ignore the host's directory, and no Go plugin removes its
+/// socket when it is killed.
 #[tokio::test]
-async fn the_socket_of_a_plugin_that_does_not_know_the_folder() {
+async fn the_socket_of_a_plugin_that_ignores_the_directory() {
     let probe = go::peer("1.4.8", "probe-plugin");
     let scene = Scene::new();
     let error = scene.refuse(scene.launch(PROBE, &probe).arg("--versions=9")).await;
@@ -306,9 +310,13 @@ async fn the_socket_of_a_plugin_that_does_not_know_the_folder() {
     assert_eq!(scene.refuse(own_tls).await.code(), "start.no-certificate");
 
     let plugin = scene.launch(PROBE, &probe).start().await.expect("a start");
-    assert_eq!(leaks::sockets(scene.folder()).len(), 2, "its socket, and the folder");
+    assert_eq!(
+        leaks::sockets(scene.folder()).len(),
+        2,
+        "the plugin's socket and the host's directory"
+    );
     let pid = rustix::process::Pid::from_raw(plugin.id().cast_signed()).expect("an id");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("the plugin runs");
     plugin.exited().await;
     scene.assert_empty();
 }

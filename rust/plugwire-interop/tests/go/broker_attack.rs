@@ -1,11 +1,11 @@
-//! Hosts that misbehave at the broker of our plugin (`sdk-go-compat/cmd/broker-attack`). Each report has `ended` only where
-//! the host really did it and the plugin still served afterwards.
+//! Hosts that misbehave at the broker of our plugin (`sdk-go-compat/cmd/broker-attack`). A report
+//! has `ended` only if the host really performed the attack and the plugin still served afterwards.
 
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{go, rust};
 use serde_json::Value;
 
-/// What an attack may add to the plugin's memory, in KiB: next to nothing, or a thousand connections.
+/// The limits for growth of the plugin's memory in KiB: almost nothing, or a thousand connections.
 const FEW: u64 = 8 * 1024;
 const THOUSAND: u64 = 40 * 1024;
 
@@ -23,7 +23,7 @@ async fn attack(how: &str, options: &[&str]) -> Value {
     report
 }
 
-/// The same for one that must not fill the memory.
+/// Attacks the probe plugin, and asserts that its memory stays within the limit.
 async fn flood(how: &str, options: &[&str], most: u64) -> Value {
     let report = attack(how, options).await;
     let [before, after] =
@@ -39,7 +39,7 @@ async fn a_host_that_behaves() {
     }
 }
 
-/// BRK-4, MUX-14: go-plugin's five seconds.
+/// BRK-4, MUX-14: go-plugin's limit of five seconds.
 #[tokio::test]
 async fn an_id_that_the_host_never_accepts() {
     for how in ["unannounced", "mux-unanswered"] {
@@ -50,7 +50,7 @@ async fn an_id_that_the_host_never_accepts() {
 }
 
 #[tokio::test]
-async fn addresses_that_are_none() {
+async fn invalid_addresses() {
     let saw = attack("bad-addresses", &[]).await["saw"].take();
     for n in 0..5 {
         let error = saw[format!("address {n}")].as_str().expect("an error");
@@ -61,7 +61,7 @@ async fn addresses_that_are_none() {
 
 /// BRK-15.
 #[tokio::test]
-async fn announcements_that_nobody_dials() {
+async fn announcements_that_are_never_dialed() {
     flood("announce-many", &["--count", "20000"], FEW).await;
     flood("announce-many", &["--count", "1500", "--size", "65536"], FEW).await;
 }
@@ -81,7 +81,7 @@ async fn connections_that_say_nothing() {
     assert!(report["saw"]["connected"].as_u64() >= Some(1000), "{report}");
 }
 
-/// The reason is the host's.
+/// The host's reason is in the error.
 #[tokio::test]
 async fn an_acknowledgement_with_an_error() {
     let report = attack("mux-ack-error", &[]).await;
@@ -102,7 +102,8 @@ async fn acknowledgements_and_knocks_by_the_thousand() {
     flood("mux-knock-flood", &["--count", "200000"], FEW).await;
 }
 
-/// Connections beyond the first thousand wait or are closed. The brokered ones afterwards are served all the same.
+/// Connections beyond the first thousand wait or are closed. Brokered connections made afterwards
+/// are served anyway.
 #[tokio::test]
 async fn ten_thousand_streams() {
     for how in ["mux-streams", "mux-knock-streams"] {
@@ -110,7 +111,7 @@ async fn ten_thousand_streams() {
     }
 }
 
-/// MUX-21: nobody else can ever connect, so the plugin ends by itself, in order.
+/// MUX-21: no host can ever connect again, so the plugin exits on its own, in an orderly way.
 #[tokio::test]
 async fn a_session_that_ends_in_the_middle_of_a_dial() {
     for how in ["mux-bad-version", "mux-bad-type", "mux-huge-frame", "mux-ends"] {

@@ -1,5 +1,5 @@
-//! Peers that misbehave at the broker. Each dial ends with a typed error, and the main connection lives on where there
-//! is one left.
+//! Peers that misbehave at the broker. Each dial ends with a typed error, and the main connection
+//! keeps working where one is left.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,19 +15,21 @@ use plugwire_interop::leaks::{eventually, is_alive};
 use plugwire_interop::scene::{Scene, greet};
 use tokio::process::Command;
 
-/// The id that something is wrong with, and one with which nothing is (`sdk-go-compat/cmd/misbehave/broker.go`).
+/// The id with a fault, and a working one (`sdk-go-compat/cmd/misbehave/broker.go`).
 const VICTIM: u32 = 7;
 const GOOD: u32 = 8;
 /// An id that no plugin here accepts.
-const NOBODY: u32 = 100;
-/// The ids that the host serves where it is flooded: for the flood, and for what must work afterwards.
+const UNSERVED: u32 = 100;
+/// The ids that a flooded host serves: for the flood, and for what must work afterwards.
 const OWN: [u32; 2] = [3, 4];
 
-/// The broker's timeout where a test waits for it. What is to come within it comes on a loaded machine, too.
+/// The broker's timeout in tests that wait for it. Expected events come within it even on a loaded
+/// machine.
 const LIMIT: Duration = Duration::from_secs(3);
-/// What must come at once, on a loaded machine: well below the broker's timeout in those tests.
+/// The limit for what must happen at once, even on a loaded machine: well below the broker's
+/// timeout in those tests.
 const AT_ONCE: Duration = Duration::from_secs(14);
-/// A timeout that no test waits for.
+/// A timeout that no test reaches.
 const LONG: Duration = Duration::from_secs(30);
 
 fn multiplexed(scene: &Scene, how: &str, limit: Duration) -> Launch {
@@ -43,10 +45,10 @@ async fn dial(plugin: &PluginHandle, id: u32) -> Result<Channel, DialError> {
 }
 
 async fn failed_dial(plugin: &PluginHandle, id: u32) -> DialError {
-    dial(plugin, id).await.expect_err("nobody is there")
+    dial(plugin, id).await.expect_err("the dial must fail")
 }
 
-/// Which connection this is, in the plugin's words.
+/// Returns the plugin's reply, which names this connection.
 async fn reached(channel: Channel) -> String {
     let request = GreetRequest { name: "broker".to_owned() };
     let reply = GreeterClient::new(channel).greet(request).await.expect("a greeting");
@@ -69,10 +71,10 @@ async fn serve(plugin: &PluginHandle) -> Vec<Serving> {
     serving
 }
 
-/// The main connection works, and the plugin ends when it is told to.
+/// Asserts that the main connection works and that the plugin ends when asked.
 async fn lives_on(scene: &Scene, plugin: PluginHandle) {
-    greet(&plugin).await.expect("the main connection lives on");
-    plugin.shutdown().await.expect("it stops");
+    greet(&plugin).await.expect("the main connection works");
+    plugin.shutdown().await.expect("the shutdown works");
     assert!(scene.processes().is_empty());
 }
 
@@ -88,16 +90,16 @@ fn assert_timeout(error: &DialError, expected: u32) {
 
 /// BRK-4, BRK-16.
 #[tokio::test]
-async fn an_id_that_nobody_announces() {
+async fn an_id_that_is_never_announced() {
     let scene = Scene::new();
     let plugin = started(scene.misbehave("nothing").broker_timeout(LIMIT)).await;
     let began = Instant::now();
-    assert_timeout(&failed_dial(&plugin, NOBODY).await, NOBODY);
+    assert_timeout(&failed_dial(&plugin, UNSERVED).await, UNSERVED);
     assert!(began.elapsed() >= LIMIT, "{:?}", began.elapsed());
     lives_on(&scene, plugin).await;
 }
 
-/// The newest announcement of an id counts, and one that came long before its dial does, too.
+/// The latest announcement of an id counts, even if it came long before the dial.
 #[tokio::test]
 async fn an_id_that_is_announced_twice() {
     let scene = Scene::new();
@@ -106,7 +108,7 @@ async fn an_id_that_is_announced_twice() {
     let both = eventually(LONG, || scene.all("announced").len() == 2).await;
     assert!(both, "{:?}", scene.all("announced"));
     greet(&plugin).await.expect("a round trip behind the second");
-    let channel = dial(&plugin, VICTIM).await.expect("it is served");
+    let channel = dial(&plugin, VICTIM).await.expect("the id is served");
     assert_eq!(reached(channel).await, "connection 2");
     assert_eq!(scene.witness("greeted-on")["connection"], 2);
     lives_on(&scene, plugin).await;
@@ -114,14 +116,14 @@ async fn an_id_that_is_announced_twice() {
 
 /// BRK-15.
 #[tokio::test]
-async fn announcements_that_nobody_dials() {
-    flood("announcements_that_nobody_dials", "announces-many:20000:100", FEW).await;
+async fn announcements_that_are_never_dialed() {
+    flood("announcements_that_are_never_dialed", "announces-many:20000:100", FEW).await;
 }
 
-/// BRK-15. A thousand are kept, but not 64 KiB of each.
+/// BRK-15. A thousand are kept, but not with 64 KiB each.
 #[tokio::test]
-async fn long_announcements_that_nobody_dials() {
-    flood("long_announcements_that_nobody_dials", "announces-many:1500:65536", FEW).await;
+async fn long_announcements_that_are_never_dialed() {
+    flood("long_announcements_that_are_never_dialed", "announces-many:1500:65536", FEW).await;
 }
 
 async fn refused_address(announced: &str) {
@@ -138,7 +140,7 @@ async fn refused_address(announced: &str) {
 }
 
 #[tokio::test]
-async fn addresses_that_are_none() {
+async fn invalid_addresses() {
     for announced in
         ["", "unix:", "tcp:", "udp:127.0.0.1:53", "unix:plugin1", "tcp:localhost", "unix:\u{1}"]
     {
@@ -148,7 +150,7 @@ async fn addresses_that_are_none() {
 }
 
 #[tokio::test]
-async fn addresses_that_are_not_ours_to_connect_to() {
+async fn addresses_that_the_host_must_not_connect_to() {
     for announced in [
         "unix:/var/run/x.sock",
         "unix:{}/../../../var/run/x.sock",
@@ -160,9 +162,9 @@ async fn addresses_that_are_not_ours_to_connect_to() {
     }
 }
 
-/// Somebody really listens there, so a check that lets it pass is seen.
+/// A listener really serves there, so a check that lets the address pass is noticed.
 #[tokio::test]
-async fn a_served_address_outside_the_folders() {
+async fn a_served_address_outside_the_directories() {
     let scene = Scene::new();
     let outside = Outside::new(&scene);
     let announced = format!("announces-served:unix:{}", outside.socket());
@@ -175,14 +177,14 @@ async fn a_served_address_outside_the_folders() {
     outside.clear();
     let anywhere = scene.misbehave(&announced).dangerous().any_broker_address();
     let plugin = started(anywhere).await;
-    let channel = dial(&plugin, VICTIM).await.expect("it was allowed");
+    let channel = dial(&plugin, VICTIM).await.expect("the address is allowed");
     assert_eq!(reached(channel).await, "connection 7");
     lives_on(&scene, plugin).await;
 }
 
-/// Out of the folder by a link: to the socket, and to its folder.
+/// Links out of the directory: to the socket, and to its directory.
 #[tokio::test]
-async fn links_out_of_the_folder() {
+async fn links_out_of_the_directory() {
     let scene = Scene::new();
     let outside = Outside::new(&scene);
     let plugin = started(scene.misbehave(&format!("announces-links:{}", outside.socket()))).await;
@@ -204,12 +206,12 @@ async fn a_served_address_on_this_machine() {
     lives_on(&scene, plugin).await;
 }
 
-/// A folder that no plugin's sockets belong in.
+/// A directory in which no plugin may put its sockets.
 struct Outside(tempfile::TempDir);
 
 impl Outside {
     fn new(scene: &Scene) -> Self {
-        // Inside the test's folder: right inside the temporary folder would be allowed.
+        // Inside the test's directory: directly inside the temporary directory it would be allowed.
         Self(tempfile::tempdir_in(scene.folder()).expect("a folder"))
     }
 
@@ -256,20 +258,20 @@ async fn a_brokered_connection_that_is_closed_at_once() {
 
 // Multiplexed.
 
-/// MUX-14: held up for its time, and others work at once afterwards.
+/// MUX-14: the dial takes its full time, and others work at once afterwards.
 #[tokio::test]
 async fn a_knock_that_is_never_answered() {
     let scene = Scene::new();
     let plugin = started(multiplexed(&scene, "mux", LIMIT)).await;
-    assert_timeout(&failed_dial(&plugin, NOBODY).await, NOBODY);
-    assert_eq!(scene.witness("knocked")["id"], NOBODY);
+    assert_timeout(&failed_dial(&plugin, UNSERVED).await, UNSERVED);
+    assert_eq!(scene.witness("knocked")["id"], UNSERVED);
     for id in [GOOD, VICTIM, GOOD] {
         reaches(&plugin, id).await;
     }
     lives_on(&scene, plugin).await;
 }
 
-/// The peer's words are printable in the error.
+/// The peer's message is printable in the error.
 #[tokio::test]
 async fn an_acknowledgement_with_an_error() {
     let scene = Scene::new();
@@ -283,15 +285,17 @@ async fn an_acknowledgement_with_an_error() {
     lives_on(&scene, plugin).await;
 }
 
-/// MUX-16: the plugin has paired the next stream with the dial that gave up. A stream comes for it, and ends.
+/// MUX-16: the plugin has paired the next stream with the dial that was given up. That stream
+/// comes, and ends.
 #[tokio::test]
 async fn an_acknowledgement_that_comes_too_late() {
     let scene = Scene::new();
     let late = multiplexed(&scene, "mux-ack-late", LIMIT).args(["--delay", "9s"]);
     let plugin = started(late).await;
     assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
-    assert!(scene.told("acknowledged").is_none(), "not late");
-    // An acknowledgement that crosses the next knock pairs wrongly, whoever dials: only the one before is looked at.
+    assert!(scene.told("acknowledged").is_none(), "the acknowledgement came in time");
+    // An acknowledgement that crosses the next knock pairs wrongly, whichever side dials: only the
+    // previous one is checked.
     let ended = || scene.all("stream").iter().any(|it| it["for"] == VICTIM);
     assert!(eventually(LONG, ended).await, "no stream came for the late acknowledgement");
     reaches(&plugin, GOOD).await;
@@ -304,20 +308,21 @@ async fn an_acknowledgement_that_comes_too_late() {
     lives_on(&scene, plugin).await;
 }
 
-/// MUX-11: an answer counts for the id that it names.
+/// MUX-11: an answer counts only for the id that it names.
 #[tokio::test]
 async fn an_acknowledgement_for_another_id() {
     let scene = Scene::new();
     let plugin = started(multiplexed(&scene, "mux-ack-other", LIMIT)).await;
     assert_timeout(&failed_dial(&plugin, VICTIM).await, VICTIM);
-    assert_eq!(scene.witness("acknowledged")["id"], NOBODY);
-    // A round trip behind that answer: it has been read.
+    assert_eq!(scene.witness("acknowledged")["id"], UNSERVED);
+    // After this round trip, the host has read that answer.
     greet(&plugin).await.expect("a greeting");
     reaches(&plugin, GOOD).await;
     lives_on(&scene, plugin).await;
 }
 
-/// The session is over: the dial says so at once, and so does all that comes after it. The plugin, which lives, is ended.
+/// The session is over: the dial reports it at once, and so does everything after it. The plugin
+/// still runs and is ended.
 async fn session_ends(how: &str, event: &str) {
     let scene = Scene::new();
     let plugin = started(multiplexed(&scene, how, LONG)).await;
@@ -331,7 +336,7 @@ async fn session_ends(how: &str, event: &str) {
     assert!(matches!(failed_dial(&plugin, GOOD).await, DialError::PeerGone(_)));
     assert!(began.elapsed() < AT_ONCE * 2, "{how}: {:?}", began.elapsed());
     let pid = plugin.id();
-    let _ = tokio::time::timeout(LONG, plugin.shutdown()).await.expect("it ends");
+    let _ = tokio::time::timeout(LONG, plugin.shutdown()).await.expect("the shutdown ends");
     assert!(!is_alive(pid));
     scene.empties().await;
 }
@@ -374,9 +379,9 @@ async fn a_stream_that_is_closed_at_once() {
     lives_on(&scene, plugin).await;
 }
 
-/// MUX-17: knocks for ids that nobody listens on do not hold up the one that somebody does.
+/// MUX-17: knocks for ids without a listener do not delay the one that has a listener.
 #[tokio::test]
-async fn knocks_that_nobody_listens_to() {
+async fn knocks_for_ids_without_a_listener() {
     let scene = Scene::new();
     let plugin = started(multiplexed(&scene, "mux-knock-nobody:5000", LONG)).await;
     let _serving = serve(&plugin).await;
@@ -387,19 +392,20 @@ async fn knocks_that_nobody_listens_to() {
     lives_on(&scene, plugin).await;
 }
 
-/// Streams without a knock belong to nobody at a host: each is closed, and nothing else suffers.
+/// A host cannot assign streams without a knock: each is closed, and everything else works.
 #[tokio::test]
 async fn ten_thousand_streams_without_a_knock() {
     flood("ten_thousand_streams_without_a_knock", "mux-streams:10000", FEW).await;
 }
 
-/// Each belongs to the id that the host serves, and says nothing on it: those beyond the first thousand are closed.
+/// Each stream belongs to the id that the host serves and stays silent: those beyond the first
+/// thousand are closed.
 #[tokio::test]
 async fn ten_thousand_streams_with_a_knock() {
     flood("ten_thousand_streams_with_a_knock", "mux-knock-streams:10000", THOUSAND).await;
 }
 
-/// Acknowledgements that nobody asked for, from a plugin that takes no streams.
+/// Acknowledgements without a knock, from a plugin that accepts no streams.
 #[tokio::test]
 async fn acknowledgements_by_the_thousand() {
     flood("acknowledgements_by_the_thousand", "mux-ack-flood:100000", FEW).await;
@@ -411,14 +417,15 @@ async fn knocks_by_the_thousand() {
     flood("knocks_by_the_thousand", "mux-knock-flood:200000", FEW).await;
 }
 
-/// What a flood may add to the host's memory, in KiB: next to nothing, or a thousand connections with TLS.
+/// The limits for growth of the host's memory in KiB: almost nothing, or a thousand connections
+/// with TLS.
 const FEW: u64 = 8 * 1024;
 const THOUSAND: u64 = 64 * 1024;
 
-/// The variable that says that this process is the test's own.
+/// The variable that marks a process started for a single test.
 const ALONE: &str = "PLUGWIRE_ALONE";
 
-/// A host meets the flood in a process of its own, where its memory can be measured: this test, run once more.
+/// Runs this test once more in a process of its own, where the host's memory can be measured.
 async fn flood(test: &str, how: &str, most: u64) {
     if std::env::var_os(ALONE).is_some() {
         return flooded(how, most).await;
@@ -426,7 +433,7 @@ async fn flood(test: &str, how: &str, most: u64) {
     let mut alone = Command::new(std::env::current_exe().expect("a test is a program"));
     alone.args(["--exact", &format!("broker_bad_input::{test}")]).env(ALONE, "1");
     let output = tokio::time::timeout(LONG * 4, alone.kill_on_drop(true).output()).await;
-    let output = output.expect("it ends").expect("it starts");
+    let output = output.expect("the process ends").expect("the process starts");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
@@ -436,7 +443,7 @@ async fn flooded(how: &str, most: u64) {
     let control = started(multiplexed(&scene, "mux", LONG)).await;
     reaches(&control, GOOD).await;
     lives_on(&scene, control).await;
-    std::fs::remove_file(scene.folder().join("witness")).expect("the control's");
+    std::fs::remove_file(scene.folder().join("witness")).expect("the witness of the control");
 
     let before = resident();
     let launch = scene.misbehave(how).broker_timeout(LONG);
@@ -445,7 +452,7 @@ async fn flooded(how: &str, most: u64) {
     let _serving = serve(&plugin).await;
     greet(&plugin).await.expect("a greeting");
     match how.split_once(':').expect("a number").0 {
-        // Behind the flood, and so proof that it has been taken.
+        // This is sent after the flood, so it shows that the flood was handled.
         "announces-many" => reaches(&plugin, GOOD).await,
         "mux-streams" | "mux-knock-streams" => {
             let opened = scene.witness("opened");
@@ -455,16 +462,16 @@ async fn flooded(how: &str, most: u64) {
         }
         "mux-ack-flood" => assert_eq!(scene.witness("acknowledged")["count"], 100_000),
         "mux-knock-flood" => assert_eq!(scene.witness("knocked-often")["count"], 200_000),
-        other => panic!("{other} floods nobody"),
+        other => panic!("{other} is not a flood"),
     }
     let grown = resident().saturating_sub(before);
     assert!(grown < most, "{how}: {grown} KiB");
     lives_on(&scene, plugin).await;
 }
 
-/// The memory of this process in KiB.
+/// Returns the resident memory of this process in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a resident size");
     line.split_whitespace().nth(1).and_then(|size| size.parse().ok()).expect("a number")
 }

@@ -1,4 +1,5 @@
-//! Cancellation and deadlines cross the border, both ways, for single calls and for streams. Spec: GRPC-10.
+//! Cancellation and deadlines reach the other side, in both directions, for unary calls and
+//! streams. Spec: GRPC-10.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -19,7 +20,7 @@ fn hang(id: &str) -> HangRequest {
     HangRequest { id: id.to_owned() }
 }
 
-/// Waits at the plugin until the call has begun, or has been cancelled.
+/// Waits at the plugin until the call has started or has been cancelled.
 async fn await_hang(plugin: &PluginHandle, id: &str, cancelled: bool) -> HangReport {
     let wait_ms = LIMIT.as_millis() as u64;
     let request = AwaitHangRequest { id: id.to_owned(), cancelled, wait_ms };
@@ -38,7 +39,7 @@ async fn assert_cancelled(plugin: &PluginHandle, id: &str, reasons: &[&str]) {
     assert!(reasons.contains(&report.reason.as_str()), "{id}: {report:?}");
 }
 
-/// Dropping what a call returned is all that a Rust caller does.
+/// A Rust caller cancels a call by dropping its future or stream.
 async fn dropping_cancels(plugin: &PluginHandle) {
     let mut client = probe(plugin);
     let unary = tokio::spawn(async move { client.hang(hang("dropped")).await.map(drop) });
@@ -54,7 +55,7 @@ async fn dropping_cancels(plugin: &PluginHandle) {
     assert_cancelled(plugin, "dropped stream", &["canceled", "dropped"]).await;
 }
 
-/// The caller's clock and the handler's may come first, the reset by the caller too.
+/// The caller's timer, the handler's timer and the caller's reset can each come first.
 async fn deadlines_end_calls(plugin: &PluginHandle) {
     let reasons = ["deadline", "canceled", "dropped"];
     let is_over = |status: Status| {
@@ -62,7 +63,7 @@ async fn deadlines_end_calls(plugin: &PluginHandle) {
     };
     let unary = async |id: String, limit| {
         let call = timeout(LIMIT, probe(plugin).hang(with_deadline(&id, limit))).await;
-        is_over(call.expect("in time").expect_err("its time is over"));
+        is_over(call.expect("in time").expect_err("the deadline has passed"));
         has_begun(&probe(plugin), &id).await.then_some(id)
     };
     assert_cancelled(plugin, &once_past("late", unary).await, &reasons).await;
@@ -72,13 +73,13 @@ async fn deadlines_end_calls(plugin: &PluginHandle) {
         let mut stream = opened.map_err(is_over).ok()?.into_inner();
         stream.message().await.map_err(is_over).ok()?.expect("a first message");
         let call = timeout(LIMIT, stream.message()).await;
-        is_over(call.expect("in time").expect_err("its time is over"));
+        is_over(call.expect("in time").expect_err("the deadline has passed"));
         Some(id)
     };
     assert_cancelled(plugin, &once_past("late stream", stream).await, &reasons).await;
 }
 
-/// What tonic's `set_timeout` says is the handler's deadline.
+/// The timeout given to tonic's `set_timeout` is the handler's deadline.
 async fn deadlines_arrive(plugin: &PluginHandle) {
     for (set, at_least) in [(20_000, 5_000), (100_000_000, 99_000_000)] {
         let mut request = Request::new(InspectRequest {});
@@ -100,8 +101,8 @@ async fn from_a_rust_host(program: &Path, plaintext: bool) {
     dropping_cancels(&plugin).await;
     deadlines_end_calls(&plugin).await;
     deadlines_arrive(&plugin).await;
-    plugin.ping().await.expect("the connection is well");
-    plugin.shutdown().await.expect("it ends");
+    plugin.ping().await.expect("the connection works");
+    plugin.shutdown().await.expect("the shutdown works");
     sandbox.assert_empty().await;
 }
 
@@ -118,7 +119,7 @@ async fn rust_host_and_rust_plugin() {
     from_a_rust_host(&rust::program("probe-plugin"), false).await;
 }
 
-/// What the Go host's scenario shows of one hanging call, without what clocks decide.
+/// Returns what the Go host's scenario shows of one hanging call, without what depends on timing.
 fn seen(report: &Value, kind: &str) -> Value {
     let seen = &report["result"][kind];
     serde_json::json!({
@@ -130,7 +131,7 @@ fn seen(report: &Value, kind: &str) -> Value {
     })
 }
 
-/// A Go context that is cancelled, or whose time is over, drops the Rust handler's future.
+/// A Go context that is cancelled or past its deadline drops the Rust handler's future.
 #[tokio::test]
 async fn go_host_and_rust_plugin() {
     let rust_plugin = rust::program("probe-plugin");

@@ -1,4 +1,4 @@
-//! What a plugin is confined to, as the kernel tells it; and confined plugins work.
+//! The confinement of a plugin, as the kernel reports it; confined plugins work.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,18 +12,18 @@ use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::probe;
 use plugwire_interop::{PROBE, go, not_here, rust};
 
-/// A user and a group that own nothing.
-const NOBODY: (u32, u32) = (64_123, 64_124);
+/// A user and a group without any files or processes.
+const OTHER_USER: (u32, u32) = (64_123, 64_124);
 
 fn plugins() -> [PathBuf; 2] {
     [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
 }
 
 fn proc(plugin: &PluginHandle, file: &str) -> String {
-    fs::read_to_string(format!("/proc/{}/{file}", plugin.id())).expect("it runs")
+    fs::read_to_string(format!("/proc/{}/{file}", plugin.id())).expect("the plugin runs")
 }
 
-/// Soft and hard, as `/proc/PID/limits` has them.
+/// Returns the soft and the hard limit, as `/proc/PID/limits` shows them.
 fn limit(plugin: &PluginHandle, name: &str) -> [String; 2] {
     let limits = proc(plugin, "limits");
     let row = limits.lines().find_map(|row| row.strip_prefix(name)).expect("a known limit");
@@ -62,34 +62,37 @@ async fn each_limit_is_the_plugins_and_not_the_hosts() {
         let plugin = launch().confine(confinement.clone()).start().await.expect("a start");
         for (name, soft, hard) in expected {
             assert_eq!(limit(&plugin, name), [soft.to_string(), hard.to_string()], "{name}");
-            // Core dumps may be off for everybody here, and lower than that nothing is.
+            // Core dumps may be disabled for all processes here; no limit is lower than that.
             let differs = limit(&free, name)[1] != hard.to_string();
-            assert!(differs || name == "Max core file size", "{name}: as without");
+            assert!(
+                differs || name == "Max core file size",
+                "{name}: the same as without confinement"
+            );
         }
         assert_eq!(status(&plugin, "NoNewPrivs"), "1");
         assert_eq!(status(&free, "NoNewPrivs"), "0");
         assert!(plugin.ping().await.is_ok());
         for plugin in [free, plugin] {
-            plugin.shutdown().await.expect("it ends");
+            plugin.shutdown().await.expect("the shutdown works");
         }
         sandbox.assert_empty().await;
     }
 }
 
-/// Another user's plugin: it has no groups of the host's, reaches its folder and the host's brokered sockets, and the host
-/// reaches its. Nobody else gets there.
+/// A plugin that runs as another user has none of the host's groups, reaches its own directory and
+/// the host's brokered sockets, and the host reaches the plugin's. No other user can.
 #[tokio::test]
 async fn a_plugin_of_another_user_is_reached_and_reaches_its_host() {
     if !rustix::process::geteuid().is_root() {
         not_here("only root can start a plugin as another user");
         return;
     }
-    let (user, group) = NOBODY;
+    let (user, group) = OTHER_USER;
     for program in plugins() {
         for (mode, verified) in MODES.into_iter().zip([true, false, true, false]) {
             let sandbox = Sandbox::new();
             let through = fs::Permissions::from_mode(0o711);
-            fs::set_permissions(sandbox.folder(), through).expect("its mode");
+            fs::set_permissions(sandbox.folder(), through).expect("the directory's mode");
             let launch = sandbox.launch(PROBE, &program);
             let mut launch = launch.confine(Confinement::new().user(user, group));
             if verified {
@@ -101,13 +104,13 @@ async fn a_plugin_of_another_user_is_reached_and_reaches_its_host() {
             assert_eq!(status(&pair.plugin, "Groups"), group.to_string());
             assert_eq!(status(&pair.plugin, "CapEff"), "0000000000000000");
             let id = pair.offer(Duration::ZERO).await;
-            let reached = pair.host_dials(id).await.expect("the host reaches it");
+            let reached = pair.host_dials(id).await.expect("the host reaches the plugin");
             assert_eq!(reached.served, id);
             let id = pair.side.serve().await.expect("the host serves");
-            let reached = pair.plugin_dials(id, 3, 100).await.expect("it reaches the host");
+            let reached = pair.plugin_dials(id, 3, 100).await.expect("the plugin reaches the host");
             assert_eq!(reached.served, id);
             assert_private(&pair.plugin, group);
-            pair.plugin.shutdown().await.expect("it ends");
+            pair.plugin.shutdown().await.expect("the shutdown works");
             sandbox.assert_empty().await;
         }
     }
@@ -116,11 +119,12 @@ async fn a_plugin_of_another_user_is_reached_and_reaches_its_host() {
 fn assert_private(plugin: &PluginHandle, group: u32) {
     use std::os::unix::fs::MetadataExt;
     let socket = PathBuf::from(plugin.record().address);
-    let folder = socket.parent().map(Path::metadata).expect("a folder").expect("it is there");
+    let folder =
+        socket.parent().map(Path::metadata).expect("a folder").expect("the directory exists");
     assert_eq!((folder.mode() & 0o7777, folder.uid(), folder.gid()), (0o1770, 0, group));
 }
 
-/// With a group of one's own choice for the sockets, that is the plugin's only further group.
+/// With a socket group chosen by the host, that group is the plugin's only supplementary group.
 #[tokio::test]
 async fn a_plugin_of_another_user_keeps_the_socket_group() {
     if !rustix::process::geteuid().is_root() {
@@ -129,13 +133,14 @@ async fn a_plugin_of_another_user_keeps_the_socket_group() {
     }
     for program in plugins() {
         let sandbox = Sandbox::new();
-        fs::set_permissions(sandbox.folder(), fs::Permissions::from_mode(0o711)).expect("its mode");
+        fs::set_permissions(sandbox.folder(), fs::Permissions::from_mode(0o711))
+            .expect("the directory's mode");
         let launch = sandbox.launch(PROBE, &program).version(1).socket_group("64125");
-        let confinement = Confinement::new().user(NOBODY.0, NOBODY.1);
+        let confinement = Confinement::new().user(OTHER_USER.0, OTHER_USER.1);
         let plugin = launch.confine(confinement).start().await.expect("a start");
         assert_eq!(status(&plugin, "Groups"), "64125");
         assert!(probe(&plugin).inspect(InspectRequest {}).await.is_ok());
-        plugin.shutdown().await.expect("it ends");
+        plugin.shutdown().await.expect("the shutdown works");
         sandbox.assert_empty().await;
     }
 }

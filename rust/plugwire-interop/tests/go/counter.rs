@@ -1,12 +1,12 @@
-//! go-plugin's own `examples/bidirectional`: the plugin calls back over the broker. Ours take the place of either side.
-//! Spec: BRK-3, MUX-1.
+//! go-plugin's own `examples/bidirectional`, in which the plugin calls back over the broker. Our
+//! programs replace either side. Spec: BRK-3, MUX-1.
 
 use std::path::Path;
 
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{RELEASES, go, rust};
 
-/// What a host prints for a sum that was put in two parts, and what the plugin stored.
+/// Returns what a host prints for a sum stored in two parts, and what the plugin stored.
 async fn count(host: &Path, options: &[&str], plugin: &Path) -> (String, String) {
     let sandbox = Sandbox::new();
     let mut said = String::new();
@@ -18,12 +18,13 @@ async fn count(host: &Path, options: &[&str], plugin: &Path) -> (String, String)
         said.push_str(&String::from_utf8(output.stdout).expect("text"));
     }
     sandbox.assert_no_processes().await;
-    let stored = std::fs::read_to_string(sandbox.folder().join("kv_sum")).expect("it is stored");
+    let stored =
+        std::fs::read_to_string(sandbox.folder().join("kv_sum")).expect("the sum is stored");
     (said, stored)
 }
 
 #[tokio::test]
-async fn either_side_in_go_or_rust() {
+async fn the_counter_works_with_either_side_in_go_or_rust() {
     let (rust_host, rust_plugin) = (rust::example("counter-host"), rust::example("counter-plugin"));
     let multiplexed = &["--multiplex"][..];
     for release in RELEASES {

@@ -1,5 +1,6 @@
-//! The drivers of the conformance suite answer as their contract says, before the suite itself relies on them: real Go
-//! hosts of each release, ours, and the example in Python, each against the Go probe plugin and plugins that misbehave.
+//! The drivers of the conformance suite answer as their contract says, before the suite relies on
+//! them: real Go hosts of each release, ours, and the example in Python, each against the Go probe
+//! plugin and plugins that misbehave.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,7 +23,7 @@ use tokio::time::timeout;
 
 /// Longer than any driver may take.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How many milliseconds a step may wait for what comes.
+/// The time in milliseconds that a step waits for an expected event.
 const PATIENCE: u64 = 20_000;
 const PROBE: &str = "/plugwire.probe.v1.Probe";
 const BROKER_PROBE: &str = "/plugwire.probe.v1.BrokerProbe";
@@ -33,7 +34,7 @@ struct Driver {
     program: PathBuf,
 }
 
-/// The lines of one run, and the exit code; `None` after a signal.
+/// The lines of one run, and the exit code, which is `None` after a signal.
 struct Told {
     lines: Vec<Value>,
     code: Option<i32>,
@@ -68,21 +69,21 @@ impl Driver {
         self.name != "Go 1.4.8" && !self.is_example()
     }
 
-    /// Runs a task. What it leaves is ended with the sandbox.
+    /// Runs a task. Processes it leaves behind are ended with the sandbox.
     async fn told(&self, task: &Value) -> Told {
         let sandbox = Sandbox::new();
         let mut command = sandbox.command(&self.program);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut driver = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.name));
-        let mut stdin = driver.stdin.take().expect("it is piped");
-        // A driver that does not like its task may be gone before it has read it.
+        let mut stdin = driver.stdin.take().expect("standard input is piped");
+        // A driver that rejects its task may exit before it has read all of it.
         let _ = stdin.write_all(task.to_string().as_bytes()).await;
         drop(stdin);
         let output = timeout(LIMIT, driver.wait_with_output()).await;
         let output = output
             .unwrap_or_else(|_| panic!("{} did not end: {task}", self.name))
-            .expect("its output can be read");
-        let text = String::from_utf8(output.stdout).expect("it is text");
+            .expect("the driver's output can be read");
+        let text = String::from_utf8(output.stdout).expect("the driver's output is text");
         let lines: Vec<Value> = text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
@@ -93,7 +94,7 @@ impl Driver {
         Told { lines, code: output.status.code() }
     }
 
-    /// Runs a task that it knows all of: one answer to each step.
+    /// Runs a task that the driver supports entirely, with one answer to each step.
     async fn answers(&self, task: &Value) -> Vec<Value> {
         let told = self.told(task).await;
         assert_eq!(told.code, Some(0), "{}: {:#?}", self.name, told.lines);
@@ -104,7 +105,7 @@ impl Driver {
     }
 }
 
-/// Each driver that is a whole host.
+/// Returns the drivers that are complete hosts.
 fn hosts() -> Vec<Driver> {
     RELEASES.into_iter().map(Driver::go).chain([Driver::ours()]).collect()
 }
@@ -127,14 +128,14 @@ fn task(command: &[&str], cookie: (&str, &str), steps: Value) -> Value {
     })
 }
 
-/// A task with the Go probe plugin.
+/// Creates a task with the Go probe plugin.
 fn with_probe(options: &[&str], steps: Value) -> Value {
     let plugin = go::peer("1.8.0", "probe-plugin");
     let command = [&[text(&plugin)], options].concat();
     task(&command, ("PLUGWIRE_PROBE", "plugwire"), steps)
 }
 
-/// A task with a plugin that misbehaves.
+/// Creates a task with a plugin that misbehaves.
 fn with_misbehaving(how: &str, steps: Value) -> Value {
     let plugin = go::peer("1.8.0", "misbehave");
     task(&[text(&plugin), "--how", how], ("GREETER_PLUGIN", "hello"), steps)
@@ -153,7 +154,7 @@ fn call(method: &str, request: &impl Message) -> Value {
     })
 }
 
-/// The step with further parameters.
+/// Returns the step with further parameters.
 fn with(mut step: Value, parameters: Value) -> Value {
     let all = step.as_object_mut().expect("a step is an object");
     all.extend(parameters.as_object().expect("parameters are an object").clone());
@@ -171,7 +172,7 @@ fn kind(answer: &Value) -> &str {
     answer["error"]["kind"].as_str().unwrap_or("none")
 }
 
-/// Every op, one after another, each with what proves that it was done.
+/// Runs every op, and checks evidence that each was done.
 #[tokio::test]
 async fn a_host_does_every_op() {
     let sessions = hosts().into_iter().map(|host| async move {
@@ -302,12 +303,13 @@ async fn session_of_every_op(host: &Driver, options: Value) {
     assert_eq!((&alive["exited"], &ended["exited"]), (&json!(false), &json!(true)), "{place}");
 }
 
-/// What each driver says of a plugin that must not start.
+/// The expected answer of each driver about a plugin that must not start.
 struct Refusal {
     how: &'static str,
     options: Value,
     kind: &'static str,
-    /// The releases of go-plugin whose host has no words for it: `start.other`, too, is right for them.
+    /// The releases of go-plugin whose host cannot tell this error apart: `start.other` is correct
+    /// for them, too.
     untold: &'static [&'static str],
 }
 
@@ -320,14 +322,14 @@ fn refusals() -> Vec<Refusal> {
     let with_tls = |refusal| Refusal { options: json!({ "tls": "mutual" }), ..refusal };
     let at_once = json!({ "start_timeout_ms": 1000 });
     vec![
-        // It takes the end of the output for an empty line.
+        // This release takes the end of the output for an empty line.
         untold_by(&["1.4.8"], refused("exits-before-line", "start.exited")),
         Refusal { options: at_once, ..refused("no-line", "start.timeout") },
         refused("three-fields", "start.not-a-handshake"),
         refused("noise-then-line", "start.not-a-handshake"),
         refused("core-2", "start.core-version"),
         refused("app-version-99", "start.app-version"),
-        // Their `Start` loses the error; what follows fails in words about something else.
+        // `Start` loses the error in these releases; what follows fails with an unrelated error.
         untold_by(&["1.4.8", "1.6.3"], refused("network-udp", "start.network")),
         refused("four-fields", "start.protocol"),
         refused("unknown-protocol", "start.protocol"),
@@ -337,12 +339,12 @@ fn refusals() -> Vec<Refusal> {
 }
 
 #[tokio::test]
-async fn a_refused_start_has_its_kind_and_the_next_steps_say_that_nothing_runs() {
+async fn a_refused_start_has_its_kind_and_later_steps_report_that_no_plugin_runs() {
     let drivers = hosts().into_iter().chain([Driver::example()]);
     let runs = drivers.map(|driver| async move {
         for Refusal { how, options, kind: expected, untold } in refusals() {
             if driver.is_example() && options.get("tls").is_some() {
-                continue; // its exit code says so in the test below
+                continue; // the test below checks its exit code
             }
             let wait = json!({ "op": "wait-exit", "within_ms": 1 });
             let mut task =
@@ -362,7 +364,7 @@ async fn a_refused_start_has_its_kind_and_the_next_steps_say_that_nothing_runs()
 
 /// Spec: RAT-1.
 #[tokio::test]
-async fn a_host_attaches_to_a_plugin_that_another_left_and_ends_it() {
+async fn a_host_attaches_to_a_plugin_that_another_host_left_and_ends_it() {
     let payload = Payload { data: pattern(0, 100).into() };
     let echo = call(&format!("{PROBE}/Echo"), &payload);
     let steps = json!([{ "op": "start" }, { "op": "ping" }, echo, { "op": "kill" }]);
@@ -380,7 +382,11 @@ async fn a_host_attaches_to_a_plugin_that_another_left_and_ends_it() {
         let fine = answers.iter().all(|answer| answer["ok"] == true);
         assert!(fine, "{}: {answers:#?}", host.name);
         assert_eq!(bytes(&answers[2], "reply"), payload.encode_to_vec(), "{}", host.name);
-        assert!(eventually(LIMIT, || !is_alive(pid)).await, "{}: it lives on", host.name);
+        assert!(
+            eventually(LIMIT, || !is_alive(pid)).await,
+            "{}: the plugin keeps running",
+            host.name
+        );
         sandbox.assert_empty().await;
     }
 }
@@ -397,9 +403,9 @@ async fn multiplexing_that_is_refused_has_its_kind() {
     }
 }
 
-/// A Go host connects with its first call, and is content with any answer about its plugin's health.
+/// A Go host connects with its first call, and accepts any answer about its plugin's health.
 #[tokio::test]
-async fn go_hosts_and_ours_differ_where_they_do() {
+async fn known_differences_between_go_hosts_and_ours() {
     let steps = json!([{ "op": "start" }, { "op": "ping" }, { "op": "kill" }]);
     for driver in hosts() {
         let answers = driver.answers(&with_misbehaving("missing-socket", steps.clone())).await;
@@ -417,7 +423,7 @@ async fn go_hosts_and_ours_differ_where_they_do() {
 
 /// Spec: TLS-7.
 #[tokio::test]
-async fn a_go_driver_dies_of_what_a_go_host_dies_of() {
+async fn a_go_driver_crashes_where_a_go_host_crashes() {
     let task = with_misbehaving("cert-but-plaintext-server", json!([{ "op": "start" }]));
     for release in RELEASES {
         let told = Driver::go(release).told(&task).await;
@@ -430,7 +436,7 @@ async fn a_go_driver_dies_of_what_a_go_host_dies_of() {
 }
 
 #[tokio::test]
-async fn a_kill_without_end_is_told_and_waited_for_no_longer() {
+async fn a_kill_that_hangs_is_reported_and_no_longer_awaited() {
     let task = with_misbehaving("shutdown-hangs", json!([{ "op": "start" }, { "op": "kill" }]));
     let (go, ours) = (Driver::go("1.8.0"), Driver::ours());
     let (go, ours) = join(go.answers(&task), ours.answers(&task)).await;
@@ -438,9 +444,9 @@ async fn a_kill_without_end_is_told_and_waited_for_no_longer() {
     assert_eq!(kind(&ours[1]), "none", "{ours:?}");
 }
 
-/// What a driver does not know is never passed over: that would be a verdict about something else.
+/// A driver never skips what it does not implement: the verdict would be about something else.
 #[tokio::test]
-async fn what_is_not_implemented_ends_a_driver_with_89() {
+async fn a_driver_exits_with_89_for_what_it_does_not_implement() {
     let mut unknown_version = with_probe(&[], json!([{ "op": "start" }]));
     unknown_version["plugwire-conformance"] = 2.into();
     let mut multiplexed = with_probe(&[], json!([{ "op": "start" }]));

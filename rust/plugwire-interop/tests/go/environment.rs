@@ -1,4 +1,4 @@
-//! What a plugin is given besides calls: environment, arguments, folder, standard input, sockets.
+//! The environment that a plugin runs in: variables, arguments, directory, standard input, sockets.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -19,7 +19,8 @@ fn plugins() -> [PathBuf; 2] {
     [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
 }
 
-/// The environment of the host: what is passed on by default, what is not, and an outer host's protocol.
+/// The environment of the host: variables passed on by default, others, and the protocol variables
+/// of an outer host.
 const HOSTS: [(&str, &str); 16] = [
     ("HOME", "/home/somebody"),
     ("LANG", "C.UTF-8"),
@@ -39,7 +40,7 @@ const HOSTS: [(&str, &str); 16] = [
     ("SHELL", "/bin/sh"),
 ];
 
-/// What an inspect host, in that environment, says that its plugin was given.
+/// Returns what the plugin of an inspect host in that environment reports.
 async fn inspect(sandbox: &Sandbox, options: &[&str], plugin: &Path) -> Value {
     let mut host = sandbox.command(rust::program("inspect-host"));
     host.env_clear().envs(HOSTS).args(options).arg("--").arg(plugin);
@@ -53,13 +54,14 @@ fn variables(report: &Value) -> BTreeMap<&str, &str> {
     variables.map(|(name, value)| (name.as_str(), value.as_str().expect("text"))).collect()
 }
 
-/// The protocol's variables, from the host that started it and from no other. Spec: ENV-1, ENV-2, ENV-4, ENV-5.
+/// Removes the protocol's variables, which must come from the host that started the plugin. Spec:
+/// ENV-1, ENV-2, ENV-4, ENV-5.
 fn take_protocol(variables: &mut BTreeMap<&str, &str>, mutual_tls: bool) {
     assert_eq!(variables.remove("PLUGWIRE_PROBE"), Some("plugwire"));
     assert_eq!(variables.remove("PLUGIN_PROTOCOL_VERSIONS"), Some("1"));
     assert_eq!(variables.remove("PLUGIN_MIN_PORT"), Some("10000"));
     assert_eq!(variables.remove("PLUGIN_MAX_PORT"), Some("25000"));
-    let folder = variables.remove("PLUGIN_UNIX_SOCKET_DIR").expect("a folder");
+    let folder = variables.remove("PLUGIN_UNIX_SOCKET_DIR").expect("a directory");
     assert!(folder.starts_with("/tmp/plugwire-"), "{folder}");
     let certificate = variables.remove("PLUGIN_CLIENT_CERT");
     assert_eq!(certificate.is_some(), mutual_tls);
@@ -69,9 +71,9 @@ fn take_protocol(variables: &mut BTreeMap<&str, &str>, mutual_tls: bool) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Exactly the documented list, and what the protocol sets. Spec: ENV-12.
+/// The plugin gets exactly the documented list and what the protocol sets. Spec: ENV-12.
 #[tokio::test]
-async fn by_default_it_is_clean() {
+async fn the_environment_is_clean_by_default() {
     for plugin in plugins() {
         for options in [&[][..], &["--plaintext"]] {
             let sandbox = Sandbox::new();
@@ -83,7 +85,7 @@ async fn by_default_it_is_clean() {
     }
 }
 
-/// Names are passed on one by one, an outer host's protocol not even then.
+/// Variables are passed on by name, except for the protocol variables of an outer host.
 #[tokio::test]
 async fn named_variables_are_inherited() {
     let names = ["SHELL", "PLUGIN_CLIENT_CERT", "PLUGIN_MULTIPLEX_GRPC", "NOT_SET"];
@@ -98,7 +100,8 @@ async fn named_variables_are_inherited() {
     }
 }
 
-/// As Go's hosts do, except for an outer host's protocol: that would make this plugin answer to the wrong host.
+/// All variables are passed on as Go's hosts do, except for the protocol variables of an outer
+/// host: with them, this plugin would answer to the wrong host.
 #[tokio::test]
 async fn all_variables_are_inherited_on_demand() {
     for plugin in plugins() {
@@ -113,7 +116,8 @@ async fn all_variables_are_inherited_on_demand() {
     }
 }
 
-/// A start that fails says how much it kept back: a missing variable is a likely reason.
+/// The error of a failed start states how many variables were withheld: a missing variable is a
+/// likely reason.
 #[tokio::test]
 async fn errors_say_how_many_were_withheld() {
     let outer = HOSTS.iter().filter(|(name, _)| name.starts_with("PLUGIN_")).count();
@@ -127,7 +131,7 @@ async fn errors_say_how_many_were_withheld() {
     }
 }
 
-/// Nothing to read by default; with one call the host's own standard input. Spec: ENV-11.
+/// Standard input is empty by default; one setting passes on the host's own. Spec: ENV-11.
 #[tokio::test]
 async fn standard_input() {
     for plugin in plugins() {
@@ -135,13 +139,13 @@ async fn standard_input() {
             let sandbox = Sandbox::new();
             let mut host = sandbox.command(rust::program("inspect-host"));
             host.args(options).arg("--").arg(&plugin);
-            // A pipe that stays open and empty, as a terminal where nobody types.
+            // A pipe that stays open and empty, like a terminal without input.
             let mut host =
-                host.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
+                host.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the host runs");
             let stdin = host.stdin.take();
             let output = host.wait_with_output();
             let output = tokio::time::timeout(std::time::Duration::from_secs(60), output).await;
-            let output = output.expect("in time").expect("it ends");
+            let output = output.expect("in time").expect("the host exits");
             drop(stdin);
             let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
             assert_eq!(report["stdin_eof"], at_end, "{plugin:?} {options:?}");
@@ -153,12 +157,12 @@ async fn given(launch: plugwire::host::Launch) -> InspectReport {
     let plugin = launch.start().await.expect("a start");
     let report = probe(&plugin).inspect(InspectRequest {}).await.expect("a report").into_inner();
     assert_eq!(report.pid, plugin.id());
-    plugin.shutdown().await.expect("it ends");
+    plugin.shutdown().await.expect("the shutdown works");
     report
 }
 
 #[tokio::test]
-async fn arguments_folder_variables_and_ports() {
+async fn arguments_directory_variables_and_ports() {
     for plugin in plugins() {
         let sandbox = Sandbox::new();
         let folder = sandbox.folder().join("a folder");
@@ -170,7 +174,7 @@ async fn arguments_folder_variables_and_ports() {
         let report = given(launch.ports(Some(range))).await;
         assert_eq!(report.args[0], plugin.to_str().expect("UTF-8"));
         assert_eq!(report.args[1..], ["--versions", "1,7"]);
-        assert_eq!(Path::new(&report.cwd), folder.canonicalize().expect("it is there"));
+        assert_eq!(Path::new(&report.cwd), folder.canonicalize().expect("the directory exists"));
         assert_eq!(report.env["MINE"], "new");
         assert_eq!(report.env["PLUGIN_MIN_PORT"], "40000");
         assert_eq!(report.env["PLUGIN_MAX_PORT"], "40001");
@@ -182,7 +186,7 @@ async fn arguments_folder_variables_and_ports() {
     }
 }
 
-/// A Go host's plugin, in either language, says the same of what it was given.
+/// A Go host gives plugins in both languages the same environment.
 #[tokio::test]
 async fn go_hosts_give_a_rust_plugin_what_they_give_a_go_plugin() {
     for release in RELEASES {
@@ -197,7 +201,7 @@ async fn go_hosts_give_a_rust_plugin_what_they_give_a_go_plugin() {
                 let mut result = report["result"].clone();
                 assert_eq!(result["pid"], report["start"]["pid"], "{report:#}");
                 result["args"][0].take();
-                // Made anew for each start.
+                // The certificate is new for each start.
                 assert_eq!(result["env"]["PLUGIN_CLIENT_CERT"].take().is_null(), tls.is_empty());
                 let metadata = result["metadata"].as_object_mut().expect("an object");
                 metadata.retain(|key, _| key.starts_with("probe-") || key == "content-type");
@@ -210,7 +214,7 @@ async fn go_hosts_give_a_rust_plugin_what_they_give_a_go_plugin() {
     }
 }
 
-/// A relative program is the host's own to resolve, wherever the plugin runs.
+/// The host resolves a relative program path itself, wherever the plugin runs.
 #[tokio::test]
 async fn a_program_by_name_and_by_relative_path() {
     let sandbox = Sandbox::new();
@@ -220,7 +224,7 @@ async fn a_program_by_name_and_by_relative_path() {
     let here = std::env::current_dir().expect("a folder");
     let ups = here.components().count() - 1;
     let relative: PathBuf = std::iter::repeat_n("..", ups).collect();
-    let relative = relative.join(script.strip_prefix("/").expect("it is absolute"));
+    let relative = relative.join(script.strip_prefix("/").expect("the path is absolute"));
     let launch = sandbox.launch(PROBE, &relative).version(1).current_dir("/");
     let report = given(launch).await;
     assert_eq!((report.cwd.as_str(), Path::new(&report.args[0])), ("/", &*relative));
@@ -231,12 +235,13 @@ async fn a_program_by_name_and_by_relative_path() {
 }
 
 fn mode(path: &Path) -> u32 {
-    std::fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
+    std::fs::metadata(path).expect("the file exists").permissions().mode() & 0o7777
 }
 
-/// The group may use the socket and enter its folder; by default nobody but the user. Spec: ENV-8, ENV-9, SOCK-4.
+/// With a socket group, the group can use the socket and enter its directory; by default only the
+/// user can. Spec: ENV-8, ENV-9, SOCK-4.
 #[tokio::test]
-async fn sockets_are_the_users_own_or_a_groups() {
+async fn sockets_belong_to_the_user_or_to_a_group() {
     let group = rustix::process::getgid().as_raw();
     for plugin in plugins() {
         let sandbox = Sandbox::new();
@@ -252,15 +257,16 @@ async fn sockets_are_the_users_own_or_a_groups() {
             assert_eq!(mode(folder), if shared { 0o1770 } else { 0o700 }, "{socket:?}");
             if shared {
                 assert_eq!(mode(&socket), 0o660, "{socket:?}");
-                assert_eq!(std::fs::metadata(&socket).expect("it is there").gid(), group);
+                assert_eq!(std::fs::metadata(&socket).expect("the socket exists").gid(), group);
             }
-            plugin.shutdown().await.expect("it ends");
+            plugin.shutdown().await.expect("the shutdown works");
         }
         sandbox.assert_empty().await;
     }
 }
 
-/// A Go host's group and folder for a Rust plugin, seen at a plugin that it leaves running.
+/// A Go host's socket group and directory apply to a Rust plugin; checked on a plugin that the host
+/// leaves running.
 #[tokio::test]
 async fn go_hosts_set_the_sockets_group() {
     let group = rustix::process::getgid().as_raw().to_string();
@@ -279,9 +285,9 @@ async fn go_hosts_set_the_sockets_group() {
     }
 }
 
-/// Nothing is started for a group that cannot be meant.
+/// Nothing is started for a group that does not exist.
 #[tokio::test]
-async fn a_group_that_nobody_has_is_an_error_with_its_name() {
+async fn a_group_that_does_not_exist_is_an_error_with_its_name() {
     let sandbox = Sandbox::new();
     let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
     let error = launch.socket_group("no-such-group-here").start().await.expect_err("no group");
@@ -291,16 +297,17 @@ async fn a_group_that_nobody_has_is_an_error_with_its_name() {
     sandbox.assert_empty().await;
 }
 
-/// What the host left open for every program, as a service manager's sockets are, no plugin has: neither its own user's nor
-/// another's.
+/// Descriptors that the host left open for every program, such as the sockets of a service manager,
+/// are not inherited by any plugin, whether it runs as the host's user or as another.
 #[tokio::test]
-async fn what_the_host_left_open_is_not_the_plugins() {
+async fn descriptors_that_the_host_left_open_are_not_inherited() {
     let sandbox = Sandbox::new();
     let path = sandbox.folder().join("left-open");
     let left_open = std::fs::File::create(&path).expect("a file");
-    rustix::io::fcntl_setfd(&left_open, rustix::io::FdFlags::empty()).expect("it is open");
+    rustix::io::fcntl_setfd(&left_open, rustix::io::FdFlags::empty()).expect("the file is open");
     let opened = |process: &str| {
-        let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs");
+        let descriptors =
+            std::fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs");
         let targets = descriptors.flatten().filter_map(|one| std::fs::read_link(one.path()).ok());
         targets.collect::<Vec<_>>()
     };
@@ -313,12 +320,12 @@ async fn what_the_host_left_open_is_not_the_plugins() {
         for confinement in &confinements {
             let sandbox = Sandbox::new();
             let through = std::fs::Permissions::from_mode(0o711);
-            std::fs::set_permissions(sandbox.folder(), through).expect("its mode");
+            std::fs::set_permissions(sandbox.folder(), through).expect("the directory's mode");
             let launch = sandbox.launch(PROBE, &program).version(1).confine(confinement.clone());
             let plugin = launch.start().await.expect("a start");
             let opened = opened(&plugin.id().to_string());
             assert!(opened.len() > 2 && !opened.contains(&path), "{confinement:?}: {opened:?}");
-            plugin.shutdown().await.expect("it ends");
+            plugin.shutdown().await.expect("the shutdown works");
         }
     }
 }

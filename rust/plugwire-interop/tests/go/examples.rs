@@ -1,8 +1,9 @@
-//! go-plugin's own examples, which ship in its module, in every role that they have.
+//! Runs go-plugin's own examples, which ship in its module, in every role they have.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use assert_cmd::assert::OutputAssertExt;
 use plugwire::host::{Launch, StartError};
 use plugwire::protocol::handshake::HandshakeError;
 use plugwire_interop::generated::proto::kv_client::KvClient;
@@ -10,12 +11,14 @@ use plugwire_interop::generated::proto::streamer_service_client::StreamerService
 use plugwire_interop::generated::proto::{GetRequest, PutRequest, configure, read, write};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{BASIC, go, rust};
+use predicates::prelude::*;
 use tonic::Code;
 
-/// Example hosts exist in every release, also in those whose peers of ours are plugins only.
+/// Example hosts exist in every release, including those for which our own peers are plugins only.
 const ALL_RELEASES: [&str; 6] = ["1.0.1", "1.4.8", "1.6.3", "1.7.0", "1.8.0", "1.8.0-newest"];
 
-/// What a host of `examples/grpc` says and stores: after a put, after a get, and after a get of what is not there.
+/// What a host of `examples/grpc` prints and stores: after a put, after a get, and after a get of a
+/// missing key.
 #[derive(Debug, PartialEq)]
 struct Said {
     outputs: Vec<(Option<i32>, String)>,
@@ -31,14 +34,15 @@ async fn kv(host: &Path, plugin: &Path) -> Said {
         command.env("KV_PROTO", "grpc").env("KV_PLUGIN", plugin);
         let Output { status, stdout, .. } = sandbox.run(&mut command).await;
         let said = String::from_utf8(stdout).expect("text");
-        // Before 1.7.0 the host began its errors with a capital.
+        // Before 1.7.0, the host's errors began with a capital letter.
         outputs.push((status.code(), said.replace("Error: ", "error: ")));
     }
-    let stored = std::fs::read_to_string(sandbox.folder().join("kv_hello")).expect("it is stored");
+    let stored =
+        std::fs::read_to_string(sandbox.folder().join("kv_hello")).expect("the value is stored");
     Said { outputs, stored }
 }
 
-/// The two of the example together are the reference; ours take the place of either, or of both.
+/// The example's own host and plugin are the reference; ours replace either or both.
 #[tokio::test]
 async fn grpc() {
     let (rust_host, rust_plugin) = (rust::example("kv-host"), rust::example("kv-plugin"));
@@ -62,7 +66,7 @@ async fn grpc() {
     }
 }
 
-/// Both hosts refuse words that they do not know.
+/// Both hosts reject unknown arguments.
 #[tokio::test]
 async fn grpc_usage() {
     for host in [go::example("1.8.0", "grpc-host"), rust::example("kv-host")] {
@@ -70,13 +74,12 @@ async fn grpc_usage() {
         let mut command = sandbox.command(&host);
         command.arg("list").current_dir(sandbox.folder());
         command.env("KV_PROTO", "grpc").env("KV_PLUGIN", rust::example("kv-plugin"));
-        let output = sandbox.run(&mut command).await;
-        assert_eq!(output.status.code(), Some(1), "{host:?}");
-        assert!(output.stdout.starts_with(b"error: "), "{host:?}: {output:?}");
+        let usage = predicate::str::starts_with("error: ");
+        sandbox.run(&mut command).await.assert().code(1).stdout(usage);
     }
 }
 
-/// A host that finds its plugin by a path gets a script that runs ours.
+/// Writes a script that runs our plugin, for a host that finds its plugin by a path.
 fn stand_in(sandbox: &Sandbox, path: &str, argument: &str) -> PathBuf {
     sandbox.script(path, &rust::program("example-plugin"), argument)
 }
@@ -87,7 +90,8 @@ fn link(sandbox: &Sandbox, program: &Path, path: &str) {
     std::os::unix::fs::symlink(program, path).expect("a link");
 }
 
-/// The host of `examples/negotiated`: with gRPC it offers version 3, with net/rpc version 2.
+/// Runs the host of `examples/negotiated`, which offers version 3 with gRPC and version 2 with
+/// net/rpc.
 async fn negotiate(sandbox: &Sandbox, release: &str, protocol: &str, words: &[&str]) -> Output {
     let mut command = sandbox.command(go::example(release, "negotiated-host"));
     command.args(words).current_dir(sandbox.folder()).env("KV_PROTO", protocol);
@@ -115,11 +119,11 @@ async fn negotiated_go_host() {
         let [go_go_got, go_rust_got] = &got[..] else { unreachable!() };
         assert_eq!(go_rust_got, &go_go_got.replace("plugin version", "version"), "{release}");
 
-        // Version 2 speaks net/rpc in this host, which is not for us: it says so, and both sides end.
+        // Version 2 uses net/rpc in this host, which our plugin does not speak: the plugin says so,
+        // and both sides exit.
         let refused = negotiate(&go_rust, release, "netrpc", &["get", "hello"]).await;
-        assert_eq!(refused.status.code(), Some(1), "{release}: {refused:?}");
-        let words = String::from_utf8_lossy(&refused.stdout);
-        assert!(words.contains("GRPC") || words.contains("gRPC"), "{release}: {words}");
+        let names_grpc = predicate::str::contains("GRPC").or(predicate::str::contains("gRPC"));
+        refused.assert().append_context("release", release).code(1).stdout(names_grpc);
     }
 }
 
@@ -132,13 +136,13 @@ async fn offer(sandbox: &Sandbox, program: &Path, versions: &[u32]) -> Result<St
     assert!(versions.contains(&plugin.version()), "{plugin:?}");
     let mut kv = KvClient::new(plugin.channel());
     let request = PutRequest { key: "hello".to_owned(), value: "world".into() };
-    kv.put(request).await.expect("it is stored");
-    let value = kv.get(GetRequest { key: "hello".to_owned() }).await.expect("it is there");
-    plugin.shutdown().await.expect("it ends");
+    kv.put(request).await.expect("the value is stored");
+    let value = kv.get(GetRequest { key: "hello".to_owned() }).await.expect("the value exists");
+    plugin.shutdown().await.expect("the shutdown works");
     Ok(String::from_utf8(value.into_inner().value.to_vec()).expect("text"))
 }
 
-/// The plugin takes the highest version that both have; its services are those of that version.
+/// The plugin uses the highest common version, with the services of that version.
 #[tokio::test]
 async fn negotiated_rust_host() {
     let by =
@@ -160,7 +164,8 @@ async fn negotiated_rust_host() {
         let got = offer(&sandbox, &plugin, versions).await.expect("a start");
         assert_eq!(got, by(negotiated), "{versions:?}");
     }
-    // Nothing in common: the plugin answers with its lowest, and the host names both sides' versions.
+    // Without a common version, the plugin answers with its lowest, and the host's error names both
+    // sides' versions.
     match offer(&sandbox, &plugin, &[1, 9]).await {
         Err(StartError::Handshake { cause, .. }) => {
             assert_eq!(cause.code(), "start.app-version");
@@ -172,7 +177,8 @@ async fn negotiated_rust_host() {
     sandbox.assert_empty().await;
 }
 
-/// Came with 1.8.0. Its own plugin ends the client stream without the response, and the newest grpc-go refuses that.
+/// New in 1.8.0. The example's own plugin ends the client stream without a response, which the
+/// newest grpc-go rejects.
 #[tokio::test]
 async fn streaming_go_host() {
     for release in ["1.8.0", "1.8.0-newest"] {
@@ -205,13 +211,14 @@ async fn streaming_rust_host() {
         let file = sandbox.folder().join("file");
         let path = file.display().to_string();
         let configured = streamer.configure(configure::Request { path, chunk_size: 10 }).await;
-        configured.expect("it is configured");
+        configured.expect("the plugin is configured");
 
         let pieces = ["twenty-five ", "bytes of ", "text"];
         let pieces = pieces.map(|piece| write::RequestChunk { bytes_to_write: piece.into() });
         match streamer.write(tokio_stream::iter(pieces)).await {
             Ok(_) => assert_eq!(program, ours.folder().join("streamer")),
-            // The Go plugin's response never comes. gRPC wants one, so this is an error also where the status is OK.
+            // The Go plugin's response never comes. gRPC requires one, so this is an error even
+            // though the status is OK.
             Err(status) => {
                 assert_eq!(status.code(), Code::Internal, "{status:?}");
                 assert!(status.message().contains("Missing response"), "{status:?}");
@@ -225,12 +232,12 @@ async fn streaming_rust_host() {
             sizes.push(piece.read_bytes.len());
         }
         assert_eq!(sizes, [10, 10, 5]);
-        plugin.shutdown().await.expect("it ends");
+        plugin.shutdown().await.expect("the shutdown works");
         sandbox.assert_empty().await;
     }
 }
 
-/// The net/rpc half of the examples is not for us, and the host says so plainly.
+/// Our host does not speak the net/rpc half of the examples, and its error says so plainly.
 #[tokio::test]
 async fn net_rpc_plugins_are_named_as_such() {
     for (release, binary) in [("1.8.0", "grpc-plugin-netrpc"), ("1.8.0", "basic-plugin")] {

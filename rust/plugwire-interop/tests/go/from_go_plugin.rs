@@ -1,4 +1,5 @@
-//! The documents against go-plugin's own source: no setting without an answer, and no clause whose source is not there.
+//! Compares the documents with go-plugin's own source: every setting is answered, and every source
+//! of a clause exists.
 
 #[path = "../rust/docs/spec.rs"]
 mod spec;
@@ -11,8 +12,8 @@ use std::process::Command;
 use plugwire_interop::go::{root, versions};
 use serde_json::Value;
 
-/// The types that the page must cover, and how many names each has at least: so many that a reader of Go which
-/// finds none is noticed.
+/// The types that the page must cover, with the minimum number of names in each. The minimum
+/// catches a reader of Go source that finds none.
 const TYPES: [(&str, usize); 9] = [
     ("Client", 8),
     ("ClientConfig", 20),
@@ -59,7 +60,8 @@ fn every_method_of_a_runner_has_its_row() {
     assert!(missing.is_empty(), "no row for {missing:?}");
 }
 
-/// The names in the first column of the table under `### NAME`. The second column must say something.
+/// Returns the names in the first column of the table under `### NAME`. The second column must not
+/// be empty.
 fn rows(page: &str, name: &str) -> Vec<String> {
     let heading = format!("### {name}");
     let section = page
@@ -75,7 +77,7 @@ fn rows(page: &str, name: &str) -> Vec<String> {
     .collect()
 }
 
-/// The exported fields and methods of a type, embedded ones by their own name.
+/// Returns the exported fields and methods of a type, including embedded types by their names.
 fn exported(package: &Path, name: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(package).expect("the package") {
@@ -100,7 +102,7 @@ fn fields(text: &str, name: &str) -> Vec<String> {
     declarations
         .flat_map(|declaration| {
             let words: Vec<&str> = declaration.split_whitespace().collect();
-            // `A, B type`; a word alone is an embedded type.
+            // `A, B type`; a single word is an embedded type.
             let names = if words.len() == 1 { &words[..] } else { &words[..words.len() - 1] };
             let names = names.iter().take_while({
                 let mut more = true;
@@ -124,7 +126,7 @@ fn methods(text: &str, name: &str) -> Vec<String> {
     text.lines().filter_map(method).collect()
 }
 
-/// Whether the lines hold what the clause says is for people to judge; that they are there is for this test.
+/// Whether the lines support the clause is for a person to judge; this test checks that they exist.
 #[test]
 fn the_lines_that_clauses_name_are_there() {
     let mut modules = BTreeMap::new();
@@ -140,22 +142,26 @@ fn the_lines_that_clauses_name_are_there() {
             let lines: Vec<&str> = text.lines().skip(first - 1).take(last + 1 - first).collect();
             let all_there =
                 lines.len() == last + 1 - first && lines.iter().any(|line| !line.trim().is_empty());
-            assert!(all_there, "{:?}: {} has no lines {first}-{last}", clause.id, reference.file);
+            assert!(
+                all_there,
+                "{:?}: {} does not have lines {first}-{last}",
+                clause.id, reference.file
+            );
             seen += 1;
         }
     }
     assert!(seen > 200, "only {seen} references were found");
 }
 
-/// The folder of a module's sources, fetched if need be.
+/// Returns the directory of a module's sources; Go downloads them if necessary.
 fn module(name: &str, version: &str) -> PathBuf {
     let path = match name {
         "go-plugin" => "github.com/hashicorp/go-plugin",
         "grpc-go" => "google.golang.org/grpc",
         "yamux" => "github.com/hashicorp/yamux",
-        other => panic!("{other} is no module that clauses name"),
+        other => panic!("{other} is not a module that clauses refer to"),
     };
-    // Some set of modules that we build with has it, and with it its checksum.
+    // One of the module sets that we build with contains it, together with its checksum.
     let all = versions().as_object().expect("versions").values();
     let mut found =
         all.filter_map(|set| downloaded(set["modfile"].as_str().expect("modfile"), path));
@@ -164,7 +170,7 @@ fn module(name: &str, version: &str) -> PathBuf {
     PathBuf::from(module["Dir"].as_str().expect("Dir"))
 }
 
-/// What Go says of this module in this set; `None` where it is not in it.
+/// Returns what Go reports about this module in this set; `None` if the set does not contain it.
 fn downloaded(modfile: &str, path: &str) -> Option<Value> {
     let mut go = Command::new("go");
     go.current_dir(root().join("sdk-go-compat"));

@@ -1,4 +1,5 @@
-//! A host that is killed takes its plugins along, whatever they are written in and whatever stands between. Spec: SHD-12.
+//! A killed host takes its plugins along, in whatever language they are written and whatever
+//! process stands in between. Spec: SHD-12.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -15,15 +16,16 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
-/// The promise. What is left of a host takes some milliseconds to go.
+/// The promised limit. The remains of a host take some milliseconds to disappear.
 const GONE: Duration = Duration::from_secs(1);
-/// What a loaded machine may add to that now and then. Without a guardian, a Rust plugin would notice only after ten
+/// The limit on a loaded machine. Without a guardian, a Rust plugin would notice only after ten
 /// seconds, and a Go plugin never.
 const AT_MOST: Duration = Duration::from_secs(8);
-/// For what has no such promise.
+/// The limit for everything else.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How a plugin is started: alone, with a shell between that stays, and with children of its own.
+/// The ways to start a plugin: alone, behind a shell that keeps running, and with children of its
+/// own.
 const ALONE: &str = r#"exec "$0" "$@""#;
 const BEHIND_A_SHELL: &str = r#""$0" "$@"; exit $?"#;
 const WITH_CHILDREN: &str = r#"sleep 1000 & sleep 1000 & exec "$0" "$@""#;
@@ -34,7 +36,7 @@ fn host(sandbox: &Sandbox, options: &[&str], way: &str, plugin: &Path) -> Comman
     host
 }
 
-/// A host under way, and what it says.
+/// A running host and its output.
 struct Host {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -42,32 +44,32 @@ struct Host {
 
 impl Host {
     fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().expect("it starts");
-        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut child = command.spawn().expect("the host starts");
+        let output = BufReader::new(child.stdout.take().expect("standard output is piped"));
         Self { child, output }
     }
 
     fn pid(&self) -> u32 {
-        self.child.id().expect("it was not waited for")
+        self.child.id().expect("the host was not reaped")
     }
 
-    /// The rest of the first line that begins with this.
+    /// Returns the rest of the first line with this beginning.
     async fn says(&mut self, beginning: &str) -> String {
         let mut line = String::new();
         loop {
             line.clear();
             let read = timeout(LIMIT, self.output.read_line(&mut line)).await.expect("in time");
-            assert!(read.expect("readable") > 0, "the host never said `{beginning}`");
+            assert!(read.expect("readable") > 0, "the host never printed `{beginning}`");
             if let Some(rest) = line.trim_end().strip_prefix(beginning) {
                 return rest.trim().to_owned();
             }
         }
     }
 
-    /// Kills it, and returns the last that it said. A plugin or a guardian that held its output open would keep this from
-    /// returning.
+    /// Kills the host, and returns its last line. A plugin or guardian that held the host's output
+    /// open would keep this from returning.
     async fn kill(mut self) -> String {
-        self.child.kill().await.expect("it dies");
+        self.child.kill().await.expect("the host can be killed");
         let mut rest = String::new();
         timeout(AT_MOST, self.output.read_to_string(&mut rest))
             .await
@@ -77,7 +79,7 @@ impl Host {
     }
 }
 
-/// Nothing of a host is left; how long it took.
+/// Waits until nothing of a host is left, and returns how long it took.
 async fn all_gone(sandbox: &Sandbox, what: &str) -> Duration {
     let since = Instant::now();
     let gone = eventually(AT_MOST, || sandbox.processes().is_empty()).await;
@@ -85,7 +87,7 @@ async fn all_gone(sandbox: &Sandbox, what: &str) -> Duration {
     since.elapsed()
 }
 
-/// How long a whole life takes here.
+/// Measures how long one start, use and end of a plugin takes here.
 async fn a_life(sandbox: &Sandbox, options: &[&str], way: &str, plugin: &Path) -> Duration {
     let begun = Instant::now();
     let options = [options, &["--lives", "1"]].concat();
@@ -94,7 +96,8 @@ async fn a_life(sandbox: &Sandbox, options: &[&str], way: &str, plugin: &Path) -
     begun.elapsed()
 }
 
-/// Twenty random points of two lives, in each way. What a kill hit is counted by the last that the host said.
+/// Kills hosts at twenty random points of two plugin lifetimes, in each way. The last line of the
+/// host tells what each kill hit.
 async fn killed_anywhere(plugin: PathBuf, options: &[&str]) {
     let points = if soaks() { 200 } else { 20 };
     for (name, way) in
@@ -106,10 +109,11 @@ async fn killed_anywhere(plugin: PathBuf, options: &[&str]) {
         let fell_on_a_plugin = |hit: &BTreeMap<String, usize>| {
             ["started", "record", "called"].iter().any(|at| hit.contains_key(*at))
         };
-        // A few more where the machine became so slow since it was measured that nothing had started yet.
+        // Makes a few more attempts if the machine has become so slow since the measurement that
+        // nothing had started yet.
         while took.len() < points || (took.len() < 3 * points && !fell_on_a_plugin(&hit)) {
             let host = Host::start(host(&sandbox, options, way, &plugin));
-            // The point of it all: a moment that nobody chose.
+            // A random moment is the point of this test.
             sleep(chance::moment(life * 2)).await;
             let last = host.kill().await;
             let step = last.split(' ').next().unwrap_or_default();
@@ -120,12 +124,12 @@ async fn killed_anywhere(plugin: PathBuf, options: &[&str]) {
             }
         }
         a_life(&sandbox, options, way, &plugin).await;
-        // The last host's guardian may still be at it.
+        // The last host's guardian may still be cleaning up.
         let no_files = eventually(AT_MOST, || sockets(sandbox.folder()).is_empty()).await;
         assert!(no_files, "{name}: after the next start: {:?}", sockets(sandbox.folder()));
         assert!(
             fell_on_a_plugin(&hit),
-            "{name}: every kill came before a start, or after an end: {hit:?}"
+            "{name}: every kill came before a start or after an end: {hit:?}"
         );
         took.sort();
         let (usual, slowest) = (took[took.len() / 2], took[took.len() - 1]);
@@ -138,41 +142,43 @@ async fn killed_anywhere(plugin: PathBuf, options: &[&str]) {
 }
 
 #[tokio::test]
-async fn soak_go_plugins_go_with_a_killed_host() {
+async fn soak_go_plugins_end_with_a_killed_host() {
     killed_anywhere(go::peer("1.8.0", "probe-plugin"), &[]).await;
 }
 
 #[tokio::test]
-async fn soak_go_plugins_go_with_a_killed_host_plain() {
+async fn soak_go_plugins_end_with_a_killed_plaintext_host() {
     killed_anywhere(go::peer("1.8.0", "probe-plugin"), &["--plaintext"]).await;
 }
 
 #[tokio::test]
-async fn soak_rust_plugins_go_with_a_killed_host() {
+async fn soak_rust_plugins_end_with_a_killed_host() {
     killed_anywhere(rust::program("probe-plugin"), &[]).await;
 }
 
 #[tokio::test]
-async fn soak_rust_plugins_go_with_a_killed_host_plain() {
+async fn soak_rust_plugins_end_with_a_killed_plaintext_host() {
     killed_anywhere(rust::program("probe-plugin"), &["--plaintext"]).await;
 }
 
-/// Plugins of go-plugin before 1.5 put their socket where they like. The guardian knows it from their line.
+/// Plugins of go-plugin before 1.5 choose where their socket is. The guardian learns the path from
+/// their line.
 #[tokio::test]
-async fn a_socket_outside_the_private_folder_goes_too() {
+async fn a_socket_outside_the_private_directory_is_removed_too() {
     let sandbox = Sandbox::new();
     let plugin = go::peer("1.4.8", "probe-plugin");
     let mut host = Host::start(host(&sandbox, &["--lives", "1", "--then", "wait"], ALONE, &plugin));
     host.says("called").await;
     let left = sockets(sandbox.folder());
     let outside = left.iter().any(|path| path.to_string_lossy().contains("/plugin"));
-    assert!(outside, "this release ignores the folder: {left:?}");
+    assert!(outside, "this release ignores the directory: {left:?}");
     host.kill().await;
     all_gone(&sandbox, "1.4.8").await;
     assert!(eventually(AT_MOST, || sockets(sandbox.folder()).is_empty()).await);
 }
 
-/// Without its guardian, a killed host leaves files, and the plugin's children. The next start removes the files.
+/// Without its guardian, a killed host leaves files and the plugin's children. The next start
+/// removes the files.
 #[tokio::test]
 async fn the_next_start_sweeps_where_the_guardian_was_killed_too() {
     let sandbox = Sandbox::new();
@@ -185,25 +191,26 @@ async fn the_next_start_sweeps_where_the_guardian_was_killed_too() {
             signal(guardian, Signal::KILL);
         }
         host.kill().await;
-        // The parent-death signal needs no guardian.
+        // The parent-death signal does not need a guardian.
         all_gone(&sandbox, release).await;
-        assert!(!sockets(sandbox.folder()).is_empty(), "nobody has cleaned up yet");
+        assert!(!sockets(sandbox.folder()).is_empty(), "the files are still there");
         a_life(&sandbox, &[], ALONE, &plugin).await;
         assert_eq!(sockets(sandbox.folder()), Default::default(), "{release}");
     }
 }
 
-/// A plugin that runs as another user, from a verified copy. The change of user comes before the parent-death signal is
-/// asked for, since it would take that away; and what was copied goes with the rest.
+/// A plugin runs as another user, from a verified copy. The parent-death signal is set after the
+/// change of user, which would clear it; the copy is removed with the rest.
 #[tokio::test]
-async fn a_plugin_of_another_user_and_its_copy_go_too() {
+async fn a_plugin_of_another_user_and_its_copy_are_removed_too() {
     if !rustix::process::geteuid().is_root() {
         not_here("only root can start a plugin as another user");
         return;
     }
     for plugin in [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")] {
         let sandbox = Sandbox::new();
-        fs::set_permissions(sandbox.folder(), Permissions::from_mode(0o711)).expect("its mode");
+        fs::set_permissions(sandbox.folder(), Permissions::from_mode(0o711))
+            .expect("the directory's mode");
         let host = |then: &[&str]| {
             let mut host = sandbox.command(rust::program("mortal-host"));
             host.args(["--copied", "--user", "64123", "--lives", "1"]).args(then).arg("--");
@@ -221,7 +228,9 @@ async fn a_plugin_of_another_user_and_its_copy_go_too() {
             let patience = if guarded { AT_MOST } else { GONE };
             assert_eq!(eventually(patience, no_files).await, guarded);
         }
-        let [left] = &Vec::from_iter(sockets(sandbox.folder()))[..] else { panic!("one folder") };
+        let [left] = &Vec::from_iter(sockets(sandbox.folder()))[..] else {
+            panic!("one directory")
+        };
         assert!(left.join("verified-program").join("probe-plugin").exists());
         let next = sandbox.run(&mut host(&[])).await;
         assert!(next.status.success(), "{next:?}");
@@ -229,9 +238,9 @@ async fn a_plugin_of_another_user_and_its_copy_go_too() {
     }
 }
 
-/// `exit` runs no destructors either.
+/// `exit` does not run destructors either.
 #[tokio::test]
-async fn a_host_that_exits_without_a_word_takes_its_plugins_along() {
+async fn a_host_that_exits_without_a_shutdown_takes_its_plugins_along() {
     let sandbox = Sandbox::new();
     let plugin = rust::program("probe-plugin");
     let options = ["--lives", "1", "--plugins", "3", "--then", "exit"];
@@ -241,54 +250,55 @@ async fn a_host_that_exits_without_a_word_takes_its_plugins_along() {
     assert!(eventually(AT_MOST, || sockets(sandbox.folder()).is_empty()).await);
 }
 
-/// Whatever a terminal or a service manager sends to all of a host's processes, the guardian stays until the host ends,
-/// and not a moment longer.
+/// The guardian ignores whatever a terminal or a service manager sends to all of a host's
+/// processes. It stays until the host ends, and no longer.
 #[tokio::test]
-async fn the_guardian_outlives_every_polite_signal_and_ends_with_the_host() {
+async fn the_guardian_ignores_terminating_signals_and_ends_with_the_host() {
     let sandbox = Sandbox::new();
     let plugin = rust::program("probe-plugin");
     let options = ["--lives", "1", "--plugins", "2", "--then", "wait"];
     let mut host = Host::start(host(&sandbox, &options, BEHIND_A_SHELL, &plugin));
     host.says("called").await;
-    let [guardian] = guardians(host.pid())[..] else { panic!("one for each host") };
+    let [guardian] = guardians(host.pid())[..] else { panic!("one guardian per host") };
     for polite in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::TSTP] {
         signal(guardian, polite);
     }
     assert!(is_alive(guardian));
     host.kill().await;
     all_gone(&sandbox, "polite signals").await;
-    assert!(eventually(AT_MOST, || !is_alive(guardian)).await, "the guardian lives on");
+    assert!(eventually(AT_MOST, || !is_alive(guardian)).await, "the guardian keeps running");
 }
 
-/// A guardian that was killed has a successor at the next start or end of a plugin, which knows of all plugins.
+/// A killed guardian is replaced at the next start or end of a plugin, and the new one knows of all
+/// plugins.
 #[tokio::test]
-async fn a_lost_guardian_has_a_successor_that_knows_of_all() {
+async fn a_killed_guardian_is_replaced_by_one_that_knows_all_plugins() {
     let sandbox = Sandbox::new();
     let plugin = rust::program("probe-plugin");
     let options = ["--lives", "1", "--plugins", "2", "--on-demand", "--then", "wait"];
     let mut command = host(&sandbox, &options, BEHIND_A_SHELL, &plugin);
     command.stdin(Stdio::piped());
     let mut host = Host::start(command);
-    let mut stdin = host.child.stdin.take().expect("it is piped");
-    stdin.write_all(b"one\n").await.expect("it reads");
+    let mut stdin = host.child.stdin.take().expect("standard input is piped");
+    stdin.write_all(b"one\n").await.expect("the host reads");
     host.says("started").await;
-    let [lost] = guardians(host.pid())[..] else { panic!("one for each host") };
+    let [lost] = guardians(host.pid())[..] else { panic!("one guardian per host") };
     signal(lost, Signal::KILL);
     assert!(eventually(LIMIT, || !is_alive(lost)).await);
-    stdin.write_all(b"two\n").await.expect("it reads");
+    stdin.write_all(b"two\n").await.expect("the host reads");
     host.says("called").await;
-    let [successor] = guardians(host.pid())[..] else { panic!("one for each host") };
+    let [successor] = guardians(host.pid())[..] else { panic!("one guardian per host") };
     assert_ne!(successor, lost);
-    // Each is a shell and its plugin, which only a guardian reaches.
+    // Each plugin is behind a shell, so only a guardian reaches it.
     let all = sandbox.processes();
     assert_eq!(all.len(), 5, "{all:?}");
     host.kill().await;
     all_gone(&sandbox, "a successor").await;
 }
 
-/// Who leaves the process group by setsid is out of everybody's reach: a documented limit, and this is it.
+/// A process that leaves the process group by setsid is out of reach, which is a documented limit.
 #[tokio::test]
-async fn a_child_in_a_session_of_its_own_stays() {
+async fn a_child_in_its_own_session_keeps_running() {
     const RUNAWAY: &str = r#"setsid sh -c ': >"$1/away"; exec sleep 1000' - "$TMPDIR" &
         until [ -e "$TMPDIR/away" ]; do sleep 0.01; done; exec "$0" "$@""#;
     let sandbox = Sandbox::new();
@@ -298,19 +308,25 @@ async fn a_child_in_a_session_of_its_own_stays() {
     let pid: u32 = host.says("started").await.parse().expect("a pid");
     host.says("called").await;
     host.kill().await;
-    assert!(eventually(AT_MOST, || !is_alive(pid)).await, "the plugin itself");
-    assert!(eventually(AT_MOST, || sandbox.processes().len() == 1).await, "and who ran away");
-    let [runaway] = sandbox.processes()[..] else { panic!("it was killed, so mend the documents") };
+    assert!(eventually(AT_MOST, || !is_alive(pid)).await, "the plugin is killed");
+    assert!(
+        eventually(AT_MOST, || sandbox.processes().len() == 1).await,
+        "only the process in its own session is left"
+    );
+    let [runaway] = sandbox.processes()[..] else {
+        panic!("the process was killed: update the documentation")
+    };
     signal(runaway, Signal::KILL);
 }
 
-/// A plugin that is meant to be attached to again lives on, and so does its socket, past the next host's sweep.
+/// A plugin that is meant to be attached to again keeps running, and its socket survives the next
+/// host's sweep.
 #[tokio::test]
 async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
     use plugwire::host::{Attach, ShutdownPhase};
     use plugwire_interop::probe::Payload;
     use plugwire_interop::scenarios::probe;
-    // One that would notice the end of its host at once.
+    // A plugin that would notice the end of its host at once.
     const ATTENTIVE: &str = r#"exec "$0" --orphan-ms 100"#;
     let plugins =
         [(go::peer("1.8.0", "probe-plugin"), ALONE), (rust::program("probe-plugin"), ATTENTIVE)];
@@ -321,21 +337,21 @@ async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
         let record = host.says("record").await;
         host.says("called").await;
         host.kill().await;
-        // The time itself is what is tested.
+        // The elapsed time itself is what is tested.
         sleep(GONE).await;
         a_life(&sandbox, &[], ALONE, &plugin).await;
         let records = plugwire::protocol::reattach::parse_map(&record).expect("a record");
         let record = records["probe"].clone();
         let attached = Attach::new(record.clone()).kill_on_shutdown().connect().await;
-        let attached = attached.expect("it lives");
+        let attached = attached.expect("the plugin runs");
         probe(&attached).echo(Payload { data: "word".into() }).await.expect("a reply");
         drop(attached);
         let again = Attach::new(record).kill_on_shutdown().start_timeout(LIMIT);
-        let again = again.shutdown_timeout(GONE).connect().await.expect("it still lives");
-        // Stopped, it cannot be asked.
+        let again = again.shutdown_timeout(GONE).connect().await.expect("the plugin still runs");
+        // A stopped plugin cannot be asked to end.
         signal(again.id(), Signal::STOP);
         assert!(eventually(LIMIT, || is_stopped(again.id())).await);
-        let stop = again.shutdown().await.expect("it ends");
+        let stop = again.shutdown().await.expect("the shutdown works");
         assert_eq!((stop.phase, stop.exit), (ShutdownPhase::Killed, None));
         sandbox.assert_no_processes().await;
     }
@@ -343,5 +359,5 @@ async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
 
 fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
-    kill_process(pid, signal).expect("it lives");
+    kill_process(pid, signal).expect("the process runs");
 }

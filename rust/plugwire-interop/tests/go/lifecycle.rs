@@ -1,4 +1,4 @@
-//! Versions, names, checksums, managed plugins, and how plugins end.
+//! Versions, checksums, and how plugins end.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ fn launch(sandbox: &Sandbox, program: &Path) -> Launch {
 
 fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
-    kill_process(pid, signal).expect("it lives");
+    kill_process(pid, signal).expect("the plugin runs");
 }
 
 /// Spec: HS-30 to HS-32, HS-12.
@@ -47,7 +47,7 @@ async fn the_highest_common_version_is_taken() {
             let plugin = launch.start().await.expect("a start");
             assert_eq!(plugin.version(), expected, "{offered:?}");
             assert_eq!(plugin.record().protocol_version, expected);
-            plugin.shutdown().await.expect("it ends");
+            plugin.shutdown().await.expect("the shutdown works");
         }
         let launch = sandbox.launch(PROBE, &plugin).args(["--versions", "2,3"]).version(1);
         let error = launch.start().await.expect_err("nothing in common");
@@ -56,7 +56,7 @@ async fn the_highest_common_version_is_taken() {
     }
 }
 
-/// The same from Go's side: what it says of a Rust plugin is what it says of a Go one.
+/// In the other direction, Go hosts report the same for a Rust plugin as for a Go plugin.
 #[tokio::test]
 async fn go_hosts_negotiate_with_a_rust_plugin_as_with_a_go_plugin() {
     for release in RELEASES {
@@ -69,7 +69,7 @@ async fn go_hosts_negotiate_with_a_rust_plugin_as_with_a_go_plugin() {
                 host.args(["start", "--versions", offered, "--"]).args(plugin);
                 let output = sandbox.run(&mut host).await;
                 let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-                // Go prints the offered versions in the order of a map.
+                // Go prints the offered versions in the random order of a map.
                 let error = report["start"]["error"].as_str().unwrap_or_default();
                 let error = error.split("Client versions").next().map(str::to_owned);
                 seen.push((report["start"]["version"].clone(), error, report["result"].clone()));
@@ -104,23 +104,23 @@ async fn clients_by_name() {
     }
 }
 
-/// go-plugin's own are good for one start only.
+/// go-plugin's own checksums can be used for one start only.
 #[tokio::test]
-async fn a_checksum_lets_its_file_start_as_often_as_one_likes() {
+async fn a_checksum_can_be_used_for_any_number_of_starts() {
     for plugin in plugins() {
         let sandbox = Sandbox::new();
-        // The digest of a whole plugin takes long without optimisation.
+        // Hashing a whole plugin takes long without optimisation.
         let plugin = sandbox.script("script", &plugin, "");
-        let contents = std::fs::read(&plugin).expect("it can be read");
+        let contents = std::fs::read(&plugin).expect("the script can be read");
         let right = Checksum::new::<Sha256>(Sha256::digest(&contents).to_vec());
         for _ in 0..2 {
             let launch = launch(&sandbox, &plugin).checksum(right.clone());
             let plugin = launch.start().await.expect("a start");
-            plugin.shutdown().await.expect("it ends");
+            plugin.shutdown().await.expect("the shutdown works");
         }
         let other = Checksum::new::<Sha512>(Sha512::digest(&contents).to_vec());
         let plugin = launch(&sandbox, &plugin).checksum(other).start().await.expect("a start");
-        plugin.shutdown().await.expect("it ends");
+        plugin.shutdown().await.expect("the shutdown works");
     }
 }
 
@@ -147,7 +147,7 @@ async fn a_wrong_checksum_starts_nothing() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(!touched.exists(), "it was run");
+    assert!(!touched.exists(), "the script was run");
     let error = launch(&sandbox, &sandbox.folder().join("nothing"));
     let error =
         error.checksum(Checksum::new::<Sha256>([0; 32])).start().await.expect_err("missing");
@@ -158,7 +158,7 @@ async fn a_wrong_checksum_starts_nothing() {
     sandbox.assert_empty().await;
 }
 
-/// Go's hosts check Rust plugins like any file.
+/// Go hosts check the checksum of Rust plugins like any file.
 #[tokio::test]
 async fn go_hosts_check_a_rust_plugins_sum() {
     let plugin = rust::program("probe-plugin");
@@ -203,7 +203,7 @@ async fn one_call_ends_all_managed_plugins() {
     sandbox.assert_empty().await;
 }
 
-/// The end can be waited for, whoever brings it.
+/// The exit can be awaited, whatever causes it.
 #[tokio::test]
 async fn an_exit_is_awaited() {
     for plugin in plugins() {
@@ -214,11 +214,11 @@ async fn an_exit_is_awaited() {
         let waiting = tokio::spawn(async move { waiting.exited().await });
         let mut client = probe(&plugin);
         let died = client.die(DieRequest { how: "exit:7".to_owned() });
-        timeout(LIMIT, died).await.expect("in time").expect_err("it is gone");
+        timeout(LIMIT, died).await.expect("in time").expect_err("the plugin is gone");
         let exit = timeout(LIMIT, waiting).await.expect("in time").expect("no panic");
         assert_eq!(exit.code(), Some(7), "{exit}");
         assert_eq!(plugin.exit_status(), Some(exit));
-        let stop = plugin.shutdown().await.expect("it is gone already");
+        let stop = plugin.shutdown().await.expect("the plugin is already gone");
         assert_eq!(stop.phase, ShutdownPhase::AlreadyGone);
         sandbox.assert_empty().await;
     }
@@ -232,7 +232,7 @@ async fn a_plugin_ends_with_its_last_handle() {
         let plugin = launch(&sandbox, &plugin).start().await.expect("a start");
         let clone = plugin.clone();
         drop(plugin);
-        clone.ping().await.expect("a clone is the same plugin");
+        clone.ping().await.expect("a clone reaches the same plugin");
         drop(clone);
         sandbox.assert_empty().await;
     }
@@ -246,17 +246,17 @@ async fn sigint_is_ignored() {
         let plugin = launch(&sandbox, &plugin).start().await.expect("a start");
         for _ in 0..3 {
             signal(plugin.id(), Signal::INT);
-            plugin.ping().await.expect("it lives");
+            plugin.ping().await.expect("the plugin runs");
         }
-        let stop = plugin.shutdown().await.expect("it ends");
+        let stop = plugin.shutdown().await.expect("the shutdown works");
         assert_eq!(stop.phase, ShutdownPhase::Asked);
-        assert_eq!(stop.exit.expect("it was ours").code(), Some(0));
+        assert_eq!(stop.exit.expect("this host started the plugin").code(), Some(0));
     }
 }
 
-/// A Rust handler that panics costs its own call and no other.
+/// A panic in a Rust handler ends its own call and no other.
 #[tokio::test]
-async fn a_panic_harms_no_other_call() {
+async fn a_panic_affects_no_other_call() {
     for options in [&[][..], &["--multi-thread"], &["--capture-stderr"]] {
         let sandbox = Sandbox::new();
         let launch = launch(&sandbox, &rust::program("probe-plugin"));
@@ -272,20 +272,20 @@ async fn a_panic_harms_no_other_call() {
         assert!(await_hang(false).await.started);
         for _ in 0..3 {
             let died = probe(&plugin).die(DieRequest { how: "panic".to_owned() }).await;
-            let status = died.expect_err("it panicked");
+            let status = died.expect_err("the handler panicked");
             assert_eq!(status.code(), Code::Internal, "{status:?}");
             assert!(status.message().contains("the probe was told to panic"), "{status:?}");
         }
         let report = await_hang(true).await;
         assert!(report.started && !report.cancelled, "the other call goes on: {report:?}");
         assert!(!other.is_finished());
-        plugin.ping().await.expect("it is well");
-        plugin.shutdown().await.expect("it ends");
+        plugin.ping().await.expect("the plugin answers");
+        plugin.shutdown().await.expect("the shutdown works");
         assert_eq!(other.await.expect("no panic").expect_err("cut").code(), Code::Unavailable);
     }
 }
 
-/// And so a Go host sees it: one call fails, the next does not, and the plugin lives.
+/// A Go host sees the same: one call fails, the next works, and the plugin keeps running.
 #[tokio::test]
 async fn a_panic_under_go_hosts() {
     for release in RELEASES {
@@ -301,9 +301,9 @@ async fn a_panic_under_go_hosts() {
     }
 }
 
-/// A Rust plugin that dies is for a Go host what a Go plugin is that does.
+/// A Go host sees a Rust plugin die exactly like a Go plugin.
 #[tokio::test]
-async fn deaths_under_go_hosts() {
+async fn crashes_under_go_hosts() {
     for release in RELEASES {
         for how in ["exit:3", "kill", "abort"] {
             let mut seen = Vec::new();
@@ -320,7 +320,7 @@ async fn deaths_under_go_hosts() {
     }
 }
 
-/// What Go's hosts hold open before and after some lives of a Rust plugin.
+/// Compares what Go hosts hold open before and after some Rust plugins have run.
 #[tokio::test]
 async fn go_hosts_leak_nothing_with_rust_plugins() {
     for release in RELEASES {
@@ -341,8 +341,9 @@ async fn go_hosts_leak_nothing_with_rust_plugins() {
     }
 }
 
-/// SOCK-10: a Go server ends a connection when it is old. Calls go on over the next one, as they do from a Go host, and what
-/// the plugin prints still comes; a call that meets the end may fail (spec 14.1).
+/// SOCK-10: a Go server can close a connection that has reached a certain age. Calls continue on
+/// the next connection, as in a Go host, and the plugin's output still arrives; a call that
+/// coincides with the close may fail (spec 14.1).
 #[tokio::test]
 async fn a_connection_that_the_plugin_ends_is_made_again() {
     const AGE: Duration = Duration::from_millis(400);
@@ -360,7 +361,8 @@ async fn a_connection_that_the_plugin_ends_is_made_again() {
         }
         let plugin = launch.start().await.expect("a start");
         let (began, mut good, mut met_the_end) = (Instant::now(), 0_u32, 0_u32);
-        // Past twice its age, a tenth more at most, no connection is left: the last calls take the third or a later one.
+        // After twice the maximum age plus at most a tenth, no earlier connection is left: the last
+        // calls use the third connection or a later one.
         let mut last = Instant::now();
         while began.elapsed() < 5 * AGE || last < began + 5 * AGE {
             assert!(began.elapsed() < LIMIT, "tls {tls}, multiplexed {multiplexed}, {good} calls");
@@ -373,24 +375,26 @@ async fn a_connection_that_the_plugin_ends_is_made_again() {
             }
         }
         println!("tls {tls}, multiplexed {multiplexed}: {good} calls, {met_the_end} met the end");
-        // More than a Go plugin keeps for nobody: a call that prints would hang. What is on its way at an end is lost.
+        // More than a Go plugin buffers without a reader: a call that prints would block. Output in
+        // transit when a connection is closed is lost.
         let before = printed.now().len();
         while printed.now().len() < before + 4 * 60_000 {
             assert!(began.elapsed() < LIMIT, "{} bytes came", printed.now().len() - before);
             let request = PrintRequest { stdout: vec![b'x'; 60_000].into(), ..Default::default() };
             let mut probe = probe(&plugin);
-            let answer = timeout(LIMIT, probe.print(request)).await.expect("somebody reads");
+            let answer =
+                timeout(LIMIT, probe.print(request)).await.expect("the host reads the output");
             if let Err(status) = answer {
                 assert_eq!(status.code(), Code::Unavailable, "{status:?}");
             }
         }
-        let stop = plugin.shutdown().await.expect("it ends");
+        let stop = plugin.shutdown().await.expect("the shutdown works");
         assert_eq!(stop.phase, ShutdownPhase::Asked, "{stop:?}");
         sandbox.assert_empty().await;
     }
 }
 
-/// A plugin that is gone is not waited for, and its calls say what became of it.
+/// Calls to a plugin that is gone fail without waiting and report what happened to it.
 #[tokio::test]
 async fn a_plugin_that_is_gone_is_not_reached_again() {
     for program in plugins() {
@@ -401,7 +405,7 @@ async fn a_plugin_that_is_gone_is_not_reached_again() {
         for _ in 0..3 {
             let mut probe = probe(&plugin);
             let echoed = timeout(LIMIT, probe.echo(Payload::default())).await.expect("in time");
-            let error = echoed.expect_err("it is gone");
+            let error = echoed.expect_err("the plugin is gone");
             assert_eq!(error.code(), Code::Unavailable, "{error:?}");
             assert!(error.message().contains("SIGKILL"), "{error:?}");
         }

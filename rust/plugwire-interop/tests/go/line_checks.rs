@@ -1,5 +1,6 @@
-//! Every check of the handshake line that go-plugin's host makes. A shell stands between a real Go plugin and the host, and
-//! changes the plugin's line; each line is shown to the real Go host, too, and must get the same verdict from both.
+//! Every check of the handshake line that go-plugin's host makes. A shell between a real Go plugin
+//! and the host changes the plugin's line. Each line is also shown to the real Go host, and both
+//! must reach the same verdict.
 
 use std::path::Path;
 
@@ -8,8 +9,9 @@ use plugwire_interop::go;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scene::{Scene, greet};
 
-/// `$0` is the plugin, and its process the one that the host knows: a Go host that has to kill a shell waits for ever for
-/// what that leaves behind. The change prints something in place of `$line`, which is `1|1|unix|$address|grpc|`.
+/// `$0` is the plugin. It replaces the shell, so its process is the one the host knows: a Go host
+/// that has to kill a shell waits forever for the shell's children. The change prints something
+/// instead of `$line`, which is `1|1|unix|$address|grpc|`.
 const BETWEEN: &str = r#"
     pipe="$TMPDIR/pipe"
     mkfifo "$pipe"
@@ -25,7 +27,7 @@ const BETWEEN: &str = r#"
     exec "$0" > "$pipe"
 "#;
 
-/// A change of the line, and the code of the error that it gets; `None` where it is accepted.
+/// A change to the line, and the code of the resulting error; `None` if the line is accepted.
 struct Check {
     clause: &'static str,
     change: &'static str,
@@ -42,7 +44,7 @@ const fn refused(clause: &'static str, change: &'static str, code: &'static str)
 
 const CHECKS: &[Check] = &[
     accepted("the control", r#"echo "$line""#),
-    // Which line counts, and where it ends.
+    // Which line is used, and where it ends.
     refused("HS-2", r#"echo; echo "$line""#, "start.unrecognized"),
     refused("HS-2", r#"echo Loading; echo "$line""#, "start.unrecognized"),
     refused("HS-2", r#"printf '\357\273\277%s\n' "$line""#, "start.core-version-not-a-number"),
@@ -77,7 +79,7 @@ const CHECKS: &[Check] = &[
     refused("HS-12", r#"echo "1|0|${line#1|1|}""#, "start.app-version"),
     refused("HS-12", r#"echo "1|-1|${line#1|1|}""#, "start.app-version"),
     refused("HS-12", r#"echo "1|4294967297|${line#1|1|}""#, "start.app-version"),
-    // Network and address.
+    // The network and the address.
     refused("HS-13", r#"echo "1|1|udp|$address|grpc|""#, "start.network"),
     refused("HS-13", r#"echo "1|1|Unix|$address|grpc|""#, "start.network"),
     refused("HS-3", r#"echo "1|1| unix|$address|grpc|""#, "start.network"),
@@ -97,11 +99,11 @@ const CHECKS: &[Check] = &[
     accepted("HS-17", r#"echo "$line$(printf %050d 1)""#),
     refused("HS-17", r#"echo "$line$(printf %051d 1)""#, "start.certificate"),
     refused("TLS-10", r#"echo "$line$(printf '*%.0s' $(seq 60))""#, "start.certificate"),
-    // The field for multiplexing, when nobody asked.
+    // The multiplexing field, when the host did not ask for it.
     accepted("HS-18", r#"echo "$line|false""#),
     accepted("HS-18", r#"echo "$line|perhaps""#),
     accepted("HS-18", r#"echo "$line|""#),
-    // HS-6, the order: each line has two mistakes, and the first counts.
+    // HS-6, the order: each line has two mistakes, and the first one decides.
     refused("HS-6", r#"echo "2|99|udp""#, "start.unrecognized"),
     refused("HS-6", r#"echo "2|99|unix|$address|grpc|""#, "start.core-version"),
     refused("HS-6", r#"echo "1|99|udp|$address|grpc|""#, "start.app-version"),
@@ -110,19 +112,19 @@ const CHECKS: &[Check] = &[
     refused("HS-6", r#"echo "1|1|unix|$address|netrpc|$(printf %051d 1)""#, "start.netrpc"),
 ];
 
-/// The code of the error that our host has for a changed line.
+/// Returns the code of our host's error for a changed line.
 async fn ours(script: &str, plugin: &Path) -> Option<&'static str> {
     let scene = Scene::new();
     let started = scene.script(script, &[plugin]).dangerous().plaintext().start().await;
     if let Ok(plugin) = &started {
         greet(plugin).await.expect("a greeting");
-        plugin.shutdown().await.expect("it stops");
+        plugin.shutdown().await.expect("the shutdown works");
     }
     scene.empties().await;
     started.err().map(|error| error.code())
 }
 
-/// Whether the real one takes it.
+/// Returns whether the real Go host accepts the changed line.
 async fn go_accepts(script: &str, plugin: &Path) -> bool {
     let sandbox = Sandbox::new();
     let mut host = sandbox.command(go::peer("1.8.0", "greeter-host"));
@@ -138,7 +140,7 @@ async fn every_check_of_the_line() {
         let plugin = &plugin;
         async move { (check, ours(&script, plugin).await, go_accepts(&script, plugin).await) }
     });
-    // A refusal is mostly waiting for a process that might end by itself.
+    // A rejection mostly waits for a process that might exit on its own.
     let verdicts: Vec<_> = stream::iter(verdicts).buffer_unordered(8).collect().await;
     let wrong: Vec<String> = verdicts
         .iter()

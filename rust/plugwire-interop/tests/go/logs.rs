@@ -1,4 +1,5 @@
-//! Logs and crash texts cross the border by standard error. Spec: LOG-3, LOG-7, LOG-11, LOG-12.
+//! Logs and crash messages reach the host through standard error. Spec: LOG-3, LOG-7, LOG-11,
+//! LOG-12.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,10 +17,11 @@ use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// One entry: level, message, and everything else by its key.
+/// One entry: its level, its message, and everything else by key.
 type Line = (String, String, BTreeMap<String, Value>);
 
-/// What a Go host's log has of a plugin with `--logs`. Times are left out; that they are there is looked at.
+/// Returns the entries of a Go host's log for a plugin with `--logs`. Timestamps are checked for
+/// presence and left out.
 async fn go_host_logs(release: &str, plugin: &Path) -> Vec<Line> {
     let sandbox = Sandbox::new();
     let plugin = [plugin.as_os_str(), OsStr::new("--logs")];
@@ -44,12 +46,12 @@ async fn go_host_logs(release: &str, plugin: &Path) -> Vec<Line> {
     lines
 }
 
-/// The same of a Rust host's sink.
+/// Returns the entries of a Rust host's sink in the same form.
 async fn rust_host_logs(plugin: &Path) -> Vec<Line> {
     let (sandbox, log) = (Sandbox::new(), Log::default());
     let launch = sandbox.launch(PROBE, plugin).version(1).arg("--logs").log_sink(log.clone());
     let plugin = launch.start().await.expect("a start");
-    plugin.shutdown().await.expect("it ends");
+    plugin.shutdown().await.expect("the shutdown works");
     let mut lines = Vec::new();
     for (name, entry) in log.now() {
         let record = entry.record;
@@ -80,7 +82,8 @@ async fn records_arrive_with_level_message_and_fields() {
     }
 }
 
-/// What a Rust host's log has of a plugin that was told to end itself, in a call that gets no answer or a status.
+/// Returns the entries of a Rust host's log for a plugin that was told to end in a call, which gets
+/// no answer or a status.
 async fn log_of_a_death(plugin: &Path, how: &str) -> Vec<(Kind, Level, String)> {
     let (sandbox, log) = (Sandbox::new(), Log::default());
     let launch = sandbox.launch(PROBE, plugin).version(1).log_sink(log.clone());
@@ -88,14 +91,14 @@ async fn log_of_a_death(plugin: &Path, how: &str) -> Vec<(Kind, Level, String)> 
     let mut client = probe(&plugin);
     let died = client.die(DieRequest { how: how.to_owned() });
     let _ = timeout(LIMIT, died).await.expect("the call ends");
-    plugin.shutdown().await.expect("it is gone");
+    plugin.shutdown().await.expect("the plugin is gone");
     log.now()
         .into_iter()
         .map(|(_, entry)| (entry.kind, entry.record.level, entry.record.message))
         .collect()
 }
 
-/// go-plugin's host does so since 1.7.0; ours with plugins of any release.
+/// go-plugin's host does this since 1.7.0; ours does it with plugins of any release.
 #[tokio::test]
 async fn a_go_panic_is_logged_at_error_with_all_its_lines() {
     for release in ["1.0.1", "1.4.8", "1.8.0-newest"] {
@@ -105,7 +108,7 @@ async fn a_go_panic_is_logged_at_error_with_all_its_lines() {
             let crash = crash.unwrap_or_else(|| panic!("{release} {how}: {log:?}"));
             assert!(log[crash].2.starts_with("panic: the probe panics"), "{:?}", log[crash]);
             let rest = &log[crash..];
-            assert!(rest.len() > 3, "{release} {how}: the goroutines are there: {log:?}");
+            assert!(rest.len() > 3, "{release} {how}: the goroutine dump is missing: {log:?}");
             assert!(rest.iter().all(|(_, level, _)| *level == Level::Error), "{log:?}");
         }
     }
@@ -123,7 +126,7 @@ async fn a_rust_panic_is_logged_at_error() {
     }
 }
 
-/// A Go host knows no Rust panics: their text is in its log, at debug.
+/// A Go host does not recognise Rust panics: their text is in its log at debug level.
 #[tokio::test]
 async fn a_rust_panic_is_in_a_go_hosts_log() {
     for release in RELEASES {

@@ -1,4 +1,4 @@
-//! What real Go peers prove.
+//! Tests against real Go peers.
 
 mod bad_input;
 mod broker;

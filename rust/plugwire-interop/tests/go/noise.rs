@@ -1,5 +1,5 @@
-//! Plugins that write too much, or nonsense, while they serve. Each answers a greeting only when everything is written,
-//! so an answer proves that the host reads.
+//! Plugins that write too much, or invalid data, while they serve. Each answers a greeting only
+//! when everything is written, so an answer shows that the host reads.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use plugwire_interop::go;
 use plugwire_interop::scene::{Scene, greet};
 use tokio::io::AsyncReadExt;
 
-/// A log that keeps everything.
+/// A log that keeps every entry.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<Entry>>>);
 
@@ -21,7 +21,7 @@ impl LogSink for Log {
 }
 
 impl Log {
-    /// Kind, level and message of each entry.
+    /// Returns the kind, level and message of each entry.
     fn lines(&self) -> Vec<(Kind, Level, String)> {
         let entries = self.0.lock().expect("not poisoned");
         let line = |entry: &Entry| (entry.kind, entry.record.level, entry.record.message.clone());
@@ -29,18 +29,18 @@ impl Log {
     }
 }
 
-/// Starts the plugin, greets, and ends it; the log is then complete.
+/// Starts the plugin, greets it, and ends it; the log is complete then.
 async fn log_of(how: &str) -> (Log, Scene) {
     let (scene, log) = (Scene::new(), Log::default());
     let plugin = scene.misbehave(how).log_sink(log.clone()).start().await.expect("a start");
     greet(&plugin).await.expect("the host reads");
-    assert_eq!(plugin.shutdown().await.expect("it stops").phase, ShutdownPhase::Asked);
+    assert_eq!(plugin.shutdown().await.expect("the shutdown works").phase, ShutdownPhase::Asked);
     scene.witness("written");
     scene.assert_empty();
     (log, scene)
 }
 
-/// LOG-6. That memory stays small, another test counts in a process of its own (`tests/floods.rs`).
+/// LOG-6. Another test checks that memory stays small, in its own process (`tests/floods.rs`).
 #[tokio::test]
 async fn a_line_of_50_mb() {
     let (log, _) = log_of("stderr-50mb-line").await;
@@ -71,9 +71,9 @@ async fn lines_that_are_not_utf8() {
     }
 }
 
-/// LOG-8: a Go host dies of each of the first three.
+/// LOG-8: a Go host crashes on each of the first three.
 #[tokio::test]
-async fn members_of_hclog_that_are_no_text() {
+async fn hclog_members_that_are_not_text() {
     let (log, _) = log_of("stderr-message-not-a-string").await;
     let lines = log.lines();
     let expected = [
@@ -92,7 +92,7 @@ async fn members_of_hclog_that_are_no_text() {
     }
 }
 
-/// LOG-1: every byte arrives, at the writer for raw standard error and in the log.
+/// LOG-1: every byte arrives, both at the writer for raw standard error and in the log.
 #[tokio::test]
 async fn a_flood_of_lines_on_standard_error() {
     let (scene, log) = (Scene::new(), Log::default());
@@ -105,7 +105,7 @@ async fn a_flood_of_lines_on_standard_error() {
     let launch = scene.misbehave("stderr-flood").log_sink(log.clone()).raw_stderr(writer);
     let plugin = launch.start().await.expect("a start");
     greet(&plugin).await.expect("the host reads");
-    plugin.shutdown().await.expect("it stops");
+    plugin.shutdown().await.expect("the shutdown works");
     let raw = raw.await.expect("no panic");
     assert_eq!(raw.len(), scene.witness("written")["bytes"].as_u64().expect("a number") as usize);
     assert!(raw.len() > 4_000_000);
@@ -114,7 +114,7 @@ async fn a_flood_of_lines_on_standard_error() {
     scene.assert_empty();
 }
 
-/// A writer that fails does not keep the log from being written.
+/// A failing writer does not keep the host from logging.
 #[tokio::test]
 async fn a_writer_that_fails() {
     let (scene, log) = (Scene::new(), Log::default());
@@ -123,7 +123,7 @@ async fn a_writer_that_fails() {
     let launch = scene.misbehave("stderr-flood").log_sink(log.clone()).raw_stderr(writer);
     let plugin = launch.start().await.expect("a start");
     greet(&plugin).await.expect("the host reads");
-    plugin.shutdown().await.expect("it stops");
+    plugin.shutdown().await.expect("the shutdown works");
     let bytes: usize = log.lines().iter().map(|(_, _, line)| line.len() + 1).sum();
     assert_eq!(bytes, scene.witness("written")["bytes"].as_u64().expect("a number") as usize);
 }
@@ -132,11 +132,11 @@ async fn a_writer_that_fails() {
 #[tokio::test]
 async fn a_flood_on_standard_output_after_the_line() {
     let (log, _) = log_of("stdout-after-line-flood").await;
-    assert_eq!(log.lines(), [], "what comes after the line is nobody's");
+    assert_eq!(log.lines(), [], "output after the line is not logged");
 }
 
-/// HS-23: a Go host stops reading at a line like this, and the plugin blocks at the next. Here a shell writes into the
-/// plugin's standard output, and says when it is done.
+/// HS-23: a Go host stops reading at a line like this, and the plugin blocks at the next one. Here
+/// a shell writes to the plugin's standard output, and reports when it is done.
 #[tokio::test]
 async fn a_long_line_on_standard_output_after_the_line() {
     const LONG_LINE: &str = r#"
@@ -152,6 +152,6 @@ async fn a_long_line_on_standard_output_after_the_line() {
     let plugin = launch.start().await.expect("a start");
     scene.comes("written").await;
     greet(&plugin).await.expect("a greeting");
-    plugin.shutdown().await.expect("it stops");
+    plugin.shutdown().await.expect("the shutdown works");
     scene.assert_empty();
 }

@@ -1,4 +1,5 @@
-//! A Rust plugin notices by itself that its host is gone, under every host and through every shell. Spec: SHD-11.
+//! A Rust plugin notices that its host is gone, under every host and behind any shell. Spec:
+//! SHD-11.
 
 use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::path::PathBuf;
@@ -19,13 +20,13 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// How long these plugins go on alone.
+/// How long these plugins keep running without a host.
 const ALONE: Duration = Duration::from_millis(300);
 const ALONE_MS: &str = "300";
 
-/// The host is in Go, ends without a word to its plugin, and knows only the shell that stands between.
+/// The Go host exits without ending its plugin, and knows only the shell in between.
 #[tokio::test]
-async fn under_go_hosts_and_behind_a_shell() {
+async fn a_plugin_ends_with_a_go_host_that_leaves_it_also_behind_a_shell() {
     for release in RELEASES {
         for shell in [false, true] {
             let sandbox = Sandbox::new();
@@ -37,36 +38,40 @@ async fn under_go_hosts_and_behind_a_shell() {
             }
             let report = sandbox.go_host(release, &["start", "--leave"], &command).await;
             let pinged = &report["start"]["record"];
-            assert!(pinged.is_object(), "it was left running: {report:#}");
+            assert!(pinged.is_object(), "the plugin was left running: {report:#}");
             let gone = eventually(LIMIT, || sandbox.processes().is_empty()).await;
-            assert!(gone, "{release}, shell {shell}: it lives on");
+            assert!(gone, "{release}, shell {shell}: the plugin keeps running");
             sandbox.assert_empty().await;
         }
     }
 }
 
-/// A host that does not read any more, and is there: that is no reason to end, as long as it is connected.
+/// A host that stops reading but stays connected is no reason for the plugin to exit.
 #[tokio::test]
 async fn a_host_that_closed_the_pipe_keeps_its_plugin_while_it_is_connected() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command(rust::program("probe-plugin"));
     command.env("PLUGWIRE_PROBE", "plugwire").args(["--orphan-ms", ALONE_MS]);
-    let mut child = command.stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the plugin runs");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let line = timeout(LIMIT, lines.next_line()).await.expect("in time").expect("text");
     let address = line.expect("a line").split('|').nth(3).expect("an address").to_owned();
-    let pid = child.id().expect("it lives");
+    let pid = child.id().expect("the plugin runs");
     let record = record(pid, &address);
 
-    // The pipe is there: being alone is no reason either. The time itself is what is tested.
+    // The pipe is still open, so the missing host is no reason to exit either. The elapsed time
+    // itself is what is tested.
     sleep(ALONE * 4).await;
-    let host = Attach::new(record).connect().await.expect("it waits");
+    let host = Attach::new(record).connect().await.expect("the plugin waits");
     drop(lines);
     sleep(ALONE * 4).await;
-    host.ping().await.expect("it lives");
+    host.ping().await.expect("the plugin runs");
     assert!(is_alive(pid));
     drop(host);
-    let status = timeout(LIMIT, child.wait()).await.expect("it ends").expect("it was ours");
+    let status = timeout(LIMIT, child.wait())
+        .await
+        .expect("the plugin exits")
+        .expect("the plugin is a child");
     assert!(status.success(), "{status}");
     sandbox.assert_empty().await;
 }
@@ -79,7 +84,8 @@ fn record(pid: u32, address: &str) -> Reattach {
     reattach::parse_map(&record.to_string()).expect("a record")["probe"].clone()
 }
 
-/// A plugin whose host has gone, where it listens, and the full pipe that is its standard error.
+/// Starts a plugin whose host is gone. The plugin's standard error is a full pipe; `used` gets its
+/// address.
 async fn alone(
     sandbox: &Sandbox,
     options: &[&str],
@@ -87,7 +93,7 @@ async fn alone(
     left(sandbox, options, async |_| {}).await
 }
 
-/// The same, of a host that used the plugin before it went.
+/// Starts a plugin whose host is gone after it used the plugin.
 async fn left(
     sandbox: &Sandbox,
     options: &[&str],
@@ -102,70 +108,82 @@ async fn left(
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let line = timeout(LIMIT, lines.next_line()).await.expect("in time").expect("text");
     let address = line.expect("a line").split('|').nth(3).expect("an address").to_owned();
-    // Until it takes not a byte more.
+    // Until the pipe does not take another byte.
     let takes_more = |stderr: &PipeWriter| {
         let mut fds = [PollFd::new(stderr, PollFlags::OUT)];
-        poll(&mut fds, Some(&Timespec::default())).expect("it polls") > 0
+        poll(&mut fds, Some(&Timespec::default())).expect("the poll works") > 0
     };
     while takes_more(&stderr) {
-        stderr.write_all(&[b'x'; 4096]).expect("it has room");
+        stderr.write_all(&[b'x'; 4096]).expect("the pipe has room");
     }
     used(&address).await;
     (child, address.into(), unread)
 }
 
-/// Who would empty the pipe may be whoever hangs. What the plugin has to say is not worth waiting for.
+/// The process that should empty the pipe may be the one that hangs. The plugin does not wait to
+/// write its last messages.
 #[tokio::test]
 async fn a_full_standard_error_does_not_keep_a_plugin_from_ending() {
     let sandbox = Sandbox::new();
     for options in [&[][..], &["--capture-stderr"][..]] {
         let (mut child, _, _unread) = alone(&sandbox, options).await;
-        let status = timeout(LIMIT, child.wait()).await.expect("it ends").expect("it was ours");
+        let status = timeout(LIMIT, child.wait())
+            .await
+            .expect("the plugin exits")
+            .expect("the plugin is a child");
         assert!(status.success(), "{options:?}: {status}");
     }
     sandbox.assert_empty().await;
 }
 
-/// Nor does a handler that hangs besides.
+/// A hanging handler does not keep it from ending either.
 #[tokio::test]
-async fn neither_do_a_full_standard_error_and_a_handler_that_hangs() {
+async fn a_full_standard_error_and_a_hanging_handler_do_not_keep_a_plugin_from_ending() {
     let sandbox = Sandbox::new();
     for options in [&["--exit-ms", "300"][..], &["--exit-ms", "300", "--capture-stderr"]] {
         let hang = async |address: &str| {
-            let host = Attach::new(record(0, address)).connect().await.expect("it listens");
+            let host = Attach::new(record(0, address)).connect().await.expect("the plugin listens");
             let block = DieRequest { how: "block".to_owned() };
             let mut client = probe(&host);
             let unanswered = tokio::spawn(async move { client.die(block).await.map(drop) });
-            // Calls that go out behind it, and the plugin's one thread takes them in their order: it has begun.
+            // These calls are sent after the hanging one, and the plugin's single thread handles
+            // them in order: once they return, the hanging call has started.
             for _ in 0..2 {
-                probe(&host).echo(Payload::default()).await.expect("it takes other calls");
+                probe(&host)
+                    .echo(Payload::default())
+                    .await
+                    .expect("the plugin answers other calls");
             }
             assert!(!unanswered.is_finished(), "{unanswered:?}");
             unanswered.abort();
         };
         let (mut child, _, _unread) = left(&sandbox, options, hang).await;
-        let status = timeout(LIMIT, child.wait()).await.expect("it ends").expect("it was ours");
-        assert_eq!(status.code(), Some(1), "{options:?}: somebody else ended it");
+        let status = timeout(LIMIT, child.wait())
+            .await
+            .expect("the plugin exits")
+            .expect("the plugin is a child");
+        assert_eq!(status.code(), Some(1), "{options:?}: the plugin did not end on its own");
     }
     sandbox.assert_empty().await;
 }
 
-/// Only who speaks the protocol is company.
+/// Only a connection that speaks the protocol counts as a host.
 #[tokio::test]
-async fn strangers_do_not_keep_a_plugin_from_ending() {
+async fn connections_that_do_not_speak_the_protocol_do_not_keep_a_plugin_from_ending() {
     let sandbox = Sandbox::new();
     let (mut child, address, _unread) = alone(&sandbox, &[]).await;
     let knocking = async {
         let mut last = None;
         loop {
-            // Fails once nobody listens any more. The one before stays until the next has come.
+            // Connecting fails once the plugin no longer listens. The previous connection stays
+            // open until the next one is made.
             last = UnixStream::connect(&address).await.ok().or(last);
             sleep(ALONE / 10).await;
         }
     };
     let status = tokio::select! {
-        status = timeout(LIMIT, child.wait()) => status.expect("it ends").expect("it was ours"),
-        () = knocking => unreachable!("it never ends"),
+        status = timeout(LIMIT, child.wait()) => status.expect("the plugin exits").expect("the plugin is a child"),
+        () = knocking => unreachable!("this loop never ends"),
     };
     assert!(status.success(), "{status}");
     sandbox.assert_empty().await;

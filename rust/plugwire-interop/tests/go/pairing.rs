@@ -1,7 +1,7 @@
-//! Every pairing of Go and Rust, with every release of go-plugin, plain and with mutual TLS.
+//! Every pairing of Go and Rust, with every release of go-plugin, in plaintext and with mutual TLS.
 //!
-//! A Go host and a Go plugin of the same release are the reference: each other pairing must see what they see, in
-//! codes, texts, metadata, counts and bytes.
+//! A Go host with a Go plugin of the same release is the reference: every other pairing must see
+//! the same codes, texts, metadata, counts and bytes.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -15,7 +15,7 @@ use plugwire_interop::{PROBE, RELEASES, go, rust};
 use serde_json::{Value, json};
 use tonic::Code;
 
-/// The scenarios that a Rust host can play, with the Go host's options.
+/// The scenarios that a Rust host can perform, with the Go host's options.
 const SCENARIOS: [&[&str]; 7] = [
     &["start"],
     &["echo", "--size", "1000"],
@@ -26,7 +26,7 @@ const SCENARIOS: [&[&str]; 7] = [
     &["reflection"],
 ];
 
-/// What a Go host sees of a plugin.
+/// Returns what a Go host sees of a plugin.
 async fn go_host_sees(
     release: &str,
     scenario: &[&str],
@@ -45,7 +45,7 @@ async fn go_host_sees(
     comparable(&report)
 }
 
-/// What a Rust host sees of a plugin in one of the scenarios.
+/// Returns what a Rust host sees of a plugin in one of the scenarios.
 async fn play(plugin: &PluginHandle, scenario: &str, stdout: &Output, stderr: &Output) -> Value {
     match scenario {
         "start" => scenarios::start(plugin).await,
@@ -64,7 +64,7 @@ fn launch(sandbox: &Sandbox, program: &Path, mutual_tls: bool) -> Launch {
     if mutual_tls { launch } else { launch.dangerous().plaintext() }
 }
 
-/// What a Rust host sees of a plugin in all of them, in one life of the plugin.
+/// Returns what a Rust host sees of a plugin in all of them, with a single start of the plugin.
 async fn rust_host_sees(program: &Path, options: &[&str], mutual_tls: bool) -> Vec<Value> {
     let (sandbox, stdout, stderr) = (Sandbox::new(), Output::default(), Output::default());
     let launch = launch(&sandbox, program, mutual_tls).args(options.iter().copied());
@@ -74,14 +74,15 @@ async fn rust_host_sees(program: &Path, options: &[&str], mutual_tls: bool) -> V
     for scenario in SCENARIOS {
         seen.push(play(&plugin, scenario[0], &stdout, &stderr).await);
     }
-    let stop = plugin.shutdown().await.expect("it ends");
+    let stop = plugin.shutdown().await.expect("the shutdown works");
     assert_eq!(stop.phase, ShutdownPhase::Asked, "{program:?}: {stop:?}");
-    assert!(stop.exit.expect("it was ours").success());
+    assert!(stop.exit.expect("this host started the plugin").success());
     sandbox.assert_empty().await;
     seen
 }
 
-/// What is different in a Rust plugin, on purpose: it has the newest grpc-go's `List` and both reflection services.
+/// Adds what a Rust plugin offers on purpose beyond older releases: the newest grpc-go's `List` and
+/// both reflection services.
 fn as_the_newest(release: &str, scenario: &str, mut reference: Value) -> Value {
     if scenario == "health" && release != "1.8.0-newest" {
         assert_eq!(reference["list"]["name"], "Unimplemented", "{reference}");
@@ -140,7 +141,7 @@ async fn go_1_8_0_with_the_newest_grpc_and_rust() {
     pairings_of("1.8.0-newest").await;
 }
 
-/// With the same reference as for the others: the newest Go pair.
+/// The reference is the newest Go host with the newest Go plugin.
 #[tokio::test]
 async fn rust_and_rust_as_go_and_go() {
     let go_plugin = go::peer("1.8.0-newest", "probe-plugin");
@@ -160,7 +161,8 @@ async fn rust_and_rust_as_go_and_go() {
     }
 }
 
-/// Go plugins listen on TCP on Windows only; hosts take it anywhere. Go's hosts give 10000 to 25000.
+/// Go plugins listen on TCP on Windows only; hosts accept it on any system. Go hosts pass the port
+/// range 10000 to 25000.
 #[tokio::test]
 async fn go_hosts_reach_a_rust_plugin_on_tcp() {
     let plugin = rust::program("probe-plugin");
@@ -185,7 +187,7 @@ fn assert_port(address: &str, range: std::ops::RangeInclusive<u16>) {
     assert!(range.contains(&port.parse().expect("a port")), "{address}");
 }
 
-/// A range of the host's own, and none.
+/// With a port range set by the host, and without one.
 #[tokio::test]
 async fn a_rust_plugin_on_tcp_takes_a_port_of_its_hosts_range() {
     for (range, expected) in [
@@ -198,13 +200,13 @@ async fn a_rust_plugin_on_tcp_takes_a_port_of_its_hosts_range() {
         let launch = launch(&sandbox, &program, true).arg("--tcp").ports(range);
         let plugin = launch.start().await.expect("a start");
         assert_port(&plugin.record().address, expected);
-        plugin.ping().await.expect("it is well");
-        plugin.shutdown().await.expect("it ends");
+        plugin.ping().await.expect("the plugin answers");
+        plugin.shutdown().await.expect("the shutdown works");
         sandbox.assert_empty().await;
     }
 }
 
-/// The six fields of the handshake line, and no more: this release has neither stdio nor reflection.
+/// A handshake line of exactly six fields: this release has neither stdio nor reflection.
 #[tokio::test]
 async fn rust_host_and_go_plugin_1_0_1() {
     let program = go::peer("1.0.1", "probe-plugin");
@@ -217,7 +219,7 @@ async fn rust_host_and_go_plugin_1_0_1() {
             let rust_go = play(&plugin, scenario[0], &stdout, &stdout).await;
             assert_eq!(rust_go, go_go, "{scenario:?}, mutual TLS {mutual_tls}");
         }
-        let stop = plugin.shutdown().await.expect("it ends");
+        let stop = plugin.shutdown().await.expect("the shutdown works");
         assert_eq!(stop.phase, ShutdownPhase::Asked);
         sandbox.assert_empty().await;
     }

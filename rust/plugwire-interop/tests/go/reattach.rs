@@ -1,4 +1,4 @@
-//! Attaching to plugins that somebody else started. Spec: RAT-1 to RAT-8.
+//! Attaching to plugins that another process started. Spec: RAT-1 to RAT-8.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn only(records: &str) -> Reattach {
     records.into_values().next().expect("one")
 }
 
-/// Test mode: the plugin serves one host after the other, and ends when its test does.
+/// Test mode: the plugin serves one host after another, and exits when its test ends.
 #[tokio::test]
 async fn a_rust_host_attaches_to_go_plugins_in_test_mode() {
     for release in RELEASES {
@@ -29,7 +29,7 @@ async fn a_rust_host_attaches_to_go_plugins_in_test_mode() {
         let mut command = sandbox.command(go::peer(release, "probe-plugin"));
         command.args(["--test-mode", "--versions", "4"]);
         let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the plugin runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = timeout(LIMIT, lines.next_line()).await.expect("a line").expect("text");
         let record = only(&line.expect("one"));
@@ -41,20 +41,21 @@ async fn a_rust_host_attaches_to_go_plugins_in_test_mode() {
             let plugin = attach.connect().await.expect("a connection");
             assert_eq!((plugin.version(), plugin.id()), (4, record.pid));
             assert_eq!(plugin.record(), record);
-            plugin.ping().await.expect("it is well");
+            plugin.ping().await.expect("the plugin answers");
             let seen = scenarios::echo(&plugin, 1000).await;
             assert_eq!(seen["payload_intact"], true, "{release}: {seen}");
-            plugin.shutdown().await.expect("it is let go");
-            assert!(is_alive(record.pid), "{release}: its end is its test's business");
+            plugin.shutdown().await.expect("the plugin is released");
+            assert!(is_alive(record.pid), "{release}: only its test may end the plugin");
         }
         drop(child.stdin.take());
-        let status = timeout(LIMIT, child.wait()).await.expect("in time").expect("it ends");
+        let status =
+            timeout(LIMIT, child.wait()).await.expect("in time").expect("the plugin exits");
         assert!(status.success(), "{release}: {status}");
         sandbox.assert_empty().await;
     }
 }
 
-/// A plugin outlives the Go host that started it; a Rust host attaches, and ends it.
+/// A plugin outlives the Go host that started it; a Rust host attaches and ends it.
 #[tokio::test]
 async fn a_rust_host_attaches_to_plugins_that_a_go_host_left() {
     for release in RELEASES {
@@ -69,14 +70,14 @@ async fn a_rust_host_attaches_to_plugins_that_a_go_host_left() {
             let plugin = Attach::new(record.clone()).connect().await.expect("a connection");
             let seen = scenarios::echo(&plugin, 1000).await;
             assert_eq!(seen["payload_intact"], true, "{release}: {seen}");
-            plugin.shutdown().await.expect("it was asked");
-            assert!(eventually(LIMIT, || !is_alive(record.pid)).await, "{program:?} lives on");
+            plugin.shutdown().await.expect("the plugin was asked");
+            assert!(eventually(LIMIT, || !is_alive(record.pid)).await, "{program:?} keeps running");
             sandbox.assert_empty().await;
         }
     }
 }
 
-/// Somebody else's plugin is never killed: a host that goes leaves it running.
+/// A plugin that another process started is never killed: a host that detaches leaves it running.
 #[tokio::test]
 async fn a_handle_that_is_dropped_leaves_the_plugin_running() {
     let sandbox = Sandbox::new();
@@ -86,16 +87,16 @@ async fn a_handle_that_is_dropped_leaves_the_plugin_running() {
     let record = only(&record.to_string());
     for _ in 0..2 {
         let plugin = Attach::new(record.clone()).connect().await.expect("a connection");
-        plugin.ping().await.expect("it is well");
+        plugin.ping().await.expect("the plugin answers");
     }
     assert!(is_alive(record.pid));
     sandbox.kill_all();
     sandbox.assert_no_processes().await;
-    let error = Attach::new(record).connect().await.expect_err("nobody is there");
+    let error = Attach::new(record).connect().await.expect_err("the plugin is gone");
     assert_eq!(error.code(), "attach.connect", "{error:?}");
 }
 
-/// A Rust host left it (by its record only; it is still there), and a Go host attaches.
+/// A Go host attaches, by its record, to a plugin whose Rust host is still running.
 #[tokio::test]
 async fn go_hosts_attach_to_plugins_that_a_rust_host_started() {
     for release in RELEASES {
@@ -108,7 +109,7 @@ async fn go_hosts_attach_to_plugins_that_a_rust_host_started() {
             let report = sandbox.go_host(release, &scenario, &[]).await;
             let seen = comparable(&as_echo(report));
             assert_eq!(seen["payload_intact"], true, "{release} {program:?}: {seen}");
-            // The Go host ended it.
+            // The Go host ended the plugin.
             let exit = timeout(LIMIT, plugin.exited()).await.expect("in time");
             assert!(exit.success(), "{release} {program:?}: {exit}");
             sandbox.assert_empty().await;
@@ -116,19 +117,19 @@ async fn go_hosts_attach_to_plugins_that_a_rust_host_started() {
     }
 }
 
-/// The report of a reattaching host is that of an echo.
+/// Treats the report of a reattaching host as that of an echo.
 fn as_echo(mut report: Value) -> Value {
     report["scenario"] = "echo".into();
     report
 }
 
-/// A plugin inside a Rust test, and hosts in Go at it: the record is all that they need.
+/// Go hosts attach to a plugin inside a Rust test; the record is all they need.
 #[tokio::test]
 async fn go_hosts_attach_to_a_plugin_in_a_rust_test() {
     let plugin = Plugin::new(PROBE)
         .version(1, |services, _| probe::services(services))
         .version(4, |services, _| probe::services(services));
-    let serving = plugin.serve_in_test(4).expect("it serves");
+    let serving = plugin.serve_in_test(4).expect("the plugin serves");
     let record = serving.record().to_json("probe");
     for release in RELEASES {
         let sandbox = Sandbox::new();

@@ -1,4 +1,4 @@
-//! Plugins that a runner starts, and that see other paths than their host.
+//! Plugins that are started by a runner and see different paths than their host.
 
 use std::fs;
 use std::io;
@@ -26,7 +26,7 @@ fn plugins() -> [PathBuf; 2] {
     [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
 }
 
-/// The ways into a namespace that this system allows.
+/// Returns the kinds of namespace that this system allows.
 fn namespaces() -> Vec<Namespace> {
     let allowed = |options: &[&str]| {
         let mut unshare = std::process::Command::new("unshare");
@@ -38,17 +38,17 @@ fn namespaces() -> Vec<Namespace> {
     if allowed(&["--user", "--map-root-user"]) {
         all.push(Namespace { user: true });
     } else {
-        not_here("this system lets nobody make a user namespace");
+        not_here("this system does not allow user namespaces");
     }
     if allowed(&[]) {
         all.push(Namespace { user: false });
     } else {
-        not_here("this system, or this user, may not make a mount namespace");
+        not_here("this system does not allow this user to create a mount namespace");
     }
     all
 }
 
-/// Calls on all kinds of connections, in both directions.
+/// Makes calls on all kinds of connections, in both directions.
 async fn broker_both_ways(pair: &Brokered) {
     for _ in 0..3 {
         let id = pair.offer(Duration::ZERO).await;
@@ -62,7 +62,7 @@ async fn broker_both_ways(pair: &Brokered) {
 }
 
 #[tokio::test]
-async fn a_plugin_in_a_namespace_of_its_own() {
+async fn a_plugin_in_its_own_namespace() {
     for namespace in namespaces() {
         for program in plugins() {
             for mode in MODES {
@@ -78,8 +78,8 @@ async fn a_plugin_in_a_namespace_of_its_own() {
                 assert!(id.starts_with("namespace of "), "{id}");
                 assert_eq!(pair.plugin.id(), 0);
                 broker_both_ways(&pair).await;
-                let stop = pair.plugin.shutdown().await.expect("it ends");
-                let exit = stop.exit.expect("it was waited for");
+                let stop = pair.plugin.shutdown().await.expect("the shutdown works");
+                let exit = stop.exit.expect("the process was reaped");
                 assert_eq!((stop.phase, exit.code()), (ShutdownPhase::Asked, Some(0)));
                 sandbox.assert_empty().await;
             }
@@ -87,7 +87,7 @@ async fn a_plugin_in_a_namespace_of_its_own() {
     }
 }
 
-/// Those before go-plugin 1.5 do not know the variable, but the temporary folder.
+/// Plugins before go-plugin 1.5 ignore the variable and use the temporary directory.
 #[tokio::test]
 async fn plugins_of_all_releases_in_a_namespace() {
     for namespace in namespaces() {
@@ -101,14 +101,14 @@ async fn plugins_of_all_releases_in_a_namespace() {
                 let launch = launch.runner(namespace);
                 let pair = timeout(LIMIT, Brokered::start(launch, mode)).await.expect("in time");
                 broker_both_ways(&pair).await;
-                pair.plugin.shutdown().await.expect("it ends");
+                pair.plugin.shutdown().await.expect("the shutdown works");
                 sandbox.assert_empty().await;
             }
         }
     }
 }
 
-/// The example itself, whose plugin calls back.
+/// Runs the example itself, whose plugin calls back.
 #[tokio::test]
 async fn the_example() {
     let host = rust::example("namespace-host");
@@ -128,9 +128,10 @@ async fn the_example() {
     }
 }
 
-/// A runner's plugin ends as others do: asked in vain, with the last handle, and by itself.
+/// A plugin started by a runner ends like others: by force after an unanswered request, with its
+/// last handle, and on its own.
 #[tokio::test]
-async fn the_ends_of_a_plugin_in_a_namespace() {
+async fn the_ways_a_plugin_in_a_namespace_ends() {
     for namespace in namespaces() {
         for program in plugins() {
             let sandbox = Sandbox::new();
@@ -142,7 +143,7 @@ async fn the_ends_of_a_plugin_in_a_namespace() {
                 .await
                 .expect("a start");
             stop_all(&sandbox).await;
-            let stop = plugin.shutdown().await.expect("it is killed");
+            let stop = plugin.shutdown().await.expect("the plugin is killed");
             assert_eq!(stop.phase, ShutdownPhase::Killed);
             sandbox.assert_empty().await;
 
@@ -151,7 +152,7 @@ async fn the_ends_of_a_plugin_in_a_namespace() {
 
             let plugin = launch().start().await.expect("a start");
             let status = probe(&plugin).die(DieRequest { how: "exit:6".to_owned() }).await;
-            status.expect_err("it is gone");
+            status.expect_err("the plugin is gone");
             let exit = timeout(LIMIT, plugin.exited()).await.expect("in time");
             assert_eq!(exit.code(), Some(6));
             drop(plugin);
@@ -160,8 +161,9 @@ async fn the_ends_of_a_plugin_in_a_namespace() {
     }
 }
 
-/// A host that is killed drops nothing, and its guardian knows of no runner. So this one's plugins live on, but for those in
-/// Rust that notice; the folder stays until a next start.
+/// A killed host runs no destructors, and its guardian does not know about runners. So the plugins
+/// of such a host keep running, except for Rust plugins, which notice; the directory stays until a
+/// later start.
 #[tokio::test]
 async fn a_plugin_in_a_namespace_whose_host_is_killed() {
     for namespace in namespaces() {
@@ -174,23 +176,28 @@ async fn a_plugin_in_a_namespace_whose_host_is_killed() {
             if notices {
                 host.args(["--orphan-ms", "300"]);
             }
-            let mut host = host.stdout(Stdio::piped()).spawn().expect("it starts");
+            let mut host = host.stdout(Stdio::piped()).spawn().expect("the host starts");
             let mut said = BufReader::new(host.stdout.take().expect("piped")).lines();
             let called = async {
-                while said.next_line().await.expect("text").expect("it goes on") != "called" {}
+                while said.next_line().await.expect("text").expect("the host keeps printing")
+                    != "called"
+                {}
             };
             timeout(LIMIT, called).await.expect("in time");
-            host.kill().await.expect("it dies");
+            host.kill().await.expect("the host can be killed");
             if notices {
                 sandbox.assert_no_processes().await;
             } else {
-                // The time itself is what is tested.
+                // The elapsed time itself is what is tested.
                 sleep(Duration::from_secs(1)).await;
-                assert!(!sandbox.processes().is_empty(), "it went, so mend the documents");
+                assert!(
+                    !sandbox.processes().is_empty(),
+                    "the plugin ended: update the documentation"
+                );
                 sandbox.kill_all();
                 sandbox.assert_no_processes().await;
             }
-            assert_eq!(sockets(sandbox.folder()).len(), 1, "its folder is left");
+            assert_eq!(sockets(sandbox.folder()).len(), 1, "the host's directory is left");
             let mut next = sandbox.command(rust::program("mortal-host"));
             next.args(["--lives", "1", "--"]).arg(&program);
             assert!(sandbox.run(&mut next).await.status.success());
@@ -199,21 +206,24 @@ async fn a_plugin_in_a_namespace_whose_host_is_killed() {
     }
 }
 
-/// From outside: the first process of a namespace is deaf to its own.
+/// Sends the signal from outside: the first process of a namespace ignores signals from inside.
 async fn stop_all(sandbox: &Sandbox) {
     for pid in sandbox.processes() {
         let process = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(process, Signal::STOP).expect("it lives");
+        kill_process(process, Signal::STOP).expect("the process runs");
     }
     let is_stopped = |pid: &u32| {
         fs::read_to_string(format!("/proc/{pid}/stat"))
             .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
     };
     let all = || sandbox.processes().iter().all(is_stopped);
-    assert!(eventually(LIMIT, all).await && !sandbox.processes().is_empty(), "they go on");
+    assert!(
+        eventually(LIMIT, all).await && !sandbox.processes().is_empty(),
+        "the processes were not stopped"
+    );
 }
 
-/// Where there are no namespaces: another root, in which the program and its libraries lie.
+/// Where namespaces are not available: another root, which contains the program and its libraries.
 struct Chroot {
     root: PathBuf,
 }
@@ -233,8 +243,9 @@ impl Chroot {
     }
 }
 
-/// By another process: a descriptor of ours that writes to a program would be in whatever another test forks just then, and
-/// a program that somebody writes to cannot be run.
+/// Copies a file in another process. If this process wrote the program, another test could fork at
+/// that moment and inherit the open descriptor, and a program that is open for writing cannot be
+/// executed.
 fn copied(from: &Path, to: &Path) {
     let done = std::process::Command::new("cp").args([from, to]).status();
     assert!(done.expect("cp").success(), "{}", from.display());
@@ -249,8 +260,8 @@ impl Runner for Chroot {
         chroot.arg(&self.root).arg("/plugin").args(&plan.arguments).env_clear();
         chroot.envs(&plan.variables).stdin(Stdio::null()).kill_on_drop(true);
         let mut child = chroot.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().expect("it is piped");
-        let stderr = child.stderr.take().expect("it is piped");
+        let stdout = child.stdout.take().expect("standard output is piped");
+        let stderr = child.stderr.take().expect("standard error is piped");
         Ok(Started::new("chroot", stdout, stderr, Inside(child)).translate(mounted))
     }
 }
@@ -272,7 +283,7 @@ impl Running for Inside {
 async fn a_plugin_with_another_root() {
     let possible = std::process::Command::new("chroot").args(["/", "true"]).output();
     if !possible.is_ok_and(|output| output.status.success()) {
-        not_here("this user may not change roots");
+        not_here("this user is not allowed to call chroot");
         return;
     }
     for program in plugins() {
@@ -282,7 +293,7 @@ async fn a_plugin_with_another_root() {
             let launch = launch.runner(Chroot::new(sandbox.folder(), &program));
             let pair = timeout(LIMIT, Brokered::start(launch, mode)).await.expect("in time");
             broker_both_ways(&pair).await;
-            pair.plugin.shutdown().await.expect("it ends");
+            pair.plugin.shutdown().await.expect("the shutdown works");
             sandbox.assert_empty().await;
         }
     }

@@ -1,4 +1,4 @@
-//! The steps of a shutdown, as calls and plugins see them. Spec: SHD-1 to SHD-4.
+//! The steps of a shutdown, as seen by calls and plugins. Spec: SHD-1 to SHD-4.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ fn plugins() -> [PathBuf; 2] {
     [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
 }
 
-/// Go's plugins end calls in the middle when they are asked to end, so the host waits before it asks.
+/// Go plugins abort running calls when they are asked to end, so the host waits before it asks.
 #[tokio::test]
 async fn a_call_under_way_finishes_before_a_plugin_is_asked_to_end() {
     for plugin in plugins() {
@@ -29,33 +29,33 @@ async fn a_call_under_way_finishes_before_a_plugin_is_asked_to_end() {
         let launch = sandbox.launch(PROBE, &plugin).version(1).drain_timeout(LIMIT);
         let plugin = launch.start().await.expect("a start");
         let (say, said) = mpsc::channel(1);
-        // A Go plugin's answer begins with its first message.
+        // A Go plugin's answer begins only with its first message.
         say.send(Payload { data: "zero".into() }).await.expect("there is room");
         let mut client = probe(&plugin);
         let chat = timeout(LIMIT, client.chat(ReceiverStream::new(said))).await.expect("in time");
-        let mut chat = chat.expect("it begins").into_inner();
+        let mut chat = chat.expect("the call begins").into_inner();
         assert_eq!(chat.message().await.expect("no error").expect("an echo").data, "zero");
         let ending = plugin.clone();
         let ending = tokio::spawn(async move { ending.shutdown().await });
         for word in ["one", "two"] {
-            say.send(Payload { data: word.into() }).await.expect("it listens");
+            say.send(Payload { data: word.into() }).await.expect("the plugin receives");
             let echo = timeout(LIMIT, chat.message()).await.expect("in time");
             let echo = echo.expect("no error").expect("an echo");
             assert_eq!(echo.data, word);
             tokio::task::yield_now().await;
         }
-        assert!(!ending.is_finished(), "the call is under way");
+        assert!(!ending.is_finished(), "the shutdown waits for the running call");
         drop(say);
         assert_eq!(chat.message().await.expect("a good end"), None);
         let stop = timeout(LIMIT, ending).await.expect("in time").expect("no panic");
-        let stop = stop.expect("it ends");
+        let stop = stop.expect("the shutdown works");
         assert_eq!((stop.phase, stop.drained), (ShutdownPhase::Asked, true));
     }
 }
 
-/// A call that does not finish is cut off when its time is over.
+/// A call that does not finish is cut off after its time limit.
 #[tokio::test]
-async fn a_call_that_hangs_holds_up_nobody() {
+async fn a_call_that_hangs_does_not_delay_the_shutdown() {
     for plugin in plugins() {
         let sandbox = Sandbox::new();
         let limit = Duration::from_millis(200);
@@ -68,15 +68,15 @@ async fn a_call_that_hangs_holds_up_nobody() {
         let begun = AwaitHangRequest { id: "hangs".to_owned(), cancelled: false, wait_ms };
         assert!(probe(&plugin).await_hang(begun).await.expect("a report").into_inner().started);
         let since = Instant::now();
-        let stop = plugin.shutdown().await.expect("it ends");
+        let stop = plugin.shutdown().await.expect("the shutdown works");
         assert!(since.elapsed() >= limit);
         assert_eq!((stop.phase, stop.drained), (ShutdownPhase::Asked, false));
         assert_eq!(call.await.expect("no panic").expect_err("cut").code(), Code::Unavailable);
     }
 }
 
-/// A handler that blocks a thread would keep the plugin's own runtime from ending. Nobody kills it here: it was left by
-/// its host, and is attached to.
+/// A handler that blocks a thread would keep the plugin's runtime from shutting down. The plugin is
+/// not killed here: the host that started it has left, and a second host attaches to it.
 #[tokio::test]
 async fn a_handler_that_hangs_does_not_hold_a_rust_plugins_exit() {
     let sandbox = Sandbox::new();
@@ -84,18 +84,18 @@ async fn a_handler_that_hangs_does_not_hold_a_rust_plugins_exit() {
     let plugin = [plugin.as_os_str(), "--exit-ms".as_ref(), "300".as_ref()];
     let report = sandbox.go_host("1.8.0", &["start", "--leave"], &plugin).await;
     let records = json!({ "probe": report["start"]["record"] }).to_string();
-    let record = plugwire::protocol::reattach::parse_map(&records).expect("it is one");
+    let record = plugwire::protocol::reattach::parse_map(&records).expect("the output is a record");
     let record = record["probe"].clone();
     let attach = Attach::new(record.clone()).drain_timeout(Duration::ZERO);
-    let host = attach.connect().await.expect("it lives");
+    let host = attach.connect().await.expect("the plugin runs");
     let mut client = probe(&host);
     let block = DieRequest { how: "block".to_owned() };
     let call = tokio::spawn(async move { client.die(block).await.map(drop) });
     let echo = probe(&host).echo(Payload { data: "word".into() }).await;
-    echo.expect("it takes other calls, the first of them by now");
-    let stop = host.shutdown().await.expect("it was asked");
+    echo.expect("the plugin answers other calls, and has started the first by now");
+    let stop = host.shutdown().await.expect("the plugin was asked");
     assert_eq!(stop.phase, ShutdownPhase::Asked);
-    call.await.expect("no panic").expect_err("it never answers");
-    assert!(eventually(LIMIT, || !is_alive(record.pid)).await, "it hangs");
+    call.await.expect("no panic").expect_err("the hanging call never answers");
+    assert!(eventually(LIMIT, || !is_alive(record.pid)).await, "the plugin does not exit");
     sandbox.assert_empty().await;
 }

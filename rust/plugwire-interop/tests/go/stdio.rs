@@ -1,4 +1,4 @@
-//! What plugins print, with Go on one side.
+//! Output of plugins, with Go on one side.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -23,8 +23,9 @@ async fn go_host(release: &str, scenario: &[&str], plugin_options: &[&str]) -> V
     sandbox.go_host(release, scenario, &plugin).await
 }
 
-/// Half through `println!`'s handle and half past it. On a current-thread runtime the handler prints on the thread that
-/// would carry the output, and must not wait for it. Spec: STD-1, STD-6.
+/// Half of the output is printed with `println!`, half bypasses its handle. On a current-thread
+/// runtime the handler prints on the thread that would forward the output, and must not wait for
+/// it. Spec: STD-1, STD-6.
 #[tokio::test]
 async fn go_hosts_get_8_mib_that_a_rust_handler_prints() {
     let size = (8 * MIB).to_string();
@@ -49,7 +50,8 @@ async fn go_hosts_get_8_mib_that_a_rust_handler_prints() {
     }
 }
 
-/// Descriptor 2 stays what it was: its text is in the host's log, and a crash cannot lose it. Spec: STD-10.
+/// Descriptor 2 is unchanged: its text is in the host's log, and a crash cannot lose it. Spec:
+/// STD-10.
 #[tokio::test]
 async fn standard_error_stays_real_under_go_hosts() {
     for release in RELEASES {
@@ -66,7 +68,8 @@ async fn standard_error_stays_real_under_go_hosts() {
     }
 }
 
-/// With it captured, prints go to the stream as a Go plugin's do, and panics still to the real one. Spec: STD-10.
+/// With standard error captured, prints go to the stream like a Go plugin's, and panics still go to
+/// the real one. Spec: STD-10.
 #[tokio::test]
 async fn panics_reach_the_real_standard_error_also_when_it_is_captured() {
     for release in ["1.4.8", "1.8.0-newest"] {
@@ -83,10 +86,11 @@ async fn panics_reach_the_real_standard_error_also_when_it_is_captured() {
 async fn print(plugin: &PluginHandle, stdout: &[u8], stderr: &[u8]) {
     let request = PrintRequest { stdout: stdout.to_vec().into(), stderr: stderr.to_vec().into() };
     let mut client = probe(plugin);
-    timeout(LIMIT, client.print(request)).await.expect("in time").expect("it prints");
+    timeout(LIMIT, client.print(request)).await.expect("in time").expect("the plugin prints");
 }
 
-/// Go swaps `os.Stdout` and `os.Stderr`, so both come by the stream, in pieces of 1 KiB. Spec: STD-2.
+/// Go replaces `os.Stdout` and `os.Stderr`, so both arrive on the stream, in pieces of 1 KiB. Spec:
+/// STD-2.
 #[tokio::test]
 async fn a_rust_host_gets_8_mib_that_a_go_plugin_prints() {
     let (out, err) = (pattern(0, 8 * MIB), pattern(128, 8 * MIB));
@@ -100,13 +104,14 @@ async fn a_rust_host_gets_8_mib_that_a_go_plugin_prints() {
         print(&plugin, &out, &err).await;
         assert!(stdout.wait(LIMIT, |seen| seen.len() >= out.len()).await == out, "{release}");
         assert!(stderr.wait(LIMIT, |seen| seen.len() >= err.len()).await == err, "{release}");
-        plugin.shutdown().await.expect("it ends");
+        plugin.shutdown().await.expect("the shutdown works");
         let raw = String::from_utf8_lossy(&raw.now()).into_owned();
         assert!(!raw.contains('\u{1}'), "{release}: the stream's bytes are not in the log: {raw}");
     }
 }
 
-/// 1.0.1 has no stdio stream: its output is nobody's, and nothing else suffers. Spec: STD-4.
+/// go-plugin 1.0.1 has no stdio stream: its output is discarded, and everything else works. Spec:
+/// STD-4.
 #[tokio::test]
 async fn a_go_plugin_without_stdio() {
     let sandbox = Sandbox::new();
@@ -114,8 +119,8 @@ async fn a_go_plugin_without_stdio() {
     let launch = sandbox.launch(PROBE, go::peer("1.0.1", "probe-plugin")).version(1);
     let launch = launch.stdout(stdout.clone()).log_sink(log.clone());
     let plugin = launch.start().await.expect("a start");
-    print(&plugin, b"for nobody\n", b"").await;
-    plugin.ping().await.expect("it is well");
-    plugin.shutdown().await.expect("it ends");
+    print(&plugin, b"discarded\n", b"").await;
+    plugin.ping().await.expect("the plugin answers");
+    plugin.shutdown().await.expect("the shutdown works");
     assert_eq!(stdout.now(), b"");
 }

@@ -1,4 +1,5 @@
-//! Long streams. A test with `soak` in its name is long with `PLUGWIRE_SOAK=1`, and prints what it counted.
+//! Long streams. Tests with `soak` in their name are longer with `PLUGWIRE_SOAK=1`, and print what
+//! they counted.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{PROBE, go, rust, scenarios, soaks};
 
-/// Many messages of `size` bytes in both directions at once, from a Rust host.
+/// Exchanges many messages of `size` bytes in both directions at once, from a Rust host.
 async fn chat(program: &Path, count: u64, size: u64) {
     let sandbox = Sandbox::new();
     let launch = sandbox.launch(PROBE, program).version(1);
@@ -14,10 +15,10 @@ async fn chat(program: &Path, count: u64, size: u64) {
     let arrived = scenarios::chat(&plugin, count, size).await;
     let arrived = arrived.unwrap_or_else(|status| panic!("{program:?}: {status:?}"));
     assert_eq!(arrived, (count, count * size, true), "{program:?}");
-    plugin.shutdown().await.expect("it ends");
+    plugin.shutdown().await.expect("the shutdown works");
 }
 
-/// h2 by itself ends such a connection with GOAWAY "too_many_data_frames". Spec: GRPC-11.
+/// By default, h2 ends such a connection with GOAWAY "too_many_data_frames". Spec: GRPC-11.
 #[tokio::test]
 async fn soak_rust_host_chats_in_small_messages() {
     let count = if soaks() { 1_000_000 } else { 50_000 };
@@ -48,7 +49,8 @@ async fn soak_go_host_chats_in_small_messages() {
     }
 }
 
-/// 200 MB, slowly enough for a client that pings while it uploads to be sent away. Spec: GRPC-7.
+/// 200 MB, slowly enough that a server would disconnect a client that pings while it uploads. Spec:
+/// GRPC-7.
 #[tokio::test]
 async fn a_rust_host_uploads_200_mb() {
     let (count, size) = (3200, 64 * 1024);
@@ -59,7 +61,7 @@ async fn a_rust_host_uploads_200_mb() {
         let arrived = scenarios::upload(&plugin, count, size).await;
         let arrived = arrived.unwrap_or_else(|status| panic!("{release}: {status:?}"));
         assert_eq!(arrived, (count, count * size, true), "{release}");
-        plugin.shutdown().await.expect("it ends");
+        plugin.shutdown().await.expect("the shutdown works");
     }
 }
 

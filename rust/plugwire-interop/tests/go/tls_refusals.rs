@@ -1,4 +1,4 @@
-//! Mutual TLS with peers that cheat, in both roles, and TLS of a user's own making.
+//! Mutual TLS with peers that cheat, in both roles, and TLS configured by the user.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,7 +14,7 @@ use plugwire_interop::{PROBE, go, rust};
 use rustls::CertificateError;
 use serde_json::Value;
 
-/// What rustls says of a plugin that this host did not trust.
+/// Returns rustls's error for a plugin that this host did not trust.
 async fn untrusted(how: &str) -> (rustls::Error, Scene) {
     let scene = Scene::new();
     let error = scene.refuse(scene.misbehave(how)).await;
@@ -26,7 +26,7 @@ async fn untrusted(how: &str) -> (rustls::Error, Scene) {
     (*cause, scene)
 }
 
-// A Rust host, and Go plugins that are not who they say they are.
+// A Rust host, and Go plugins with a false identity.
 
 /// TLS-3.
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_plugin_with_another_certificate_than_announced() {
     assert_eq!(scene.witness("presented")["sha256"], certificates["served"]);
 }
 
-/// TLS-4: the certificate is the announced one, and its owner somebody else.
+/// TLS-4: the plugin presents the announced certificate without its key.
 #[tokio::test]
 async fn a_plugin_with_a_stolen_certificate() {
     let (error, scene) = untrusted("cert-replayed").await;
@@ -63,9 +63,9 @@ async fn a_plugin_that_answers_without_a_certificate() {
     assert_eq!(error.code(), "start.no-certificate");
 }
 
-/// TLS-7: a Go host crashes here.
+/// TLS-7: a Go host crashes in this case.
 #[tokio::test]
-async fn a_certificate_that_nobody_asked_for() {
+async fn a_certificate_that_was_not_requested() {
     let scene = Scene::new();
     let launch = scene.misbehave("cert-but-plaintext-server").dangerous().plaintext();
     let error = scene.refuse(launch).await;
@@ -73,7 +73,7 @@ async fn a_certificate_that_nobody_asked_for() {
     assert_eq!(error.code(), "start.unexpected-certificate");
 }
 
-/// TLS-2: plaintext where TLS is due.
+/// TLS-2: plaintext where TLS is required.
 #[tokio::test]
 async fn a_plugin_that_announces_tls_and_serves_plaintext() {
     let (error, scene) = untrusted("cert-but-plaintext-server").await;
@@ -81,7 +81,7 @@ async fn a_plugin_that_announces_tls_and_serves_plaintext() {
     assert!(matches!(error, rustls::Error::InvalidMessage(_)), "{error:?}");
 }
 
-/// And the reverse.
+/// TLS where plaintext is announced.
 #[tokio::test]
 async fn a_plugin_that_announces_plaintext_and_serves_tls() {
     let scene = Scene::new();
@@ -92,7 +92,7 @@ async fn a_plugin_that_announces_plaintext_and_serves_tls() {
 
 /// TLS-10, HS-17.
 #[tokio::test]
-async fn a_field_that_is_no_certificate() {
+async fn a_field_that_is_not_a_certificate() {
     use CertificateFieldError::{NotACertificate, NotBase64, Padded};
     for (how, expected) in [
         ("cert-not-base64", NotBase64 { offset: 3 }),
@@ -114,10 +114,11 @@ async fn a_field_that_is_no_certificate() {
     }
 }
 
-/// What a host cannot notice, or does not have to: a plugin that asks nobody for a certificate, and one that agrees on no
-/// protocol by ALPN. Go hosts up to grpc-go 1.66 take the latter, too.
+/// Faults that a host cannot notice or may tolerate: a plugin that requests no client certificate,
+/// and one that does not select a protocol by ALPN. Go hosts up to grpc-go 1.66 accept the latter,
+/// too.
 #[tokio::test]
-async fn a_plugin_that_is_careless() {
+async fn a_plugin_with_a_lax_tls_configuration() {
     for how in ["no-client-auth", "no-alpn"] {
         let scene = Scene::new();
         let plugin = scene.misbehave(how).start().await.expect("a start");
@@ -127,16 +128,17 @@ async fn a_plugin_that_is_careless() {
         assert_eq!((alpn, handshake["peer_certificates"].as_u64().expect("a number")), expected);
         assert_eq!(scene.witness("presented")["alpn_offered"], serde_json::json!(["h2"]));
         greet(&plugin).await.expect("a greeting");
-        plugin.shutdown().await.expect("it stops");
+        plugin.shutdown().await.expect("the shutdown works");
         scene.assert_empty();
     }
 }
 
-// A Rust plugin, and a Go host that tries everything.
+// A Rust plugin, and a Go host that tries every combination.
 
-/// TLS-4, TLS-9 and the right way. With TLS 1.3 only the first call shows that a host was refused.
+/// TLS-4, TLS-9, and the correct handshake. With TLS 1.3, only the first call shows that a host was
+/// rejected.
 #[tokio::test]
-async fn a_rust_plugin_lets_in_one_host_only() {
+async fn a_rust_plugin_accepts_only_its_own_host() {
     let greeter = rust::example("greeter-plugin").into_os_string();
     let probe = rust::program("probe-plugin").into_os_string();
     let cookie = ["--cookie".into(), "PLUGWIRE_PROBE=plugwire".into()];
@@ -165,14 +167,15 @@ async fn a_rust_plugin_lets_in_one_host_only() {
             ("right", true),
         ];
         assert_eq!(seen, expected, "{report:#}");
-        let right = report["ways"].as_array().and_then(|ways| ways.last()).expect("the right way");
+        let right =
+            report["ways"].as_array().and_then(|ways| ways.last()).expect("the correct way");
         assert_eq!((&right["version"], &right["alpn"]), (&"TLS 1.3".into(), &"h2".into()));
         assert_eq!(report["exit"], "exit status 0");
         sandbox.assert_empty().await;
     }
 }
 
-// TLS-12: a configuration of the user's own, in place of exchanged certificates.
+// TLS-12: a configuration by the user instead of exchanged certificates.
 
 fn own(scene: &Scene, options: &[OsString]) -> Launch {
     scene.launch(PROBE, go::peer("1.8.0-newest", "probe-plugin")).args(options)
@@ -185,14 +188,15 @@ async fn a_rust_host_with_its_own_tls() {
     let scene = Scene::new();
     let host = authority.issue("host").tls();
     let plugin = own(&scene, &plugin_files).tls(host).start().await.expect("a start");
-    plugin.ping().await.expect("it is well");
-    plugin.shutdown().await.expect("it stops");
+    plugin.ping().await.expect("the plugin answers");
+    plugin.shutdown().await.expect("the shutdown works");
     scene.assert_empty();
 }
 
-/// The host trusts another authority, or is of another: the plugin asks for a certificate, too.
+/// The host trusts a different authority, or its certificate comes from one: the plugin verifies
+/// the host's certificate, too.
 #[tokio::test]
-async fn a_rust_host_with_its_own_tls_that_does_not_fit() {
+async fn a_rust_host_with_its_own_tls_that_does_not_match() {
     let authority = Authority::new();
     let stranger = Authority::new();
     let plugin_files = authority.issue("plugin").arguments();
@@ -205,10 +209,10 @@ async fn a_rust_host_with_its_own_tls_that_does_not_fit() {
     let mut files = stranger.issue("host");
     files.ca = authority.issue("host").ca;
     let error = scene.refuse(own(&scene, &plugin_files).tls(files.tls())).await;
-    // TLS 1.3 lets a host finish before the plugin has looked at its certificate.
+    // With TLS 1.3, a host can finish the handshake before the plugin has checked its certificate.
     assert_eq!(error.code(), "start.http2", "{error:?}");
 
-    // Neither side speaks of its own TLS in the line or the environment.
+    // Neither side announces its own TLS in the line or the environment.
     let error = scene.refuse(own(&scene, &plugin_files)).await;
     assert_eq!(error.code(), "start.no-certificate");
     let error = scene.refuse(own(&scene, &plugin_files).dangerous().plaintext()).await;
@@ -229,21 +233,21 @@ async fn a_rust_plugin_with_its_own_tls() {
 }
 
 #[tokio::test]
-async fn a_rust_plugin_with_its_own_tls_and_a_host_that_does_not_fit() {
+async fn a_rust_plugin_with_its_own_tls_and_a_host_that_does_not_match() {
     let authority = Authority::new();
     let stranger = Authority::new();
     let ping_error = async |trusted, signer| {
         let sandbox = Sandbox::new();
         let report = start(&sandbox, "1.8.0", &authority, trusted, signer).await;
-        // It can only kill what it cannot talk to, and leaves the socket then.
+        // The host can only kill a plugin that it cannot talk to, which leaves the socket behind.
         sandbox.assert_no_processes().await;
         report["result"]["ping_error"].to_string()
     };
     let error = ping_error(&stranger, &authority).await;
     assert!(error.contains("certificate signed by unknown authority"), "{error}");
 
-    // TLS 1.3 lets the host finish before the plugin has looked at its certificate: it reads the refusal, or comes too late to
-    // write.
+    // With TLS 1.3, the host can finish the handshake before the plugin has checked its
+    // certificate: it either reads the alert or fails to write.
     let too_late = ["failed to write client preface", "broken pipe", "connection reset by peer"];
     for chance in 0.. {
         let error = ping_error(&authority, &stranger).await;
@@ -251,12 +255,12 @@ async fn a_rust_plugin_with_its_own_tls_and_a_host_that_does_not_fit() {
             return;
         }
         assert!(too_late.iter().any(|words| error.contains(words)), "{error}");
-        assert!(chance < 10, "it never reads the refusal");
+        assert!(chance < 10, "the host never reads the alert");
     }
 }
 
-/// Lets a Go host ping a Rust plugin, each with its own TLS. The host trusts one authority, and has its certificate of
-/// another.
+/// Makes a Go host ping a Rust plugin, each with its own TLS. The host trusts one authority, and
+/// its certificate comes from another.
 async fn start(
     sandbox: &Sandbox,
     release: &str,

@@ -1,4 +1,4 @@
-//! Plugins that start well and behave badly later.
+//! Plugins that start correctly and misbehave later.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -10,10 +10,11 @@ use plugwire_interop::{PROBE, go};
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::Code;
 
-/// What a shutdown may take when the plugin takes no part in it: both limits below, and a loaded machine.
+/// The limit for a shutdown without the plugin's cooperation: both limits below, and a loaded
+/// machine.
 const AT_MOST: Duration = Duration::from_secs(20);
 
-/// The limits of a shutdown, short because these plugins use them up.
+/// Sets short shutdown limits, because these plugins exhaust them.
 fn hasty(launch: Launch) -> Launch {
     let limit = Duration::from_millis(300);
     launch.shutdown_timeout(limit).exit_timeout(limit).terminate_timeout(limit)
@@ -21,20 +22,20 @@ fn hasty(launch: Launch) -> Launch {
 
 async fn shut_down(plugin: &PluginHandle) -> ShutdownReport {
     let began = Instant::now();
-    let stop = plugin.shutdown().await.expect("it ends one way or the other");
+    let stop = plugin.shutdown().await.expect("the shutdown ends the plugin");
     assert!(began.elapsed() < AT_MOST, "{:?}", began.elapsed());
     assert!(!is_alive(plugin.id()));
     stop
 }
 
-/// SHD-10: the call tells how the process ended, in the plugin's own words.
+/// SHD-10: the failed call reports how the process ended, in the plugin's own words.
 #[tokio::test]
-async fn death_during_a_call() {
+async fn exit_during_a_call() {
     let scene = Scene::new();
     let plugin = scene.misbehave("die-during-call").start().await.expect("a start");
     for _ in 0..2 {
         let began = Instant::now();
-        let status = greet(&plugin).await.expect_err("it is dead");
+        let status = greet(&plugin).await.expect_err("the plugin is dead");
         assert!(began.elapsed() < AT_MOST, "{:?}", began.elapsed());
         assert_eq!(status.code(), Code::Unavailable);
         let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
@@ -54,45 +55,48 @@ async fn death_during_a_call() {
     scene.assert_empty();
 }
 
-/// A process that is killed from outside: no words, but the signal.
+/// A process killed from outside leaves no output; the report names the signal.
 #[tokio::test]
-async fn death_by_a_signal() {
+async fn killed_by_a_signal() {
     let scene = Scene::new();
     let program = go::peer("1.8.0", "greeter-plugin");
     let plugin = scene.program(program).start().await.expect("a start");
     signal(&plugin, Signal::KILL);
     let exit = plugin.exited().await;
     assert_eq!(exit.to_string().split(" after").next(), Some("killed by signal 9 (SIGKILL)"));
-    let status = greet(&plugin).await.expect_err("it is dead");
+    let status = greet(&plugin).await.expect_err("the plugin is dead");
     assert!(status.source().is_some_and(|source| source.is::<PluginGone>()), "{status:?}");
     scene.assert_empty();
 }
 
 fn signal(plugin: &PluginHandle, signal: Signal) {
     let pid = Pid::from_raw(plugin.id().cast_signed()).expect("an id");
-    kill_process(pid, signal).expect("it lives");
+    kill_process(pid, signal).expect("the plugin runs");
 }
 
-/// Stops it, and waits until it has.
+/// Stops the plugin, and waits until it has stopped.
 async fn stop(plugin: &PluginHandle) {
     signal(plugin, Signal::STOP);
-    assert!(eventually(Duration::from_secs(10), || is_stopped(plugin.id())).await, "it stops");
+    assert!(
+        eventually(Duration::from_secs(10), || is_stopped(plugin.id())).await,
+        "the plugin did not stop"
+    );
 }
 
 /// HLT-6.
 #[tokio::test]
-async fn a_plugin_that_says_it_is_not_well() {
+async fn a_plugin_that_reports_not_serving() {
     let scene = Scene::new();
     let plugin = scene.misbehave("health-not-serving").start().await.expect("a start");
     let ping = plugin.ping().await;
     assert!(matches!(ping, Err(PingError::NotServing)), "{ping:?}");
     assert_eq!(scene.witness("health")["service"], "plugin");
-    greet(&plugin).await.expect("it serves all the same");
+    greet(&plugin).await.expect("the plugin serves anyway");
     assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::Asked);
     scene.assert_empty();
 }
 
-/// HLT-5: a plugin that does not answer is told from one that does.
+/// HLT-5: a plugin that does not answer is distinguished from one that answers.
 #[tokio::test]
 async fn a_plugin_that_does_not_answer_a_ping() {
     let scene = Scene::new();
@@ -117,7 +121,7 @@ async fn a_plugin_without_stdio() {
     scene.assert_empty();
 }
 
-/// SHD-3, SHD-4: whoever does not answer Shutdown is ended all the same; a Go host waits for ever.
+/// SHD-3, SHD-4: a plugin that does not answer Shutdown is ended anyway; a Go host waits forever.
 #[tokio::test]
 async fn a_plugin_that_does_not_answer_shutdown() {
     let hanging = (ShutdownPhase::Terminated, Signal::TERM);
@@ -126,10 +130,11 @@ async fn a_plugin_that_does_not_answer_shutdown() {
     'ways: for (how, terminate, (phase, signal)) in [
         ("shutdown-hangs", long, hanging),
         ("shutdown-hangs", Duration::ZERO, killed),
-        // It does not listen to SIGTERM either.
+        // This plugin does not react to SIGTERM either.
         ("deaf", Duration::from_millis(300), killed),
     ] {
-        // A busy plugin may be ended before it has begun not to answer. Then it is asked with more patience.
+        // A busy plugin may be ended before it has received the request that it does not answer.
+        // Then the test repeats with a longer limit.
         for patience in [300, 1_500, 7_500].map(Duration::from_millis) {
             let scene = Scene::new();
             let launch = hasty(scene.misbehave(how)).terminate_timeout(terminate);
@@ -137,18 +142,21 @@ async fn a_plugin_that_does_not_answer_shutdown() {
             let plugin = launch.start().await.expect("a start");
             let stop = shut_down(&plugin).await;
             assert_eq!(stop.phase, phase, "{how}");
-            assert_eq!(stop.exit.expect("it was ours").signal(), Some(signal.as_raw()));
+            assert_eq!(
+                stop.exit.expect("this host started the plugin").signal(),
+                Some(signal.as_raw())
+            );
             let hung = scene.told("shutdown-hangs").is_some();
             scene.assert_empty();
             if hung {
                 continue 'ways;
             }
         }
-        panic!("{how}: it was never asked");
+        panic!("{how}: the plugin was never asked");
     }
 }
 
-/// SHD-3: the same for one that does nothing at all any more.
+/// SHD-3: a plugin that does not run at all is ended, too.
 #[tokio::test]
 async fn a_plugin_that_is_stopped() {
     let scene = Scene::new();
@@ -159,19 +167,20 @@ async fn a_plugin_that_is_stopped() {
     scene.assert_empty();
 }
 
-/// Who ends when asked gets no SIGTERM, so a plugin that ignores it ends as any other.
+/// A plugin that ends when asked gets no SIGTERM, so ignoring SIGTERM makes no difference.
 #[tokio::test]
 async fn a_plugin_that_ignores_sigterm() {
     let scene = Scene::new();
     let plugin = scene.misbehave("ignores-sigterm").start().await.expect("a start");
     signal(&plugin, Signal::TERM);
     scene.comes("ignored-sigterm").await;
-    greet(&plugin).await.expect("it lives on");
+    greet(&plugin).await.expect("the plugin keeps running");
     assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::Asked);
     scene.assert_empty();
 }
 
-/// SHD-7, SHD-8: a process that holds the pipes open holds up nobody, and ends with the plugin's group.
+/// SHD-7, SHD-8: a process that holds the pipes open does not delay the shutdown, and ends with the
+/// plugin's group.
 #[tokio::test]
 async fn a_grandchild_that_holds_the_pipes() {
     let scene = Scene::new();
@@ -181,11 +190,12 @@ async fn a_grandchild_that_holds_the_pipes() {
     greet(&plugin).await.expect("a greeting");
     assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::Asked);
     let gone = eventually(AT_MOST, || !is_alive(grandchild)).await;
-    assert!(gone, "the grandchild lives");
+    assert!(gone, "the grandchild keeps running");
     scene.empties().await;
 }
 
-/// SHD-8: also when it left the group. It is not ours to end; that nobody waits for it is what counts.
+/// SHD-8: the same for a process that left the group. The host must not end it, and must not wait
+/// for it.
 #[tokio::test]
 async fn a_grandchild_of_another_group_that_holds_the_pipes() {
     const OWN_SESSION: &str = r#"setsid sh -c ': >"$1/away"; exec sleep 60' - "$TMPDIR" &
@@ -198,7 +208,7 @@ async fn a_grandchild_of_another_group_that_holds_the_pipes() {
     assert_eq!(scene.processes().len(), 1, "{:?}", scene.left());
 }
 
-/// The plugin behind a shell: what the host knows is the shell's process.
+/// With the plugin behind a shell, the host knows only the shell's process.
 #[tokio::test]
 async fn a_shell_in_between() {
     let scene = Scene::new();
@@ -209,6 +219,6 @@ async fn a_shell_in_between() {
     signal(&plugin, Signal::KILL);
     plugin.exited().await;
     scene.empties().await;
-    let status = greet(&plugin).await.expect_err("it is dead");
+    let status = greet(&plugin).await.expect_err("the plugin is dead");
     assert!(status.source().is_some_and(|source| source.is::<PluginGone>()), "{status:?}");
 }

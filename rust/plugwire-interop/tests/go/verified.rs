@@ -1,4 +1,4 @@
-//! Plugins that run from verified copies are the same plugins.
+//! Plugins that run from verified copies behave the same.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,9 +14,9 @@ fn plugins() -> [PathBuf; 2] {
     [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
 }
 
-/// No descriptor of the memory file, no other name, no other arguments.
+/// A verified plugin has no descriptor of the memory file, no other name and no other arguments.
 #[tokio::test]
-async fn a_plugin_cannot_tell_but_by_its_own_file() {
+async fn only_its_own_file_tells_a_plugin_that_it_is_a_copy() {
     for program in plugins() {
         let sandbox = Sandbox::new();
         let mut given = Vec::new();
@@ -26,7 +26,8 @@ async fn a_plugin_cannot_tell_but_by_its_own_file() {
                 launch = launch.verify_with(|_| Ok(()));
             }
             let plugin = launch.start().await.expect("a start");
-            let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("it runs");
+            let executed =
+                fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("the plugin runs");
             match verified {
                 false => assert_eq!(executed, program),
                 true => assert_eq!(executed.to_str(), Some("/memfd:probe-plugin (deleted)")),
@@ -35,14 +36,14 @@ async fn a_plugin_cannot_tell_but_by_its_own_file() {
             let report = probe(&plugin).inspect(InspectRequest {}).await.expect("a report");
             let report = report.into_inner();
             given.push((report.args, report.open_files, scenarios::echo(&plugin, 1000).await));
-            plugin.shutdown().await.expect("it ends");
+            plugin.shutdown().await.expect("the shutdown works");
         }
         assert_eq!(given[0], given[1], "{program:?}");
         sandbox.assert_empty().await;
     }
 }
 
-/// A checksum over a whole Go program, and the two digests where it is another.
+/// Verifies the checksum of a whole Go program; a mismatch reports both digests.
 #[tokio::test]
 async fn a_replaced_go_plugin_is_refused_with_both_digests() {
     let sandbox = Sandbox::new();
@@ -55,11 +56,11 @@ async fn a_replaced_go_plugin_is_refused_with_both_digests() {
     };
     let plugin = launch().start().await.expect("a start");
     assert!(plugin.ping().await.is_ok());
-    // While it runs: nothing holds the file.
+    // The file of a running plugin can be replaced: nothing holds it.
     let rust = fs::read(rust::program("probe-plugin")).expect("a file");
-    fs::write(&program, &rust).expect("it can be written");
+    fs::write(&program, &rust).expect("the file can be written");
     assert!(plugin.ping().await.is_ok());
-    let error = launch().start().await.expect_err("it was replaced");
+    let error = launch().start().await.expect_err("the program was replaced");
     let StartError::Checksum { cause, .. } = &error else { panic!("{error:?}") };
     let [expected, actual] = [right, Sha256::digest(&rust)]
         .map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
@@ -67,11 +68,11 @@ async fn a_replaced_go_plugin_is_refused_with_both_digests() {
         cause.to_string(),
         format!("the file's checksum is {actual}, expected was {expected}")
     );
-    plugin.shutdown().await.expect("it ends");
+    plugin.shutdown().await.expect("the shutdown works");
     sandbox.assert_empty().await;
 }
 
-/// `/proc/self/exe` of a plugin with neighbours lies among them.
+/// The `/proc/self/exe` of a plugin with neighbours lies beside them.
 #[tokio::test]
 async fn a_plugin_with_neighbours_runs_beside_them() {
     for program in plugins() {
@@ -79,18 +80,20 @@ async fn a_plugin_with_neighbours_runs_beside_them() {
         let launch = sandbox.launch(PROBE, &program).version(1);
         let launch = launch.verify_with(|_| Ok(())).with_neighbours();
         let plugin = launch.start().await.expect("a start");
-        let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("it runs");
+        let executed =
+            fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("the plugin runs");
         assert!(executed.starts_with(sandbox.folder()), "{executed:?}");
         assert_eq!(executed.file_name(), program.file_name());
         let beside = |file: PathBuf| {
-            let folder = fs::read_dir(file.parent().expect("a folder")).expect("it can be read");
+            let folder =
+                fs::read_dir(file.parent().expect("a folder")).expect("the directory can be read");
             let mut names: Vec<_> =
                 folder.map(|entry| entry.expect("an entry").file_name()).collect();
             names.sort();
             names
         };
         assert_eq!(beside(executed), beside(program));
-        plugin.shutdown().await.expect("it ends");
+        plugin.shutdown().await.expect("the shutdown works");
         sandbox.assert_empty().await;
     }
 }

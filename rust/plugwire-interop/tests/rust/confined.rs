@@ -1,4 +1,4 @@
-//! What happens at a limit.
+//! What happens when a plugin reaches a limit of its confinement.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use plugwire::host::{Confinement, Exit, StartError};
 use plugwire_interop::not_here;
 use plugwire_interop::scene::Scene;
 
-/// The end of a script that is confined, and what it wrote.
+/// Returns how a confined script ended, and what it wrote.
 async fn confined(confinement: Confinement, script: &str) -> (Exit, String) {
     let scene = Scene::new();
     let error = scene.refuse(scene.script(script, &[]).confine(confinement)).await;
     let evidence = error.evidence().unwrap_or_else(|| panic!("{error:?}"));
-    (evidence.exit.clone().expect("it ended"), evidence.stderr.clone())
+    (evidence.exit.clone().expect("the script ended"), evidence.stderr.clone())
 }
 
-/// Both with the limit and without: the script is able to do it.
+/// Runs the script with the limit and without it, which shows that the script succeeds on its own.
 async fn stopped_by(confinement: Confinement, script: &str) -> (Exit, String) {
     let (free, said) = confined(Confinement::new(), script).await;
     assert_eq!(free.code(), Some(7), "without a limit: {said}");
@@ -27,10 +27,10 @@ async fn stopped_by(confinement: Confinement, script: &str) -> (Exit, String) {
 async fn too_much_time_on_a_processor() {
     let limit = Confinement::new().cpu_time(Duration::from_secs(1));
     let scene = Scene::new();
-    // On a busy machine a second of a processor may be long.
+    // On a busy machine, a second of processor time may take long.
     let launch = scene.script("while :; do :; done", &[]).confine(limit);
     let launch = launch.start_timeout(Duration::from_secs(120));
-    let error = launch.start().await.expect_err("it does not start");
+    let error = launch.start().await.expect_err("the start must fail");
     let evidence = error.evidence().unwrap_or_else(|| panic!("{error:?}"));
     assert_eq!(evidence.exit.as_ref().and_then(Exit::signal), Some(24), "{evidence}");
     scene.empties().await;
@@ -60,21 +60,21 @@ async fn too_much_address_space() {
 #[tokio::test]
 async fn too_many_processes() {
     if !rustix::process::geteuid().is_root() {
-        not_here("only root can start a plugin as a user without other processes");
+        not_here("only root can start a plugin as another user");
         return;
     }
     let script = "sleep 0 & sleep 0 & sleep 0 & wait; exit 7";
-    let nobody = Confinement::new().user(64_126, 64_126);
-    let (free, said) = confined(nobody.clone(), script).await;
+    let other_user = Confinement::new().user(64_126, 64_126);
+    let (free, said) = confined(other_user.clone(), script).await;
     assert_eq!(free.code(), Some(7), "{said}");
-    let (exit, said) = confined(nobody.processes(1), script).await;
+    let (exit, said) = confined(other_user.processes(1), script).await;
     assert_ne!(exit.code(), Some(7), "the limit does not hold: {said}");
     assert!(said.to_lowercase().contains("fork"), "{said}");
 }
 
-/// To the system this number means "no change": the plugin would run as root.
+/// The system takes this id to mean "no change": the plugin would run as root.
 #[tokio::test]
-async fn no_user_is_no_user() {
+async fn the_id_that_means_no_change_is_rejected() {
     for (user, group) in [(u32::MAX, 1), (1, u32::MAX)] {
         let scene = Scene::new();
         let launch = scene.script("exit 7", &[]).confine(Confinement::new().user(user, group));
@@ -84,10 +84,10 @@ async fn no_user_is_no_user() {
     }
 }
 
-/// A host without the right to it does not start the plugin with less.
+/// A host that lacks the permission for a limit does not start the plugin with a weaker one.
 #[tokio::test]
-async fn what_the_system_refuses_is_said_and_nothing_runs() {
-    // Above what the kernel itself has, whatever this process may do.
+async fn a_limit_that_the_system_refuses_is_an_error_and_nothing_runs() {
+    // Above the kernel's own maximum, whatever the permissions of this process.
     let more = Confinement::new().open_files(u64::MAX - 1);
     let scene = Scene::new();
     let touched = scene.folder().join("touched");
@@ -96,6 +96,6 @@ async fn what_the_system_refuses_is_said_and_nothing_runs() {
         Err(StartError::Configuration(why)) => assert!(why.contains("Launch::confine"), "{why}"),
         other => panic!("{other:?}"),
     }
-    assert!(!touched.exists(), "it was run");
+    assert!(!touched.exists(), "the script was run");
     scene.assert_empty();
 }

@@ -1,5 +1,5 @@
-//! The documents: links lead somewhere, clauses have their form and their numbers, what they call ours exists, and the
-//! programs that the guide prints are built and run.
+//! Checks the documents: links have targets, clauses have their form and their numbers, names of
+//! our API exist, and the programs printed in the guide are built and run.
 
 mod markdown;
 mod spec;
@@ -16,11 +16,11 @@ use plugwire_interop::sandbox::Sandbox;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// A build from nothing on a busy machine takes minutes.
+/// The limit for a build from scratch on a busy machine, which takes minutes.
 const BUILD: Duration = Duration::from_secs(1200);
 
 #[test]
-fn links_lead_somewhere() {
+fn links_have_targets() {
     for document in documents() {
         let folder = document.path.parent().expect("it lies in a folder");
         for link in document.links().iter().filter(|link| !link.starts_with("http")) {
@@ -40,7 +40,7 @@ fn links_lead_somewhere() {
     }
 }
 
-/// Also for the documents' short form, `[name]` with its target elsewhere.
+/// Also checks the short form, `[name]` with its target defined separately.
 #[test]
 fn names_in_brackets_have_targets() {
     for document in documents() {
@@ -56,12 +56,12 @@ fn names_in_brackets_have_targets() {
             assert!(defined.contains_key(name), "{}: {name} has no target", document.name());
         }
         for name in defined.keys() {
-            assert!(used.contains(name), "{}: nobody uses the target of {name}", document.name());
+            assert!(used.contains(name), "{}: the target of {name} is not used", document.name());
         }
     }
 }
 
-/// A statement about safety, or about ends, is worth what its test is worth.
+/// A statement about safety or lifetimes is worth as much as its test.
 #[test]
 fn tests_that_the_documents_name_exist() {
     for (name, at_least) in [("docs/threat-model.md", 20), ("docs/lifetime.md", 10)] {
@@ -76,7 +76,7 @@ fn tests_that_the_documents_name_exist() {
             assert!(declared, "{name}: there is no test `{span}`");
             seen += 1;
         }
-        assert!(seen > at_least, "{name}: hardly any test was found");
+        assert!(seen > at_least, "{name}: too few tests were found");
     }
 }
 
@@ -87,7 +87,7 @@ fn clauses_are_numbered_without_gaps() {
         let (prefix, number) = &clause.id;
         let counter = next.iter_mut().find(|(known, _)| known == prefix);
         let (_, expected) = counter.expect("the kinds are known");
-        assert_eq!(number, expected, "{prefix}-{number} comes out of turn");
+        assert_eq!(number, expected, "{prefix}-{number} is out of order");
         *expected += 1;
         for reference in &clause.references {
             let known = ["go-plugin", "grpc-go", "yamux"].contains(&reference.module.as_str());
@@ -108,7 +108,8 @@ fn clauses_are_numbered_without_gaps() {
     }
 }
 
-/// Each clause that the tests above have read has all of these: without one of them it is not read.
+/// Every clause that the tests above read has all of these parts: a clause that lacks one is not
+/// recognised.
 #[test]
 fn a_clause_has_a_role_a_level_and_a_source() {
     let right = "**HS-1** (plugin, MUST, robustness). Prints. [code server.go:1-2; observed 1.8.0]";
@@ -133,13 +134,13 @@ fn a_clause_has_a_role_a_level_and_a_source() {
     }
 }
 
-/// The names of all clauses.
+/// Returns the names of all clauses.
 fn known_clauses() -> BTreeSet<String> {
     spec::clauses().iter().map(|clause| format!("{}-{}", clause.id.0, clause.id.1)).collect()
 }
 
 #[test]
-fn vectors_have_names_of_their_own_and_clauses_that_exist() {
+fn vectors_have_unique_names_and_existing_clauses() {
     let known = known_clauses();
     let mut seen = 0;
     for entry in fs::read_dir(root().join("conformance/vectors")).expect("a folder") {
@@ -161,10 +162,10 @@ fn vectors_have_names_of_their_own_and_clauses_that_exist() {
         }
         seen += names.len();
     }
-    assert!(seen > 290, "hardly any vector was found: {seen}");
+    assert!(seen > 290, "too few vectors were found: {seen}");
 }
 
-/// What the specification writes out byte by byte are vectors, and so what go-plugin takes.
+/// The byte sequences in the specification, which go-plugin accepts, are vectors.
 #[test]
 fn bytes_in_the_specification_are_vectors() {
     let spec = document("docs/spec.md").text;
@@ -187,7 +188,8 @@ fn bytes_in_the_specification_are_vectors() {
     assert_eq!(*announcements, named.map(|name| broker[name].clone()));
 }
 
-/// The bytes of a line such as `12 04 "unix"   a text`, in hexadecimal: up to the first word that is none.
+/// Returns the bytes of a line such as `12 04 "unix"   a text` in hexadecimal, up to the first word
+/// that is not a byte.
 fn spelled(line: &str) -> String {
     let mut bytes = String::new();
     for (number, part) in line.split('"').enumerate() {
@@ -205,7 +207,7 @@ fn spelled(line: &str) -> String {
     bytes
 }
 
-/// What a file of vectors has in hexadecimal, by the names of its cases.
+/// Returns the hexadecimal bytes in a file of vectors, by the names of the cases.
 fn hex_of(file: &str) -> BTreeMap<String, String> {
     let path = root().join("conformance/vectors").join(file).with_extension("json");
     let text = fs::read_to_string(path).expect("a file of vectors");
@@ -216,7 +218,7 @@ fn hex_of(file: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn clauses_that_are_named_exist() {
+fn named_clauses_exist() {
     let known = known_clauses();
     let mut named = 0;
     let sources = ["rust", "conformance"].map(|folder| rust_sources(&root().join(folder)));
@@ -227,10 +229,10 @@ fn clauses_that_are_named_exist() {
             named += 1;
         }
     }
-    assert!(named > known.len(), "hardly any clause was found");
+    assert!(named > known.len(), "too few clauses were found");
 }
 
-/// `HS-1` and the like, as whole words.
+/// Returns names such as `HS-1`, as whole words.
 fn clause_ids(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     let id = |word: &str| {
@@ -243,9 +245,10 @@ fn clause_ids(text: &str) -> Vec<String> {
     words.filter_map(id).collect()
 }
 
-/// `Launch::version` in a document is a public name of that type. Where it is a link, the link leads to its file.
+/// `Launch::version` in a document is a public name of that type. A link on the name must lead to
+/// its file.
 #[test]
-fn what_is_called_ours_exists() {
+fn names_of_our_api_exist() {
     let crates = ["plugwire", "plugwire-protocol", "plugwire-build"];
     let sources: Vec<_> = crates
         .iter()
@@ -269,10 +272,10 @@ fn what_is_called_ours_exists() {
             assert!(declared, "{}: `{name}` is not in {target}", document.name());
         }
     }
-    assert!(seen > 100, "hardly any name was found");
+    assert!(seen > 100, "too few names were found");
 }
 
-/// `Type::member`, perhaps with `()`.
+/// Parses `Type::member`, optionally with `()`.
 fn our_name(span: &str) -> Option<(&str, &str)> {
     let (owner, member) = span.trim_end_matches("()").split_once("::")?;
     let word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -280,7 +283,8 @@ fn our_name(span: &str) -> Option<(&str, &str)> {
         .then_some((owner, member))
 }
 
-/// Whether a file has, inside `impl Owner`, `struct Owner`, `enum Owner` or `trait Owner`, this public method, field or variant.
+/// Returns whether a file has this public method, field or variant inside `impl Owner`, `struct
+/// Owner`, `enum Owner` or `trait Owner`.
 fn declares(file: &Path, owner: &str, member: &str) -> bool {
     let text = fs::read_to_string(file).expect("a source");
     let blocks = text.split("\n}").map(|block| block.trim_start());
@@ -296,7 +300,7 @@ fn declares(file: &Path, owner: &str, member: &str) -> bool {
         })
     });
     let public = ["pub fn", "pub async fn", "pub const fn"];
-    // A trait's own are as public as it is.
+    // The items of a trait are as public as the trait.
     let of_trait = ["fn", "async fn"];
     of_owner.flat_map(|block| block.lines().map(move |line| (block, line))).any(|(block, line)| {
         let is_trait = block.lines().any(|line| line.starts_with("pub trait"));
@@ -310,7 +314,7 @@ fn declares(file: &Path, owner: &str, member: &str) -> bool {
     })
 }
 
-/// Whether a file has this public type or function.
+/// Returns whether a file has this public type or function.
 fn declares_item(file: &Path, name: &str) -> bool {
     let text = fs::read_to_string(file).expect("a source");
     ["pub struct", "pub enum", "pub trait", "pub fn", "pub async fn"].iter().any(|kind| {
@@ -320,7 +324,8 @@ fn declares_item(file: &Path, name: &str) -> bool {
     })
 }
 
-/// The codes that [`plugwire::host::StartError`] itself gives; those of handshake lines are summed up there.
+/// Checks the codes that [`plugwire::host::StartError`] itself returns; the codes of handshake
+/// lines are grouped in the guide.
 #[test]
 fn the_guide_lists_every_code_of_a_failed_start() {
     let source = root().join("rust/plugwire/src/host/error.rs");
@@ -328,15 +333,15 @@ fn the_guide_lists_every_code_of_a_failed_start() {
     let guide = document("docs/guide.md");
     let listed = guide.code_spans();
     let codes: Vec<&str> = source.split('"').filter(|text| text.starts_with("start.")).collect();
-    assert!(codes.len() > 10, "hardly any code was found: {codes:?}");
+    assert!(codes.len() > 10, "too few codes were found: {codes:?}");
     for code in codes {
-        assert!(listed.contains(&code), "the guide does not know `{code}`");
+        assert!(listed.contains(&code), "the guide does not list `{code}`");
     }
 }
 
-/// Each crate's first paragraph, and the page, give the same promise.
+/// The first paragraph of each crate and the page make the same promise.
 #[test]
-fn every_crate_says_what_may_change() {
+fn every_crate_states_its_stability_promise() {
     let page = document("docs/stability.md");
     for entry in fs::read_dir(root().join("rust")).expect("a folder") {
         let folder = entry.expect("an entry").path();
@@ -351,7 +356,7 @@ fn every_crate_says_what_may_change() {
             line.contains(&format!("**{promise}**"))
                 || line.contains(&format!("**Promise: {promise}"))
         });
-        assert!(own, "{name} is {promise} by the page, and does not say so itself");
+        assert!(own, "the page calls {name} {promise}, but the crate itself does not");
     }
 }
 
@@ -377,8 +382,9 @@ fn the_readmes_samples_are_the_guides() {
     }
 }
 
-/// The guide's crate is written down as it is printed, built with its own build script, tested and run. Its shorter
-/// samples, and those of the page for Go users, are compiled along.
+/// Writes the guide's crate as printed, builds it with its own build script, tests it and runs it.
+/// The shorter samples of the guide, and those of the page for Go users, are compiled along with
+/// it.
 #[tokio::test]
 async fn the_guides_programs_are_built_and_run() {
     // Shared with this test's own build, which has compiled nearly all that the crate needs.
@@ -405,8 +411,8 @@ async fn the_guides_programs_are_built_and_run() {
 fn cargo(package: &Path, target: &Path, arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(package).env("CARGO_TARGET_DIR", target).args(arguments);
-    // `cargo test` describes this package in variables that some build scripts watch: with them everything would be
-    // built again.
+    // `cargo test` describes this package in variables that some build scripts watch: if they were
+    // set here, everything would be built again.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -421,12 +427,13 @@ fn cargo(package: &Path, target: &Path, arguments: &[&str]) -> Command {
 
 async fn succeed(mut command: Command) -> Output {
     let output = timeout(BUILD, command.kill_on_drop(true).output()).await;
-    let output = output.expect("it ends in time").expect("it runs");
+    let output = output.expect("the command ends in time").expect("the command runs");
     assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
     output
 }
 
-/// Another process of this test may do the same: what is written is the same, and cargo locks its folder.
+/// Another process of this test may do the same at the same time: both write the same content, and
+/// cargo locks its directory.
 fn write_package(package: &Path) {
     let guide = document("docs/guide.md");
     for (path, text) in guide.blocks("sample") {
@@ -441,12 +448,13 @@ fn write_package(package: &Path) {
     }
     snippets.push_str("fn main() {}\n");
     write(&package.join("examples/snippets.rs"), &snippets);
-    // The same releases of everything, so that nothing has to be fetched.
+    // Use the same releases of all dependencies, so that nothing has to be fetched.
     let lock = fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock");
     write(&package.join("Cargo.lock"), &lock);
 }
 
-/// The manifest as a user would write it, with this checkout in place of the published one.
+/// Returns the manifest as a user would write it, with this checkout instead of the published
+/// release.
 fn here(manifest: &str) -> String {
     const PUBLISHED: &str = "git = \"https://github.com/plugwire/plugwire\"";
     let mut manifest: String = manifest
@@ -465,7 +473,7 @@ fn here(manifest: &str) -> String {
 }
 
 fn write(path: &Path, text: &str) {
-    // Cargo goes by the time of a file.
+    // Do not rewrite an unchanged file: cargo compares the modification times of files.
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return;
     }

@@ -1,4 +1,5 @@
-//! Files that do not run as a plugin, and what the host says of each. Every test expects that nothing is left.
+//! Files that do not run as a plugin, and what the host reports for each. Every test asserts that
+//! nothing is left.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +10,7 @@ use plugwire::host::{Checksum, ChecksumError, Executable, Launch, StartError};
 use plugwire_interop::scene::Scene;
 use plugwire_interop::{GREETER, not_here, rust};
 
-/// A file to execute, beside the sandbox, which a test expects to be empty.
+/// A file to execute, outside the sandbox, which a test expects to be empty.
 struct File(tempfile::TempDir);
 
 impl File {
@@ -25,7 +26,7 @@ impl File {
     }
 }
 
-/// What is said of a program that cannot be executed.
+/// Returns what is reported for a program that cannot be executed.
 async fn diagnosis(program: impl AsRef<Path>) -> (Executable, String) {
     let scene = Scene::new();
     let error = scene.refuse(scene.program(program.as_ref())).await;
@@ -38,13 +39,14 @@ async fn diagnosis(program: impl AsRef<Path>) -> (Executable, String) {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_there() {
+async fn a_missing_file() {
     let (executable, text) = diagnosis("/nowhere/plugin").await;
     assert_eq!(executable, Executable::Missing);
     assert_eq!(text, "the plugin cannot be executed: there is no such file");
 }
 
-/// A name without a slash is looked up in PATH and nowhere else: there is a file of the second name in this test's folder.
+/// A name without a slash is looked up in PATH only: the current directory of this test has a file
+/// with the second name.
 #[tokio::test]
 async fn a_name_that_is_not_in_the_path() {
     for name in ["no-such-plugin-anywhere", "Cargo.toml"] {
@@ -57,7 +59,7 @@ async fn a_name_that_is_not_in_the_path() {
 }
 
 #[tokio::test]
-async fn a_folder() {
+async fn a_directory() {
     let folder = tempfile::tempdir().expect("a folder");
     let (executable, text) = diagnosis(folder.path()).await;
     assert_eq!(executable, Executable::Directory);
@@ -79,7 +81,7 @@ async fn a_file_without_permission_to_run() {
 #[tokio::test]
 async fn a_program_for_another_machine() {
     let mut program = fs::read(rust::program("probe-plugin")).expect("read");
-    // The field e_machine of an ELF header. S/390 is nobody's desktop.
+    // The field e_machine of an ELF header; hardly any machine that runs this test is an S/390.
     program[18..20].copy_from_slice(&22_u16.to_le_bytes());
     let (executable, text) = diagnosis(File::new(program, 0o755).path()).await;
     let Executable::OtherMachine { kind, expected } = executable else { panic!("{executable:?}") };
@@ -96,9 +98,9 @@ async fn a_script_without_its_interpreter() {
     assert!(text.contains("its interpreter /no/such/shell is missing"), "{text}");
 }
 
-/// The system takes the line end of Windows for a part of the interpreter's name.
+/// The system treats the carriage return of a Windows line end as part of the interpreter's name.
 #[tokio::test]
-async fn a_script_with_line_ends_of_windows() {
+async fn a_script_with_windows_line_ends() {
     let (executable, text) = diagnosis(File::new("#!/bin/sh\r\nexit\r\n", 0o755).path()).await;
     let interpreter = PathBuf::from("/bin/sh\r");
     assert_eq!(executable, Executable::MissingInterpreter { interpreter });
@@ -115,7 +117,7 @@ async fn a_text_without_an_interpreter_line() {
     }
 }
 
-/// Opening one waits for somebody who writes into it.
+/// Opening a named pipe blocks until a process opens it for writing.
 #[tokio::test]
 async fn a_named_pipe() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -147,9 +149,9 @@ async fn a_link_to_itself() {
     assert!(matches!(executable, Executable::Unreadable { .. }), "{executable:?}");
 }
 
-/// It is the folder that is missing, and not the program.
+/// The error names the missing directory, not the program.
 #[tokio::test]
-async fn a_working_directory_that_is_not_there() {
+async fn a_missing_working_directory() {
     let scene = Scene::new();
     let launch = scene.program(rust::example("greeter-plugin")).current_dir("/nowhere");
     let error = scene.refuse(launch).await;
@@ -158,7 +160,7 @@ async fn a_working_directory_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_folder_for_sockets_that_cannot_be_used() {
+async fn a_socket_directory_that_cannot_be_used() {
     for (folder, kind) in [
         (PathBuf::from("/nowhere"), std::io::ErrorKind::NotFound),
         (PathBuf::from(format!("/{}", "x".repeat(200))), std::io::ErrorKind::InvalidInput),
@@ -172,20 +174,21 @@ async fn a_folder_for_sockets_that_cannot_be_used() {
 }
 
 #[tokio::test]
-async fn a_group_that_is_not_there() {
+async fn a_group_that_does_not_exist() {
     let scene = Scene::new();
     let launch = scene.program(rust::example("greeter-plugin")).socket_group("no-such-group");
     let error = scene.refuse(launch).await;
     assert_eq!(error.code(), "start.machine");
 }
 
-/// Tried where this user may mount something for himself.
+/// Runs where this user may mount a file system.
 #[test]
 fn a_file_system_mounted_noexec() {
     noexec("executables::inside_a_file_system_mounted_noexec");
 }
 
-/// Runs an ignored test of this program where a folder with a plugin in it is mounted `noexec`; [`NOEXEC`] names it.
+/// Runs an ignored test of this program with a directory that holds a plugin and is mounted
+/// `noexec`; [`NOEXEC`] names it.
 pub(crate) fn noexec(test: &str) {
     const MOUNT: &str = r#"mount -t tmpfs -o noexec none "$0" && cp "$1" "$0/plugin" && exec "$2" --exact --ignored "$3""#;
     let works = |options: &&[&str]| {
@@ -206,18 +209,18 @@ pub(crate) fn noexec(test: &str) {
         .arg(test)
         .env(NOEXEC, folder.path())
         .output()
-        .expect("it runs");
+        .expect("the test program runs");
     let said = String::from_utf8_lossy(&inner.stdout);
     assert!(said.contains("1 passed"), "{inner:?}");
 }
 
-/// Where [`noexec`] has its plugin.
+/// The variable that tells the ignored test where [`noexec`] put its plugin.
 pub(crate) const NOEXEC: &str = "PLUGWIRE_NOEXEC";
 
 #[tokio::test]
-#[ignore = "run by the test above, where the folder is mounted"]
+#[ignore = "run by the test above, where the directory is mounted"]
 async fn inside_a_file_system_mounted_noexec() {
-    let folder = std::env::var_os(NOEXEC).expect("it is set by the test above");
+    let folder = std::env::var_os(NOEXEC).expect("the test above sets it");
     let (executable, text) = diagnosis(Path::new(&folder).join("plugin")).await;
     assert_eq!(executable, Executable::NoExec);
     assert_eq!(text, "the plugin cannot be executed: its file system is mounted noexec");

@@ -1,15 +1,18 @@
-//! Hosts that ignore SIGCHLD, or were started by somebody who did: the system then keeps no exit status for them.
+//! Hosts that ignore SIGCHLD or inherited that setting: the system then keeps no exit status for
+//! them.
 
 use std::process::Output;
 
+use assert_cmd::assert::OutputAssertExt;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{not_here, rust};
+use predicates::prelude::*;
 
-/// Begins a program with the signal ignored, where this system's `env` can do that.
+/// Starts a program with the signal ignored, where this system's `env` can do that.
 const IGNORING: [&str; 2] = ["env", "--ignore-signal=CHLD"];
 const LOST: &str = "its exit status is lost: this host ignores SIGCHLD";
 
-/// Runs a host with this plugin to its end.
+/// Runs a host with this plugin until it exits.
 async fn host(sandbox: &Sandbox, options: &[&str], plugin: &[&str]) -> Option<Output> {
     let [env, ignore] = IGNORING;
     let can = sandbox.command(env).args([ignore, "true"]).output().await;
@@ -32,7 +35,7 @@ fn said<'a>(output: &'a Output, word: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_and_says_that_the_status_is_lost() {
+async fn a_shutdown_ends_and_reports_that_the_status_is_lost() {
     let sandbox = Sandbox::new();
     let Some(output) = host(&sandbox, &[], &WITH_A_CHILD).await else { return };
     assert!(output.status.success(), "{output:?}");
@@ -50,26 +53,26 @@ async fn a_crash_fails_the_call_and_takes_the_group_along() {
     sandbox.assert_empty().await;
 }
 
-/// Who had to be killed is not said to have ended by itself, though the status that would tell is lost.
+/// A plugin that had to be killed is not reported to have exited on its own, although the status
+/// that would tell is lost.
 #[tokio::test]
-async fn who_lives_on_without_a_line_has_not_ended() {
+async fn a_killed_plugin_without_a_line_is_not_reported_as_exited() {
     let sandbox = Sandbox::new();
     for (script, code) in [("echo junk", "Unrecognized"), ("exec >&-", "Exited")] {
         let script = format!("{script}; exec sleep 600");
         let Some(output) = host(&sandbox, &[], &["/bin/sh", "-c", &script]).await else { return };
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(errors.contains(code) && errors.contains("exit: None"), "{output:?}");
+        let contains = predicate::str::contains;
+        output.assert().stderr(contains(code).and(contains("exit: None")));
     }
     sandbox.assert_empty().await;
 }
 
-/// There is a child then that could not become the program, and nobody can wait for it.
+/// The child that failed to execute the program cannot be waited for.
 #[tokio::test]
 async fn a_program_that_cannot_be_executed_is_an_error_and_no_panic() {
     let sandbox = Sandbox::new();
     let Some(output) = host(&sandbox, &[], &["/nowhere/plugin"]).await else { return };
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(errors.contains("NotFound") && !errors.contains("panicked"), "{errors}");
+    let contains = predicate::str::contains;
+    output.assert().code(1).stderr(contains("NotFound").and(contains("panicked").not()));
     sandbox.assert_empty().await;
 }

@@ -1,4 +1,4 @@
-//! What a plugin says at its very end, and who waits for it. Spec: SHD-8, SHD-10.
+//! What a plugin prints at its very end, and how long the host waits for it. Spec: SHD-8, SHD-10.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lifetimes::{LIMIT, runtime};
 
-/// A plugin behind a shell that has something to say when it is told to end.
+/// A plugin behind a shell that prints a message when it is told to end.
 const SAYS_GOODBYE: &str =
     r#"trap 'echo the disk is full >&2; kill -KILL $!; exit 4' TERM; "$0" & wait"#;
-/// Longer than a host waits for a pipe that somebody holds open.
+/// Longer than a host waits for a pipe that another process holds open.
 const BUSY: Duration = Duration::from_millis(600);
 
 async fn start(sandbox: &Sandbox, script: &str) -> PluginHandle {
@@ -22,35 +22,36 @@ async fn start(sandbox: &Sandbox, script: &str) -> PluginHandle {
     launch.arg(rust::program("probe-plugin")).start().await.expect("a start")
 }
 
-/// Ends it while nothing of this runtime runs, and long enough for a host that does not wait for its runtime.
+/// Ends the plugin while this runtime is blocked, for longer than a host would wait without regard
+/// to its runtime.
 fn ends_meanwhile(plugin: &PluginHandle) {
     let pid = Pid::from_raw(plugin.id().cast_signed()).expect("an id");
-    kill_process(pid, Signal::TERM).expect("it lives");
+    kill_process(pid, Signal::TERM).expect("the plugin runs");
     let give_up = Instant::now() + LIMIT;
     while is_alive(plugin.id()) {
-        assert!(Instant::now() < give_up, "it does not end");
+        assert!(Instant::now() < give_up, "the plugin does not end");
         std::thread::sleep(Duration::from_millis(2));
     }
     std::thread::sleep(BUSY);
 }
 
-/// A user's own work may hold up a runtime for longer than it takes a plugin to end.
+/// A user's own work may block a runtime for longer than a plugin takes to end.
 #[tokio::test]
-async fn a_busy_runtime_reads_them_late() {
+async fn a_busy_runtime_still_reads_the_last_output() {
     let sandbox = Sandbox::new();
     let plugin = start(&sandbox, SAYS_GOODBYE).await;
     ends_meanwhile(&plugin);
-    let stop = plugin.shutdown().await.expect("it is gone");
+    let stop = plugin.shutdown().await.expect("the plugin is gone");
     assert_eq!(stop.phase, ShutdownPhase::AlreadyGone);
-    let exit = stop.exit.expect("it was ours");
+    let exit = stop.exit.expect("this host started the plugin");
     assert_eq!((exit.code(), exit.stderr.trim_end()), (Some(4), "the disk is full"));
     sandbox.assert_empty().await;
 }
 
-/// It cannot read them any more, and does not wait for itself. Several times, since the order in which its tasks
-/// end hangs on their numbers.
+/// A runtime that shuts down can no longer read the output and must not wait for itself. Runs
+/// several times, because the order in which its tasks end depends on their ids.
 #[tokio::test]
-async fn a_runtime_that_ends_does_not_wait_for_them() {
+async fn a_runtime_that_ends_does_not_wait_for_the_last_output() {
     kept(async || {
         let sandbox = Sandbox::new();
         let life = |others: usize| {
@@ -67,7 +68,7 @@ async fn a_runtime_that_ends_does_not_wait_for_them() {
             began.elapsed()
         };
         for others in 0..4 {
-            // On a thread of its own: this one has a runtime.
+            // On a separate thread: this thread already has a runtime.
             let ended = std::thread::scope(|scope| scope.spawn(|| life(others)).join());
             let ended = ended.expect("no panic");
             assert_eq!(sockets(sandbox.folder()), Default::default(), "after {ended:?}");
@@ -81,9 +82,10 @@ async fn a_runtime_that_ends_does_not_wait_for_them() {
     .await;
 }
 
-/// Somebody who left the process group holds the pipes: silent, or with more to say than anybody reads.
+/// A process that left the process group holds the pipes open: either silent, or printing without
+/// end.
 #[tokio::test]
-async fn nobody_waits_for_strangers_words() {
+async fn processes_outside_the_group_do_not_delay_the_shutdown() {
     const SILENT: &str = "exec sleep 60";
     const CHATTY: &str = "exec yes >&2";
     for stranger in [SILENT, CHATTY] {
@@ -95,11 +97,15 @@ async fn nobody_waits_for_strangers_words() {
             );
             let plugin = start(&sandbox, &script).await;
             let began = Instant::now();
-            let stop = plugin.shutdown().await.expect("it ends");
+            let stop = plugin.shutdown().await.expect("the shutdown works");
             let took = began.elapsed();
             assert_eq!(stop.phase, ShutdownPhase::Asked);
-            // Nobody ends it; the chatty one dies of a pipe that nobody reads.
-            assert!(stranger == CHATTY || !sandbox.processes().is_empty(), "it was ours to end");
+            // The silent process keeps running; the chatty one is killed by SIGPIPE once its reader
+            // is gone.
+            assert!(
+                stranger == CHATTY || !sandbox.processes().is_empty(),
+                "the host must not end this process"
+            );
             sandbox.kill_all();
             if took < Duration::from_secs(3) {
                 Ok(())
@@ -113,12 +119,12 @@ async fn nobody_waits_for_strangers_words() {
 
 /// Well within the default of [`plugwire::host::Launch::exit_timeout`], which is go-plugin's.
 #[tokio::test]
-async fn who_is_asked_ends_in_two_seconds() {
+async fn a_plugin_exits_within_two_seconds_of_shutdown() {
     kept(async || {
         let sandbox = Sandbox::new();
         let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
         let plugin = launch.exit_timeout(Duration::from_secs(2)).start().await.expect("a start");
-        let stop = plugin.shutdown().await.expect("it ends");
+        let stop = plugin.shutdown().await.expect("the shutdown works");
         sandbox.assert_empty().await;
         match (stop.phase, stop.exit.as_ref().and_then(|exit| exit.code())) {
             (ShutdownPhase::Asked, Some(0)) => Ok(()),

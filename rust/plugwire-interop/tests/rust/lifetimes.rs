@@ -1,4 +1,4 @@
-//! What ends with what.
+//! Which resources end together with which others.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
-/// A program that is no plugin, and would run for long.
+/// Prepares a program that is not a plugin and runs for a long time.
 fn sleeper(sandbox: &Sandbox) -> Launch {
     sandbox.launch(Handshake::new("NOBODY", "asks"), "/bin/sleep").arg("600").version(1)
 }
@@ -23,13 +23,13 @@ pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Lets a start come as far as `reached`, and drops it together with its runtime.
+/// Lets a start proceed until `reached`, and drops it together with its runtime.
 fn dropped_start(reached: impl AsyncFn(&Sandbox)) {
     let sandbox = Sandbox::new();
     runtime().block_on(async {
         tokio::select! {
             biased;
-            _ = sleeper(&sandbox).start() => panic!("it waits for the line"),
+            _ = sleeper(&sandbox).start() => panic!("the start waits for the line"),
             () = reached(&sandbox) => {}
         }
     });
@@ -44,11 +44,14 @@ fn a_start_that_is_dropped_at_once_leaves_nothing_even_if_its_runtime_ends() {
 #[test]
 fn a_start_that_is_dropped_leaves_no_process_even_if_its_runtime_ends_at_once() {
     dropped_start(async |sandbox| {
-        assert!(eventually(LIMIT, || !sandbox.processes().is_empty()).await, "nothing starts");
+        assert!(
+            eventually(LIMIT, || !sandbox.processes().is_empty()).await,
+            "no process is started"
+        );
     });
 }
 
-/// By the host itself, and before its runtime is gone: `main` may be over then.
+/// The host itself kills them before its runtime is gone: the process may be about to exit.
 #[test]
 fn a_runtime_that_ends_takes_its_plugins_along_and_what_they_started() {
     const WITH_A_CHILD: &str = r#"sleep 600 & exec "$0""#;
@@ -70,7 +73,7 @@ fn a_runtime_that_ends_takes_its_plugins_along_and_what_they_started() {
 async fn a_start_that_is_dropped_leaves_nothing() {
     let sandbox = Sandbox::new();
     let start = timeout(Duration::from_millis(300), sleeper(&sandbox).start());
-    assert!(start.await.is_err(), "it waits for the line");
+    assert!(start.await.is_err(), "the start waits for the line");
     sandbox.assert_no_processes().await;
     sandbox.assert_empty().await;
 }
@@ -79,8 +82,8 @@ async fn a_start_that_is_dropped_leaves_nothing() {
 async fn brokered_services_end_with_the_peer_that_they_were_for() {
     let plugin =
         Plugin::new(PROBE).version(1, |services, broker| Side::new(broker).services(services));
-    let plugin = plugin.serve_in_test(1).expect("it serves");
-    let host = Attach::new(plugin.record().clone()).connect().await.expect("it connects");
+    let plugin = plugin.serve_in_test(1).expect("the plugin serves");
+    let host = Attach::new(plugin.record().clone()).connect().await.expect("the host connects");
     let broker = host.broker();
     let early = broker.listen(1).await.expect("the peer is there");
     let side = Side::new(broker.clone());
@@ -92,9 +95,9 @@ async fn brokered_services_end_with_the_peer_that_they_were_for() {
     let mut late = early.serve(side.services(Default::default()));
     timeout(LIMIT, late.ended()).await.expect("what is served too late ends at once");
     let error =
-        timeout(LIMIT, broker.listen(3)).await.expect("no wait").expect_err("nobody is there");
+        timeout(LIMIT, broker.listen(3)).await.expect("no wait").expect_err("the peer is gone");
     assert_eq!(error.code(), "broker.peer-gone");
     let error =
-        timeout(LIMIT, broker.dial(4)).await.expect("no wait").expect_err("nobody is there");
+        timeout(LIMIT, broker.dial(4)).await.expect("no wait").expect_err("the peer is gone");
     assert_eq!(error.code(), "broker.peer-gone");
 }

@@ -1,4 +1,4 @@
-//! Where a plugin's log and output go when the host's user says nothing: to `tracing`.
+//! By default, a plugin's log and output go to `tracing`.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -14,7 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// Level, target, and fields in which the message is one.
+/// The level, the target, and the fields, one of which is the message.
 type Seen = (Level, String, BTreeMap<String, String>);
 
 #[derive(Clone, Default)]
@@ -52,14 +52,16 @@ impl Recorder {
     }
 }
 
-/// Under the plugin's name, with its level, its module and its fields; output line by line at info. Spec: LOG-11.
+/// Logs appear under the plugin's name with its level, module and fields; output appears line by
+/// line at info. Spec: LOG-11.
 #[tokio::test]
 async fn logs_and_output_go_to_tracing() {
     let recorder = Recorder::default();
     let subscriber = tracing_subscriber::registry().with(recorder.clone());
-    // With a second one, all are asked what they want of a callsite, and not only that of the thread which comes there first.
+    // With a second subscriber, tracing asks all of them about a callsite, not only that of the
+    // thread that reaches it first.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    // This runtime has one thread, so all of the host's tasks see it.
+    // This runtime has one thread, so this subscriber sees all of the host's tasks.
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let sandbox = Sandbox::new();
@@ -67,10 +69,10 @@ async fn logs_and_output_go_to_tracing() {
     let plugin = launch.name("the probe").arg("--logs").start().await.expect("a start");
     let stdout = "a line\nanother\n".into();
     let request = PrintRequest { stdout, stderr: "[WARN] plain\n".into() };
-    probe(&plugin).print(request).await.expect("it prints");
+    probe(&plugin).print(request).await.expect("the plugin prints");
     let all = || recorder.of("plugwire::plugin_log").len() >= 6;
     assert!(eventually(Duration::from_secs(10), all).await);
-    plugin.shutdown().await.expect("it ends");
+    plugin.shutdown().await.expect("the shutdown works");
 
     let logged = recorder.of("plugwire::plugin_log");
     let levels = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];

@@ -1,4 +1,4 @@
-//! What can be proved without Go.
+//! Tests that do not need Go.
 
 mod attached;
 mod confined;
@@ -23,6 +23,7 @@ mod stolen_certificates;
 mod vectors;
 mod verified;
 
-/// Who dies for want of memory anywhere on a machine may, for all that a host knows, have been its plugin. Held by the test
-/// that lets somebody die so, and shared by those whose plugins are killed.
-pub(crate) static WANT_OF_MEMORY: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+/// Serializes the test that triggers the out-of-memory killer with the tests that kill plugins. The
+/// kernel's counter covers the whole machine, so a host cannot tell which process was killed for
+/// lack of memory. That test holds the lock exclusively; the others share it.
+pub(crate) static OUT_OF_MEMORY: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());

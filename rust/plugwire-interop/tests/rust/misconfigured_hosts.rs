@@ -1,13 +1,16 @@
-//! What a plugin does with an environment that no sound host would give it. HS-25: what keeps it from serving is told in one
-//! log line on standard error, nothing is on standard output, and the exit status is 1.
+//! How a plugin handles an environment that a correct host would not give it. HS-25: the reason why
+//! it cannot serve is logged in one line on standard error, standard output stays empty, and the
+//! exit status is 1.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use assert_cmd::assert::OutputAssertExt;
 use plugwire::protocol::hclog::{Entry, Kind, Level, StderrParser};
 use plugwire_interop::rust;
 use plugwire_interop::sandbox::Sandbox;
+use predicates::prelude::*;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -15,7 +18,7 @@ use tokio::time::timeout;
 const SOON: Duration = Duration::from_secs(20);
 const COOKIE: (&str, &str) = ("PLUGWIRE_PROBE", "plugwire");
 
-/// The probe plugin with this environment and no other.
+/// Runs the probe plugin with exactly this environment.
 fn probe(sandbox: &Sandbox, variables: &[(&str, &str)], options: &[&str]) -> Command {
     let mut command = sandbox.command(rust::program("probe-plugin"));
     let kept: Vec<_> = command
@@ -34,19 +37,17 @@ async fn output(variables: &[(&str, &str)], options: &[&str]) -> Output {
     output
 }
 
-/// The lines of standard error, as a host reads them.
+/// Parses the lines of standard error as a host does.
 fn log(stderr: &[u8]) -> Vec<Entry> {
     let mut parser = StderrParser::new();
     stderr.split_inclusive(|byte| *byte == b'\n').map(|line| parser.line(line)).collect()
 }
 
-/// The one error line of a plugin that refuses to serve.
+/// Returns the single error line of a plugin that refuses to serve.
 async fn refusal(variables: &[(&str, &str)], options: &[&str]) -> String {
     let variables = [&[COOKIE][..], variables].concat();
-    let output = output(&variables, options).await;
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-    assert_eq!(output.status.code(), Some(1));
-    let log = log(&output.stderr);
+    let refused = output(&variables, options).await.assert().code(1).stdout("");
+    let log = log(&refused.get_output().stderr);
     let [Entry { kind: Kind::Structured, record, .. }] = log.as_slice() else { panic!("{log:?}") };
     assert_eq!(record.level, Level::Error);
     assert_eq!(record.module.as_deref(), Some("plugwire"));
@@ -54,9 +55,9 @@ async fn refusal(variables: &[(&str, &str)], options: &[&str]) -> String {
     record.message.clone()
 }
 
-/// TLS-13.
+/// TLS-13: the client certificate is invalid.
 #[tokio::test]
-async fn a_certificate_that_is_none() {
+async fn an_invalid_client_certificate() {
     for (pem, words) in [
         ("garbage", "no certificate block"),
         ("-----BEGIN CERTIFICATE-----\nMIIB", "has no end"),
@@ -69,7 +70,7 @@ async fn a_certificate_that_is_none() {
     }
 }
 
-/// A plugin that asks for more than Go's can.
+/// Our plugins can require mutual TLS, which Go's cannot.
 #[tokio::test]
 async fn mutual_tls_is_required_and_there_is_no_certificate() {
     for variables in [&[][..], &[("PLUGIN_CLIENT_CERT", "")]] {
@@ -78,9 +79,9 @@ async fn mutual_tls_is_required_and_there_is_no_certificate() {
     }
 }
 
-/// ENV-3.
+/// ENV-3: an invalid port range is an error for TCP.
 #[tokio::test]
-async fn ports_that_are_no_range() {
+async fn an_invalid_port_range() {
     for (min, max, words) in [
         ("25000", "10000", "the lowest port (25000) is above the highest (10000)"),
         ("10000", "", "above the highest (0)"),
@@ -93,25 +94,25 @@ async fn ports_that_are_no_range() {
     }
 }
 
-/// ENV-3: they matter to nobody else.
+/// ENV-3: a plugin on a unix socket ignores the port range.
 #[tokio::test]
-async fn ports_that_are_no_range_and_a_unix_socket() {
+async fn an_invalid_port_range_is_ignored_for_unix_sockets() {
     let ports = [("PLUGIN_MIN_PORT", "25000"), ("PLUGIN_MAX_PORT", "10000")];
     let (line, log) = serves(&ports, &[]).await;
     assert!(line.starts_with("1|1|unix|"), "{line}");
     assert_eq!(log, []);
 }
 
-/// ENV-9.
+/// ENV-9: the group does not exist.
 #[tokio::test]
-async fn a_group_that_is_not_there() {
+async fn a_group_that_does_not_exist() {
     let message = refusal(&[("PLUGIN_UNIX_SOCKET_GROUP", "no-such-group")], &[]).await;
     assert!(message.contains("no group is named `no-such-group`"), "{message}");
 }
 
-/// ENV-8, SOCK-2.
+/// ENV-8, SOCK-2: the plugin cannot listen in the given directory.
 #[tokio::test]
-async fn a_folder_for_sockets_that_cannot_be_used() {
+async fn a_socket_directory_that_cannot_be_used() {
     let long = format!("/{}", "x".repeat(200));
     let message = refusal(&[("PLUGIN_UNIX_SOCKET_DIR", &long)], &[]).await;
     assert!(message.contains("cannot listen") && message.contains(&long), "{message}");
@@ -119,22 +120,19 @@ async fn a_folder_for_sockets_that_cannot_be_used() {
     assert!(message.contains("No such file or directory"), "{message}");
 }
 
-/// HS-27, HS-29: for people, in three lines, and nothing for the host.
+/// HS-27, HS-29: a message for people, in three lines, and nothing for the host.
 #[tokio::test]
-async fn no_cookie_or_another() {
+async fn a_missing_or_wrong_cookie() {
     for variables in [&[][..], &[(COOKIE.0, "another")], &[(COOKIE.0, "")]] {
-        let output = output(variables, &[]).await;
-        assert_eq!(output.status.code(), Some(1));
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(text.starts_with("This program is a plugin"), "{text}");
-        assert_eq!(text.lines().count(), 3, "{text}");
+        let in_three_lines = predicate::str::contains("\n").count(3);
+        let text = predicate::str::starts_with("This program is a plugin").and(in_three_lines);
+        output(variables, &[]).await.assert().code(1).stdout("").stderr(text);
     }
 }
 
-/// HS-33: a warning for each that is no version, and the choice is made among the others.
+/// HS-33: each invalid version is logged as a warning, and the choice is made among the others.
 #[tokio::test]
-async fn versions_that_are_no_numbers() {
+async fn versions_that_are_not_numbers() {
     let versions = [("PLUGIN_PROTOCOL_VERSIONS", "one,1,,3.0,-1,99999999999,2")];
     let (line, log) = serves(&versions, &["--versions", "1,2,3"]).await;
     assert!(line.starts_with("1|2|unix|"), "{line}");
@@ -149,7 +147,7 @@ async fn versions_that_are_no_numbers() {
     }
 }
 
-/// HS-32: no version that both have, no version at all, no list.
+/// HS-32: no common version, no valid version, an empty list.
 #[tokio::test]
 async fn versions_that_do_not_match() {
     for versions in ["7", "x", ""] {
@@ -161,7 +159,7 @@ async fn versions_that_do_not_match() {
     assert!(line.starts_with("1|2|unix|"), "{line}");
 }
 
-/// A host that does not read the line: the plugin ends, rather than to serve nobody.
+/// The host never reads the line: the plugin exits instead of serving without a host.
 #[tokio::test]
 async fn a_host_that_is_gone_before_the_line() {
     let sandbox = Sandbox::new();
@@ -169,9 +167,12 @@ async fn a_host_that_is_gone_before_the_line() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     command.stdout(writer).stderr(Stdio::piped());
-    let child = command.spawn().expect("it runs");
+    let child = command.spawn().expect("the plugin runs");
     drop(command);
-    let output = timeout(SOON, child.wait_with_output()).await.expect("it ends").expect("it ran");
+    let output = timeout(SOON, child.wait_with_output())
+        .await
+        .expect("the plugin exits")
+        .expect("the plugin ran");
     assert_eq!((output.status.code(), output.status.signal()), (Some(1), None), "{output:?}");
     let log = log(&output.stderr);
     let message = log.first().map(|entry| entry.record.message.clone()).unwrap_or_default();
@@ -179,17 +180,24 @@ async fn a_host_that_is_gone_before_the_line() {
     sandbox.assert_empty().await;
 }
 
-/// The line of a plugin that serves all the same, and what it logged before. It is killed.
+/// Returns the line of a plugin that serves anyway, and what it logged before. Kills the plugin.
 async fn serves(variables: &[(&str, &str)], options: &[&str]) -> (String, Vec<Entry>) {
     let sandbox = Sandbox::new();
     let variables = [&[COOKIE][..], variables].concat();
     let mut command = probe(&sandbox, &variables, options);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the plugin runs");
     let mut line = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
     timeout(SOON, stdout.read_line(&mut line)).await.expect("a line").expect("UTF-8");
-    child.kill().await.expect("it is ours");
+    child.kill().await.expect("the plugin can be killed");
     let mut stderr = Vec::new();
-    child.stderr.take().expect("it is piped").read_to_end(&mut stderr).await.expect("it ended");
+    child
+        .stderr
+        .take()
+        .expect("standard error is piped")
+        .read_to_end(&mut stderr)
+        .await
+        .expect("the plugin exited");
     (line, log(&stderr))
 }

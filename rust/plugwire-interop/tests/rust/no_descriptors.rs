@@ -18,14 +18,15 @@ use plugwire_interop::{PROBE, rust};
 use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// The plugin's limit, and more connections than that.
+/// The plugin's descriptor limit, and a number of connections above it.
 const DESCRIPTORS: usize = 48;
 const CALLERS: usize = 2 * DESCRIPTORS;
-/// How long it is watched. A ticking clock of the system's is a hundredth of a second.
+/// How long the plugin is watched. The system counts processor time in hundredths of a second.
 const WATCHED: Duration = Duration::from_secs(1);
 const TICKS: u64 = 100;
 
-/// A plugin on plain sockets with few descriptors, and how often it said that it could not take a connection.
+/// Starts a plugin on plain sockets with few descriptors, and counts how often it logs that it
+/// could not accept a connection.
 async fn plugin(sandbox: &Sandbox) -> (Brokered, Arc<AtomicUsize>) {
     let told = Arc::new(AtomicUsize::new(0));
     let count = told.clone();
@@ -40,7 +41,8 @@ async fn plugin(sandbox: &Sandbox) -> (Brokered, Arc<AtomicUsize>) {
     (Brokered::start(launch, mode).await, told)
 }
 
-/// Connects until the plugin has nothing left to take a connection with, and watches it for a while.
+/// Connects until the plugin has no descriptor left to accept a connection with, and watches it for
+/// a while.
 async fn exhaust(pair: &Brokered, socket: &Path) -> Vec<UnixStream> {
     let pid = pair.plugin.id();
     let connect = |_| UnixStream::connect(socket).expect("there is room to wait");
@@ -51,44 +53,44 @@ async fn exhaust(pair: &Brokered, socket: &Path) -> Vec<UnixStream> {
     let (since, before) = (Instant::now(), ticks(pid));
     let mut client = probe(&pair.plugin);
     let echo = client.echo(Payload { data: "word".into() });
-    timeout(LIMIT, echo).await.expect("in time").expect("those that are there are served");
-    // The time itself is what is tested.
+    timeout(LIMIT, echo).await.expect("in time").expect("existing connections are served");
+    // The elapsed time itself is what is tested.
     sleep(WATCHED).await;
     let (used, passed) = (ticks(pid) - before, since.elapsed().as_secs_f64());
     assert!((used as f64) < passed * TICKS as f64 / 4.0, "{used} ticks in {passed} s: it spins");
-    assert_eq!(open(), DESCRIPTORS, "it was to be watched without any left");
+    assert_eq!(open(), DESCRIPTORS, "descriptors became available while the plugin was watched");
     callers
 }
 
 fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
     let fields = stat.rsplit(')').next().unwrap_or_default().split(' ').skip(12);
-    // Counted from the state, which is field 3: utime and stime.
+    // Fields count from the state, which is field 3: utime and stime.
     fields.take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
 async fn ends(pair: &Brokered, sandbox: &Sandbox) {
-    let stop = pair.plugin.shutdown().await.expect("it ends");
+    let stop = pair.plugin.shutdown().await.expect("the shutdown works");
     assert_eq!(stop.phase, ShutdownPhase::Asked);
     sandbox.assert_empty().await;
 }
 
 #[tokio::test]
-async fn it_waits_for_one_without_spinning_and_goes_on_serving() {
+async fn a_plugin_without_descriptors_waits_without_spinning_and_keeps_serving() {
     let sandbox = Sandbox::new();
     let (pair, told) = plugin(&sandbox).await;
     let callers = exhaust(&pair, &PathBuf::from(pair.plugin.record().address)).await;
-    // Once for each turn in which something else happened: the call above.
+    // The plugin logs once for each time something else happened: the call above.
     let told = told.load(Ordering::Relaxed);
-    assert!((1..10).contains(&told), "told {told} times");
+    assert!((1..10).contains(&told), "logged {told} times");
     drop(callers);
     let attached = timeout(LIMIT, Attach::new(pair.plugin.record()).connect()).await;
-    drop(attached.expect("in time").expect("it serves again"));
+    drop(attached.expect("in time").expect("the plugin serves again"));
     ends(&pair, &sandbox).await;
 }
 
 #[tokio::test]
-async fn so_does_its_broker() {
+async fn a_broker_without_descriptors_waits_without_spinning_and_keeps_serving() {
     let sandbox = Sandbox::new();
     let (pair, _) = plugin(&sandbox).await;
     let folder = PathBuf::from(pair.plugin.record().address);
@@ -96,10 +98,10 @@ async fn so_does_its_broker() {
     let before = sockets(folder);
     let id = pair.offer(Duration::ZERO).await;
     let new = || sockets(folder).difference(&before).next().cloned();
-    assert!(eventually(LIMIT, || new().is_some()).await, "it does not listen");
-    let callers = exhaust(&pair, &new().expect("it is there")).await;
+    assert!(eventually(LIMIT, || new().is_some()).await, "the broker does not listen");
+    let callers = exhaust(&pair, &new().expect("the socket exists")).await;
     drop(callers);
     let reached = timeout(LIMIT, pair.host_dials(id)).await.expect("in time");
-    assert_eq!(reached.expect("it serves again").served, id);
+    assert_eq!(reached.expect("the broker serves again").served, id);
     ends(&pair, &sandbox).await;
 }

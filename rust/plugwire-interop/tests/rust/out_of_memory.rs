@@ -1,5 +1,5 @@
-//! A plugin that the kernel's out-of-memory killer ends, in a memory cgroup of its own. Where the machine forbids to make
-//! one, the test says so.
+//! A plugin is ended by the kernel's out-of-memory killer in its own memory cgroup. Where the
+//! machine does not allow creating one, the test says so.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use plugwire_interop::{not_here, rust, snapshot};
 
 const LIMIT: &str = "67108864";
 
-/// A memory cgroup for one host and its plugin, of either version.
+/// A memory cgroup, version 1 or 2, for one host and its plugin.
 struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new() -> Option<Self> {
         let name = format!("plugwire-test-{}", std::process::id());
-        // A machine with the second may have a plain folder at the place of the first.
+        // A machine with version 2 may have an ordinary directory where version 1 would be.
         let versions = [
             ("/sys/fs/cgroup", "memory.max", "cgroup.controllers"),
             ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.limit_in_bytes"),
@@ -26,7 +26,7 @@ impl Cgroup {
         fs::create_dir(&cgroup).ok()?;
         let cgroup = Self(cgroup);
         fs::write(cgroup.0.join(limit), LIMIT).ok()?;
-        // Where there is swap it must not be used instead; where there is none, neither is the file.
+        // Swap must not be used instead of memory; without swap, this file does not exist.
         let _ = fs::write(cgroup.0.join("memory.swap.max"), "0");
         Some(cgroup)
     }
@@ -39,11 +39,11 @@ impl Drop for Cgroup {
 }
 
 #[tokio::test]
-async fn who_dies_for_want_of_memory_says_so() {
+async fn a_kill_by_the_out_of_memory_killer_is_reported() {
     let Some(cgroup) = Cgroup::new() else {
-        return not_here("no memory cgroup can be made");
+        return not_here("this system does not allow creating a memory cgroup");
     };
-    let _alone = crate::WANT_OF_MEMORY.write().await;
+    let _alone = crate::OUT_OF_MEMORY.write().await;
     let sandbox = Sandbox::new();
     let enter = r#"echo $$ > "$0/cgroup.procs" && exec "$@""#;
     let mut host = sandbox.command("/bin/sh");

@@ -1,5 +1,5 @@
-//! A Rust host with a Rust plugin. What it must see is known from the Go pairs (`tests/go/pairing.rs`); this is for
-//! machines without Go.
+//! Pairs a Rust host with a Rust plugin. The Go pairs show what the host must see
+//! (`tests/go/pairing.rs`); these tests are for machines without Go.
 
 use plugwire::host::{Launch, ShutdownPhase};
 use plugwire_interop::generated::greeter::GreetRequest;
@@ -19,10 +19,10 @@ async fn rust_host_and_rust_plugin_with_mutual_tls() {
     let request = GreetRequest { name: "World".to_owned() };
     let reply = greeter.greet(request).await.expect("a reply").into_inner();
     assert_eq!(reply.message, "Hello, World!");
-    plugin.ping().await.expect("it is well");
-    let stop = plugin.shutdown().await.expect("it stops");
+    plugin.ping().await.expect("the plugin answers");
+    let stop = plugin.shutdown().await.expect("the shutdown works");
     assert_eq!(stop.phase, ShutdownPhase::Asked);
-    assert!(stop.exit.expect("it was ours").success());
+    assert!(stop.exit.expect("this host started the plugin").success());
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn calls_streams_and_failures_arrive_intact() {
             for kind in ["download", "upload", "chat"] {
                 assert_eq!(streams[kind]["intact"], true, "{case}: {streams}");
             }
-            plugin.shutdown().await.expect("it ends");
+            plugin.shutdown().await.expect("the shutdown works");
             sandbox.assert_empty().await;
         }
     }

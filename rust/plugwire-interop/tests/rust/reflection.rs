@@ -1,4 +1,5 @@
-//! Reflection tells a tool all that it needs: every service's file, and every file that those import. Spec: RFL-1.
+//! Reflection describes the services completely: every service's file, and every file it imports.
+//! Spec: RFL-1.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +34,7 @@ async fn files(plugin: &PluginHandle, question: MessageRequest) -> Vec<FileDescr
 }
 
 #[tokio::test]
-async fn every_service_is_described_with_all_imports() {
+async fn every_service_is_described_with_all_its_imports() {
     let sandbox = Sandbox::new();
     let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
     let plugin = launch.start().await.expect("a start");
@@ -64,7 +65,7 @@ async fn every_service_is_described_with_all_imports() {
             known.insert(file.name().to_owned());
             wanted.extend(file.dependency);
         }
-        assert!(known.contains(&import), "{import} is imported and not there");
+        assert!(known.contains(&import), "{import} is imported but not described");
     }
     assert!(known.contains("google/protobuf/empty.proto"), "stdio imports it: {known:?}");
     plugin.shutdown().await.expect("it ends");

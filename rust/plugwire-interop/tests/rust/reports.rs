@@ -1,5 +1,5 @@
-//! What a user reads when a plugin does not start, or is gone. The texts are in `reports/`; [`snapshot`] says how they are
-//! renewed.
+//! The error texts for a plugin that does not start, or is gone. The texts are in `reports/`;
+//! [`snapshot`] says how to update them.
 
 use std::error::Error;
 use std::fs;
@@ -16,7 +16,7 @@ use plugwire_interop::{PROBE, not_here, rust, snapshot};
 
 use crate::executables;
 
-/// A place for plugins that go wrong in one way.
+/// The environment for plugins that go wrong in one way.
 struct Stage {
     sandbox: Sandbox,
     programs: tempfile::TempDir,
@@ -31,7 +31,8 @@ impl Stage {
         let path = self.programs.path().join("plugin");
         let draft = self.programs.path().join("draft");
         fs::write(&draft, contents).expect("write");
-        // As in `Sandbox::script`: what a fork of another test still holds open for writing cannot be run.
+        // As in `Sandbox::script`: a file that a fork of another test still holds open for writing
+        // cannot be executed.
         let mut install = std::process::Command::new("install");
         install.arg("-m").arg(format!("{mode:o}")).args([&draft, &path]);
         assert!(install.status().expect("install is there").success());
@@ -56,29 +57,29 @@ impl Stage {
         snapshot::assert_same(&reports.join(name).with_extension("txt"), text, &names);
     }
 
-    /// A running plugin is told how to die, and the call to it fails.
+    /// Tells a running plugin how to die, and compares the error of that call.
     async fn dies(&self, name: &str, plugin: &PluginHandle, how: &str) {
         let died = probe(plugin).die(DieRequest { how: how.to_owned() }).await;
-        let status = died.expect_err("it is gone");
+        let status = died.expect_err("the plugin is gone");
         let gone = status.source().and_then(|source| source.downcast_ref::<PluginGone>());
         let gone = gone.unwrap_or_else(|| panic!("{status:?}"));
         self.assert_same(name, &snapshot::with_causes(gone));
     }
 
-    /// A running plugin ends with these last words, in shell.
+    /// Ends a running plugin by SIGTERM, with these last commands in shell.
     async fn ends(&self, name: &str, words: &str) {
         let script = r#"trap 'kill -KILL $!; eval "$1"' TERM; "$0" & wait"#;
         let launch = self.script(script).arg(rust::program("probe-plugin")).arg(words);
         let plugin = launch.start().await.expect("a start");
         let pid = i32::try_from(plugin.id()).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
-            .expect("it lives");
+            .expect("the plugin runs");
         plugin.exited().await;
         self.dies(name, &plugin, "").await;
     }
 
     async fn start_fails(&self, name: &str, launch: Launch) {
-        let error = launch.start().await.expect_err("it does not start");
+        let error = launch.start().await.expect_err("the start must fail");
         self.assert_same(name, &snapshot::start_error(&error));
         self.sandbox.assert_empty().await;
     }
@@ -88,13 +89,13 @@ impl Stage {
 async fn files_that_do_not_run() {
     let stage = Stage::new();
     stage.start_fails("file-missing", stage.launch(stage.programs.path().join("plugin"))).await;
-    stage.start_fails("file-folder", stage.launch(stage.programs.path())).await;
+    stage.start_fails("file-directory", stage.launch(stage.programs.path())).await;
     stage.start_fails("file-not-executable", stage.launch(stage.file("", 0o644))).await;
     stage.start_fails("file-unknown", stage.launch(stage.file("hello", 0o755))).await;
     let script = "#!/usr/bin/no-such-python\n";
     stage.start_fails("file-no-interpreter", stage.launch(stage.file(script, 0o755))).await;
     let windows = "#!/bin/sh\r\nexit\r\n";
-    stage.start_fails("file-line-ends-of-windows", stage.launch(stage.file(windows, 0o755))).await;
+    stage.start_fails("file-windows-line-ends", stage.launch(stage.file(windows, 0o755))).await;
 }
 
 #[tokio::test]
@@ -103,7 +104,7 @@ async fn files_that_are_not_trusted() {
     let launch = || stage.launch(stage.file("#!/bin/sh\nexit\n", 0o755));
     let other = Checksum::new::<sha2::Sha256>([0x5a; 32]);
     stage.start_fails("file-other-checksum", launch().checksum(other)).await;
-    let refused = launch().verify_with(|_| Err("it is signed by nobody we know".into()));
+    let refused = launch().verify_with(|_| Err("the signer is unknown".into()));
     stage.start_fails("file-refused", refused).await;
 }
 
@@ -124,10 +125,12 @@ async fn programs_for_other_machines() {
 
 #[tokio::test]
 async fn plugins_that_end_before_their_line() {
-    let _shared = crate::WANT_OF_MEMORY.read().await;
+    let _shared = crate::OUT_OF_MEMORY.read().await;
     let stage = Stage::new();
     stage.start_fails("exit-silent", stage.script("exit 3")).await;
-    stage.start_fails("exit-with-words", stage.script("echo 'no configuration' >&2; exit 3")).await;
+    stage
+        .start_fails("exit-with-message", stage.script("echo 'no configuration' >&2; exit 3"))
+        .await;
     stage.start_fails("exit-by-signal", stage.script("kill -KILL $$")).await;
     let rust = stage.launch(rust::program("probe-plugin")).args(["--versions", "one"]);
     stage.start_fails("exit-rust-panic", rust.env("RUST_BACKTRACE", "0")).await;
@@ -151,8 +154,8 @@ async fn lines_that_are_not_accepted() {
     stage.start_fails("line-no-certificate", line("1|1|unix|/tmp/plugin1|grpc|")).await;
     let long = format!("1|1|unix|/tmp/{}/plugin1|grpc|", "long/".repeat(22));
     stage.start_fails("line-long-path", line(&long)).await;
-    let nobody = line("1|1|unix|/tmp/plugwire-nobody-listens|grpc|").dangerous().plaintext();
-    stage.start_fails("line-nobody-listens", nobody).await;
+    let no_listener = line("1|1|unix|/tmp/plugwire-no-listener|grpc|").dangerous().plaintext();
+    stage.start_fails("line-no-listener", no_listener).await;
     let silent = stage.script("echo working >&2; exec sleep 60");
     stage.start_fails("line-none-in-time", silent.start_timeout(Duration::from_secs(5))).await;
 }
@@ -171,9 +174,9 @@ async fn hosts_that_ask_for_the_impossible() {
 
 #[tokio::test]
 async fn plugins_that_are_gone() {
-    let _shared = crate::WANT_OF_MEMORY.read().await;
+    let _shared = crate::OUT_OF_MEMORY.read().await;
     let stage = Stage::new();
-    // Whether there is a core dump would be up to the machine.
+    // Without this limit, the machine would decide whether there is a core dump.
     let launch =
         || stage.launch(rust::program("probe-plugin")).confine(Confinement::new().core_dumps(0));
     for how in ["exit:7", "kill", "abort"] {
@@ -184,7 +187,7 @@ async fn plugins_that_are_gone() {
     stage.dies("gone-rust-panic", &plugin, "panic-abort").await;
 
     let words = r#"echo "the disk is full" >&2; exit 4"#;
-    stage.ends("gone-with-words", words).await;
+    stage.ends("gone-with-message", words).await;
     let python = r#"exec python3 -c 'raise KeyError("no such region")'"#;
     stage.ends("gone-python-error", python).await;
 }
@@ -203,7 +206,7 @@ async fn a_plugin_that_is_gone_and_left_a_core_dump() {
     stage.dies("gone-abort-core-dumped", &plugin, "").await;
 }
 
-/// The panic ends the call, and not the plugin.
+/// A panic ends the call, not the plugin.
 #[tokio::test]
 async fn a_call_in_which_a_rust_plugin_panics() {
     let stage = Stage::new();
@@ -211,22 +214,22 @@ async fn a_call_in_which_a_rust_plugin_panics() {
     let plugin = launch.start().await.expect("a start");
     let died = probe(&plugin).die(DieRequest { how: "panic".to_owned() }).await;
     stage.assert_same("call-rust-panic", &died.expect_err("it panics").to_string());
-    plugin.ping().await.expect("it lives");
+    plugin.ping().await.expect("the plugin runs");
 }
 
-/// Tried where this user may mount something.
+/// Runs where this user may mount a file system.
 #[test]
 fn a_file_system_mounted_noexec() {
     executables::noexec("reports::inside_a_file_system_mounted_noexec");
 }
 
 #[tokio::test]
-#[ignore = "run by the test above, where the folder is mounted"]
+#[ignore = "run by the test above, where the directory is mounted"]
 async fn inside_a_file_system_mounted_noexec() {
     let stage = Stage::new();
-    let folder = std::env::var(executables::NOEXEC).expect("it is set by the test above");
+    let folder = std::env::var(executables::NOEXEC).expect("the test above sets it");
     let launch = stage.launch(Path::new(&folder).join("plugin"));
-    let error = launch.start().await.expect_err("it does not start");
+    let error = launch.start().await.expect_err("the start must fail");
     let text = snapshot::start_error(&error).replace(&folder, "<noexec>");
     stage.assert_same("file-noexec", &text);
 }

@@ -1,4 +1,4 @@
-//! What a plugin's server does with requests that no generated client sends: raw HTTP/2 against it.
+//! How a plugin's server handles requests that no generated client sends: raw HTTP/2.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use tower::service_fn;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A gRPC message of no bytes.
+/// An empty gRPC message.
 const EMPTY_MESSAGE: &[u8] = &[0; 5];
 
 type Frame = Result<http_body::Frame<Bytes>, Status>;
 
-/// One service whose every call sends a message and then ends as `ending` says.
+/// Serves one service whose every call sends a message and then ends as `ending` returns.
 fn plugin(ending: fn() -> Frame) -> TestPlugin {
     let answer = service_fn(move |_: Request<Body>| async move {
         let message: fn() -> Frame =
@@ -34,18 +34,18 @@ fn plugin(ending: fn() -> Frame) -> TestPlugin {
     });
     let plugin = Plugin::new(PROBE)
         .version(1, move |services: Services, _| services.add_named("raw.Raw", answer));
-    plugin.serve_in_test(1).expect("it serves")
+    plugin.serve_in_test(1).expect("the plugin serves")
 }
 
 async fn connect(plugin: &TestPlugin) -> SendRequest<Bytes> {
-    let socket = UnixStream::connect(&plugin.record().address).await.expect("it listens");
+    let socket = UnixStream::connect(&plugin.record().address).await.expect("the plugin listens");
     let (requests, connection) = h2::client::handshake(socket).await.expect("HTTP/2");
     tokio::spawn(connection);
     requests
 }
 
 async fn ask(requests: &mut SendRequest<Bytes>, request: Request<()>) -> Response<h2::RecvStream> {
-    let (response, _) = requests.send_request(request, true).expect("it is sent");
+    let (response, _) = requests.send_request(request, true).expect("the request is sent");
     timeout(LIMIT, response).await.expect("in time").expect("a response")
 }
 
@@ -61,7 +61,7 @@ fn request(method: Method, content: Option<&'static str>) -> Request<()> {
 }
 
 #[tokio::test]
-async fn what_is_no_grpc_call_reaches_no_handler() {
+async fn requests_that_are_not_grpc_calls_reach_no_handler() {
     let plugin = plugin(|| panic!("a handler was reached"));
     let mut requests = connect(&plugin).await;
     let cases = [
@@ -81,7 +81,7 @@ async fn what_is_no_grpc_call_reaches_no_handler() {
     }
 }
 
-/// The message, and the code in the trailers.
+/// Returns the message, and the code in the trailers.
 async fn message_and_code(plugin: TestPlugin) -> (Vec<u8>, String) {
     let mut requests = connect(&plugin).await;
     let response = ask(&mut requests, request(Method::POST, Some("application/grpc"))).await;
@@ -93,13 +93,13 @@ async fn message_and_code(plugin: TestPlugin) -> (Vec<u8>, String) {
     let trailers = timeout(LIMIT, body.trailers())
         .await
         .expect("in time")
-        .expect("they come")
+        .expect("the trailers arrive")
         .expect("trailers");
     (message, trailers["grpc-status"].to_str().expect("text").to_owned())
 }
 
 #[tokio::test]
-async fn what_a_stream_gave_before_it_failed_arrives() {
+async fn messages_sent_before_a_stream_failed_arrive() {
     let failing = plugin(|| Err(Status::data_loss("the second message is lost")));
     assert_eq!(message_and_code(failing).await, (EMPTY_MESSAGE.to_vec(), "15".to_owned()));
     let panicking = plugin(|| panic!("the second message panics, as this test wants"));

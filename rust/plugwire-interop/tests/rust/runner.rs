@@ -14,7 +14,7 @@ use plugwire_interop::{PROBE, rust};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-/// Starts a process, and does one thing as it is told.
+/// A runner that starts a process and misbehaves in one way.
 #[derive(Clone, Copy)]
 enum Odd {
     Fails,
@@ -25,10 +25,12 @@ enum Odd {
     Unkillable,
 }
 
-/// How long `Silent` takes to kill: within its 5 s, and with the 2 s to hear of the end it is more than those.
+/// How long `Silent` takes to kill: within its limit of 5 s, but together with the 2 s that the
+/// host waits for the exit, longer than that limit.
 const KILLS_IN: Duration = Duration::from_millis(3200);
 
-/// `Unkillable` is ended by nobody but by dropping it; `Silent` takes its time to kill, and never tells of the end.
+/// The process of a misbehaving runner. `Unkillable` ends only by being dropped; `Silent` kills
+/// slowly and never reports the exit.
 struct Local(Child, Odd);
 
 #[tonic::async_trait]
@@ -82,8 +84,8 @@ impl Runner for Odd {
         if let Odd::Hangs = self {
             child.wait().await?;
         }
-        let stdout = child.stdout.take().expect("it is piped");
-        let stderr = child.stderr.take().expect("it is piped");
+        let stdout = child.stdout.take().expect("standard output is piped");
+        let stderr = child.stderr.take().expect("standard error is piped");
         let started = Started::new("the odd one", stdout, stderr, Local(child, *self));
         match self {
             Odd::NoTranslation => Ok(started.translate(Nowhere)),
@@ -103,7 +105,7 @@ fn launch(sandbox: &Sandbox, odd: Odd) -> Launch {
 #[tokio::test]
 async fn a_runner_that_fails() {
     let sandbox = Sandbox::new();
-    let error = launch(&sandbox, Odd::Fails).start().await.expect_err("it fails");
+    let error = launch(&sandbox, Odd::Fails).start().await.expect_err("the runner fails");
     let StartError::Spawn { cause, .. } = &error else { panic!("{error:?}") };
     assert_eq!(cause.to_string(), "no such image");
     assert_eq!(error.to_string(), "the plugin cannot be executed");
@@ -114,7 +116,7 @@ async fn a_runner_that_fails() {
 async fn a_runner_that_takes_too_long() {
     let sandbox = Sandbox::new();
     let launch = launch(&sandbox, Odd::Hangs).start_timeout(Duration::from_secs(3));
-    let error = launch.start().await.expect_err("it hangs");
+    let error = launch.start().await.expect_err("the runner hangs");
     let timeout = matches!(error, StartError::Timeout { step: TimeoutStep::Runner, .. });
     assert!(timeout, "{error:?}");
     sandbox.assert_empty().await;
@@ -127,7 +129,7 @@ async fn a_plugin_that_ends_is_diagnosed_by_its_runner() {
     let StartError::Exited(evidence) = &error else { panic!("{error:?}") };
     assert_eq!(evidence.exit.as_ref().and_then(|exit| exit.code()), Some(3));
     assert_eq!(evidence.stderr, "out of order");
-    assert_eq!(evidence.executable, None, "what lies under that name here says nothing");
+    assert_eq!(evidence.executable, None, "a file of that name on the host must not be diagnosed");
     let text = evidence.to_string();
     assert!(text.contains("\nrunner       the odd one was looked at\n"), "{text}");
     sandbox.assert_empty().await;
@@ -142,7 +144,7 @@ async fn an_address_that_cannot_be_translated() {
     sandbox.assert_empty().await;
 }
 
-/// Nor does its plugin answer.
+/// The plugin does not answer either.
 #[tokio::test]
 async fn a_runner_that_does_not_kill() {
     let sandbox = Sandbox::new();
@@ -151,25 +153,25 @@ async fn a_runner_that_does_not_kill() {
     let plugin = launch.start().await.expect("a start");
     for pid in sandbox.processes() {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, Signal::STOP).expect("it lives");
+        kill_process(pid, Signal::STOP).expect("the plugin runs");
     }
     let stop = tokio::time::timeout(Duration::from_secs(60), plugin.shutdown()).await;
-    let error = stop.expect("it returns").expect_err("it lives on");
+    let error = stop.expect("the shutdown returns").expect_err("the plugin keeps running");
     assert_eq!(error, ShutdownError::Unkillable { pid: 0 });
     sandbox.kill_all();
     sandbox.assert_empty().await;
 }
 
-/// It was killed, so nobody waits for ever to hear how it ended.
+/// The process was killed, so the host does not wait forever to learn how it ended.
 #[tokio::test]
-async fn a_runner_that_does_not_tell_of_the_end() {
+async fn a_runner_that_does_not_report_the_exit() {
     let sandbox = Sandbox::new();
     let limit = Duration::from_millis(200);
     let launch = launch(&sandbox, Odd::Silent).shutdown_timeout(limit).exit_timeout(limit);
     let plugin = launch.start().await.expect("a start");
     let stop = tokio::time::timeout(Duration::from_secs(60), plugin.shutdown()).await;
-    let stop = stop.expect("it returns").expect("it was killed");
-    let exit = stop.exit.expect("it was this host's");
+    let stop = stop.expect("the shutdown returns").expect("the plugin was killed");
+    let exit = stop.exit.expect("this host started the plugin");
     assert_eq!((stop.phase, exit.status), (ShutdownPhase::Killed, None));
     assert!(exit.to_string().contains("or has a runner that cannot tell"), "{exit}");
     assert_eq!(plugin.exited().await, exit);
@@ -177,7 +179,7 @@ async fn a_runner_that_does_not_tell_of_the_end() {
 }
 
 #[tokio::test]
-async fn what_a_runner_cannot_be_asked_for_is_refused() {
+async fn settings_that_a_runner_does_not_support_are_refused() {
     let sandbox = Sandbox::new();
     for launch in [
         launch(&sandbox, Odd::NoLine).verify_with(|_| Ok(())),

@@ -1,4 +1,4 @@
-//! What a few lines of shell can do to a host.
+//! Misbehaving plugins written as a few lines of shell.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,10 @@ use plugwire_interop::scene::Scene;
 use tokio::net::UnixListener;
 
 const LIMIT: Duration = Duration::from_secs(4);
-/// A limit that nobody waits for.
+/// A limit that no test reaches.
 const PATIENT: Duration = Duration::from_secs(20);
 
-/// HS-24: what closed its output will never announce itself, though it lives on.
+/// HS-24: a plugin that closed its output can no longer announce itself, even if it keeps running.
 #[tokio::test]
 async fn standard_output_is_closed_before_the_line() {
     let scene = Scene::new();
@@ -26,9 +26,9 @@ async fn standard_output_is_closed_before_the_line() {
     assert!(error.to_string().contains("closed its standard output"), "{error}");
 }
 
-/// SHD-8: nor does it matter who else holds the output open.
+/// SHD-8: another process that holds the output open does not matter.
 #[tokio::test]
-async fn death_before_the_line_and_somebody_who_holds_the_output() {
+async fn exit_before_the_line_while_a_daemon_holds_the_output() {
     const LEAVES_A_DAEMON: &str = r#"
         setsid sh -c 'echo running > "$0"; sleep 60' "$0" &
         until [ -s "$0" ]; do sleep 0.01; done
@@ -36,46 +36,47 @@ async fn death_before_the_line_and_somebody_who_holds_the_output() {
     let scene = Scene::new();
     let running = scene.folder().join("running");
     let began = Instant::now();
-    let error = scene.script(LEAVES_A_DAEMON, &[&running]).start().await.expect_err("it is dead");
+    let error =
+        scene.script(LEAVES_A_DAEMON, &[&running]).start().await.expect_err("the plugin is dead");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(error.code(), "start.exited");
     assert!(error.to_string().contains("exit status 5"), "{error}");
     assert!(!scene.processes().is_empty(), "the daemon is not ours to end");
 }
 
-/// HS-24.
+/// HS-24: the plugin is killed by a signal before it prints the line.
 #[tokio::test]
-async fn death_by_a_signal_before_the_line() {
+async fn killed_by_a_signal_before_the_line() {
     let scene = Scene::new();
     let error = scene.refuse(scene.script("echo about to >&2; kill -SEGV $$", &[])).await;
     assert_eq!(error.code(), "start.exited");
     let StartError::Exited(evidence) = &error else { panic!("{error:?}") };
-    let exit = evidence.exit.as_ref().expect("it ended by itself");
+    let exit = evidence.exit.as_ref().expect("the plugin ended on its own");
     assert_eq!(exit.signal(), Some(11));
     assert_eq!(evidence.stderr, "about to");
     assert!(error.to_string().contains("killed by signal 11 (SIGSEGV)"), "{error}");
 }
 
-/// The evidence says why nobody listens.
+/// The evidence shows why the announced address does not answer.
 #[tokio::test]
-async fn death_after_the_line() {
+async fn exit_after_the_line() {
     let scene = Scene::new();
     let script = "echo '1|1|unix|/nowhere/plugin|grpc|'; echo out of luck >&2; exit 4";
     let error = scene.refuse(scene.script(script, &[]).dangerous().plaintext()).await;
     assert_eq!(error.code(), "start.connect");
-    let evidence = error.evidence().expect("it ran");
-    let exit = evidence.exit.as_ref().expect("it ended by itself");
+    let evidence = error.evidence().expect("the plugin ran");
+    let exit = evidence.exit.as_ref().expect("the plugin ended on its own");
     assert_eq!(exit.code(), Some(4));
     assert_eq!(evidence.stderr, "out of luck");
 }
 
-/// The error's long form, as a command line shows it.
+/// Checks the long form of the evidence, as a command line shows it.
 #[tokio::test]
 async fn the_evidence_as_text() {
     let scene = Scene::new();
     let script = "echo hello; echo first >&2; echo second >&2; exit 3";
     let error = scene.refuse(scene.script(script, &[])).await;
-    let text = error.evidence().expect("it ran").to_string();
+    let text = error.evidence().expect("the plugin ran").to_string();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "program      /bin/sh");
     assert!(lines[2].starts_with("ended        exit status 3 after "), "{text}");
@@ -83,7 +84,7 @@ async fn the_evidence_as_text() {
     assert!(lines[6].starts_with("environment  "), "{text}");
 }
 
-/// Whoever listens at the announced address may be silent for ever. In plaintext and with TLS.
+/// A listener at the announced address may stay silent forever, in plaintext and with TLS.
 #[tokio::test]
 async fn silence_after_the_line() {
     let der = [&[0x30, 0x40][..], &[0; 0x40]].concat();
@@ -104,8 +105,8 @@ async fn silence_after_the_line() {
     }
 }
 
-/// SOCK-4: the host removes sockets in the folders where plugins have theirs, and nothing else, whatever a plugin calls its
-/// socket.
+/// SOCK-4: the host removes only sockets, and only in the directories where plugins put them,
+/// whatever address a plugin announces.
 #[tokio::test]
 async fn an_address_that_is_not_the_plugins() {
     let elsewhere = tempfile::tempdir().expect("a folder");
@@ -129,15 +130,16 @@ async fn an_address_that_is_not_the_plugins() {
     }
 }
 
-/// What a plugin gets that announces this address and lives on.
+/// Returns the error code for a plugin that announces this address and keeps running.
 async fn announces(scene: &Scene, address: &Path, version: &str, limit: Duration) -> &'static str {
     let script = r#"echo "1|$1|unix|$0|grpc|"; sleep 60"#;
     let launch = scene.script(script, &[address, Path::new(version)]).start_timeout(limit);
-    let error = launch.dangerous().plaintext().start().await.expect_err("it is no plugin");
+    let error =
+        launch.dangerous().plaintext().start().await.expect_err("the script is not a plugin");
     error.code()
 }
 
-/// HS-5: noise is skipped up to a bound, and the beginning of it is kept.
+/// HS-5: noise is skipped up to a limit, and its beginning is kept as evidence.
 #[tokio::test]
 async fn noise_without_end() {
     let scene = Scene::new();
@@ -149,18 +151,18 @@ async fn noise_without_end() {
     assert!(evidence.stdout.len() <= 2048);
 }
 
-/// HS-5: a line that is meant as one is not skipped, for no other would come.
+/// HS-5: a malformed handshake line is not skipped as noise, because no other line would follow.
 #[tokio::test]
 async fn noise_and_a_wrong_line() {
     let scene = Scene::new();
     let script = "echo noise; echo '1|2|unix|/nowhere/plugin|grpc|'; sleep 60";
     let error = scene.refuse(scene.script(script, &[]).skip_noise()).await;
     assert_eq!(error.code(), "start.app-version");
-    let evidence = error.evidence().expect("it ran");
+    let evidence = error.evidence().expect("the plugin ran");
     assert_eq!(evidence.stdout, "noise\n1|2|unix|/nowhere/plugin|grpc|\n");
 }
 
-/// HS-20: every line is too late when the first is, however much noise comes in time.
+/// HS-20: the timeout covers the whole wait for the line, however much noise arrives in time.
 #[tokio::test]
 async fn noise_that_never_becomes_a_line() {
     let scene = Scene::new();
@@ -172,21 +174,22 @@ async fn noise_that_never_becomes_a_line() {
     assert!(evidence.stdout.starts_with("Loading\nLoading\n"), "{evidence}");
 }
 
-/// HS-27, with our own plugin: its text is for people, and nothing is on standard output.
+/// HS-27, with our own plugin: its text is for people, and standard output stays empty.
 #[tokio::test]
 async fn a_cookie_that_the_plugin_does_not_know() {
     let scene = Scene::new();
     let another = Handshake::new("ANOTHER_PLUGIN", "hello");
     let error = scene.refuse(scene.launch(another, rust::example("greeter-plugin"))).await;
     assert_eq!(error.code(), "start.cookie");
-    let evidence = error.evidence().expect("it ran");
+    let evidence = error.evidence().expect("the plugin ran");
     assert_eq!(evidence.stdout, "");
     assert_eq!(evidence.exit.as_ref().and_then(|exit| exit.code()), Some(1));
 }
 
-/// The words alone do not make it a refused cookie: such a plugin prints nothing and ends with 1.
+/// A message about a cookie is not enough for a rejected cookie: such a plugin prints nothing on
+/// standard output and exits with status 1.
 #[tokio::test]
-async fn talk_of_cookies() {
+async fn an_error_text_about_cookies_is_not_a_refused_cookie() {
     for script in [
         "echo no magic cookie >&2; exit 2",
         "printf baking; echo no magic cookie >&2; exit 1",
@@ -198,7 +201,7 @@ async fn talk_of_cookies() {
     }
 }
 
-/// HS-21: dropping the future of a start ends what was started.
+/// HS-21: dropping the future of a start ends the started process.
 #[tokio::test]
 async fn a_start_that_is_given_up() {
     let scene = Scene::new();

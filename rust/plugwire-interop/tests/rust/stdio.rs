@@ -1,4 +1,4 @@
-//! What a Rust plugin prints, on its way to a Rust host.
+//! The output of a Rust plugin on its way to a Rust host.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn launch(sandbox: &Sandbox, options: &[&str]) -> Launch {
     launch.args(options.iter().copied())
 }
 
-/// Nothing is lost, whichever runtime the handler blocks. Spec: STD-1.
+/// No output is lost, whichever runtime the handler blocks. Spec: STD-1.
 #[tokio::test]
 async fn a_rust_host_gets_8_mib_that_a_rust_handler_prints() {
     let (out, err) = (pattern(0, 8192 * KIB), pattern(128, 8192 * KIB));
@@ -57,7 +57,7 @@ async fn a_rust_host_gets_8_mib_that_a_rust_handler_prints() {
     }
 }
 
-/// Without it captured, standard error is the log's. Spec: STD-10.
+/// Without capture, standard error goes to the log. Spec: STD-10.
 #[tokio::test]
 async fn standard_error_stays_real() {
     let (stderr, raw, log) = (Output::default(), Output::default(), Log::default());
@@ -72,10 +72,11 @@ async fn standard_error_stays_real() {
     assert_eq!((raw.now(), stderr.now()), (b"a word\n".to_vec(), Vec::new()));
 }
 
-/// Shutdown sends what was printed before it closes. Spec: STD-9, SHD-1.
+/// Shutdown sends what was printed before it closes the stream. Spec: STD-9, SHD-1.
 #[tokio::test]
 async fn shutdown_loses_no_output() {
-    // More than the plugin's pipe and buffers hold, and little enough for the time that it has to say goodbye.
+    // More than the plugin's pipe and buffers hold, but little enough to send in the time for the
+    // shutdown.
     let out = pattern(0, 512 * KIB);
     for options in [&[][..], &["--multi-thread"]] {
         let sandbox = Sandbox::new();
@@ -89,7 +90,7 @@ async fn shutdown_loses_no_output() {
     }
 }
 
-/// A slow reader slows the printer, and gets everything. Spec: STD-7.
+/// A slow reader slows the printer down and receives everything. Spec: STD-7.
 #[tokio::test]
 async fn a_slow_writer_at_the_host_loses_nothing() {
     let out = pattern(0, 2048 * KIB);
@@ -123,9 +124,10 @@ impl AsyncWrite for Broken {
     }
 }
 
-/// A writer that fails is the host's own trouble: the plugin goes on printing, and the other channel arrives.
+/// A failing writer affects only the host: the plugin goes on printing, and the other channel
+/// arrives.
 #[tokio::test]
-async fn a_writer_that_fails_stops_nobody() {
+async fn a_writer_that_fails_does_not_stop_the_plugin() {
     let sandbox = Sandbox::new();
     let stderr = Output::default();
     let launch = launch(&sandbox, &["--capture-stderr"]).stdout(Broken).stderr(stderr.clone());
@@ -140,7 +142,8 @@ async fn a_writer_that_fails_stops_nobody() {
     plugin.shutdown().await.expect("it ends");
 }
 
-/// The handles write to the stream without any descriptor. What they wrote before a host came is kept.
+/// The handles write to the stream without any descriptor. Output from before a host connected is
+/// kept.
 #[tokio::test]
 async fn explicit_writers() {
     let plugin = Plugin::new(PROBE).version(1, |services, _| probe::services(services));
@@ -160,7 +163,7 @@ async fn explicit_writers() {
     host.shutdown().await.expect("it is let go");
 }
 
-/// HTTP/2 by hand, for what a Rust host would not do.
+/// Raw HTTP/2, for what a Rust host would not do.
 struct ByHand {
     requests: h2::client::SendRequest<Bytes>,
     connection: AbortHandle,
@@ -173,7 +176,7 @@ impl ByHand {
         Self { requests, connection: tokio::spawn(async { drop(connection.await) }).abort_handle() }
     }
 
-    /// Sends a call, and waits for nothing.
+    /// Sends a call without waiting for anything.
     fn begin(&mut self, method: &str, message: &impl Message) -> h2::client::ResponseFuture {
         let call = Request::post(format!("http://unused/{method}"));
         let call = call.header("content-type", "application/grpc").header("te", "trailers");
@@ -194,7 +197,7 @@ impl Drop for ByHand {
     }
 }
 
-/// Reads a response to its end, which must be a good one, and returns its messages without their frames.
+/// Reads a response to its successful end, and returns its messages without their gRPC frames.
 async fn messages(response: h2::client::ResponseFuture) -> Vec<Bytes> {
     let mut body = response.await.expect("an answer").into_body();
     let mut all = Vec::new();
@@ -226,7 +229,8 @@ async fn run_by_hand(sandbox: &Sandbox) -> (Child, PathBuf) {
 
 const PRINT: &str = "plugwire.probe.v1.Probe/Print";
 
-/// The plugin's half of it: the host reads nothing until it has sent `Shutdown`. Spec: STD-9, SHD-1.
+/// The plugin's half of the shutdown: the host reads nothing until it has sent `Shutdown`. Spec:
+/// STD-9, SHD-1.
 #[tokio::test]
 async fn a_plugin_sends_all_that_was_printed_before_it_ends() {
     #[derive(Clone, PartialEq, Message)]
@@ -241,13 +245,14 @@ async fn a_plugin_sends_all_that_was_printed_before_it_ends() {
     let (mut child, socket) = run_by_hand(&sandbox).await;
     let mut host = ByHand::connect(&socket).await;
     let stdio = host.begin("plugin.GRPCStdio/StreamStdio", &());
-    // More than the plugin keeps, so that the end of it is still in the pipe: the host's window takes 64 KiB.
+    // More than the plugin buffers, so that the end is still in the pipe: the host's window takes
+    // 64 KiB.
     let out: Vec<u8> = (0..88_000_u32).flat_map(u32::to_be_bytes).collect();
     let request = PrintRequest { stdout: out.clone().into(), stderr: Default::default() };
     let print = host.begin(PRINT, &request);
-    timeout(LIMIT, messages(print)).await.expect("it is not held up");
+    timeout(LIMIT, messages(print)).await.expect("the print call is not blocked");
     let shutdown = host.begin("plugin.GRPCController/Shutdown", &());
-    let printed = timeout(LIMIT, messages(stdio)).await.expect("in time");
+    let printed = timeout(LIMIT, messages(stdio)).await.expect("the output arrives in time");
     let printed: Vec<u8> = printed
         .into_iter()
         .flat_map(|message| StdioData::decode(message).expect("stdio data").data)
@@ -255,28 +260,30 @@ async fn a_plugin_sends_all_that_was_printed_before_it_ends() {
     assert!(printed == out, "{} of {} bytes", printed.len(), out.len());
     timeout(LIMIT, messages(shutdown)).await.expect("an answer");
     drop(host);
-    assert!(timeout(LIMIT, child.wait()).await.expect("in time").expect("it ended").success());
+    assert!(
+        timeout(LIMIT, child.wait()).await.expect("in time").expect("the plugin exited").success()
+    );
     sandbox.assert_empty().await;
 }
 
-/// Nobody reads: the printer is not stopped, the newest 256 KiB are kept, and the log says how much was dropped.
-/// Spec: STD-6.
+/// Without a reader, the printer is not blocked, the newest 256 KiB are kept, and the log states
+/// how much was dropped. Spec: STD-6.
 #[tokio::test]
 async fn without_a_host_that_reads_the_newest_output_is_kept() {
     let sandbox = Sandbox::new();
     let (mut child, socket) = run_by_hand(&sandbox).await;
-    // Each place in it is recognisable, unlike in a pattern.
+    // Every position is recognisable, unlike in a pattern.
     let out: Vec<u8> = (0..250_000_u32).flat_map(u32::to_be_bytes).collect();
     let request = PrintRequest { stdout: out.clone().into(), stderr: Default::default() };
-    // As a host without stdio: go-plugin before 1.1.
+    // Like a host without stdio: go-plugin before 1.1.
     let mut host = ByHand::connect(&socket).await;
     let print = host.begin(PRINT, &request);
-    timeout(LIMIT, messages(print)).await.expect("nobody is waited for");
+    timeout(LIMIT, messages(print)).await.expect("the print call does not wait for a reader");
     drop(host);
 
     let stdout = Output::default();
     let record = Reattach::new(1, Network::Unix, socket.display().to_string())
-        .with_pid(child.id().expect("it lives"));
+        .with_pid(child.id().expect("the plugin runs"));
     let attach = Attach::new(record).stdout(stdout.clone());
     let plugin = attach.connect().await.expect("a connection");
     let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
@@ -286,12 +293,14 @@ async fn without_a_host_that_reads_the_newest_output_is_kept() {
     let dropped = entry.record.message.split(' ').next().and_then(|word| word.parse().ok());
     let dropped: usize = dropped.unwrap_or_else(|| panic!("no number: {line}"));
 
-    // What was still in the pipe when the host came is not dropped any more.
+    // Output that was still in the pipe when the host connected is no longer dropped.
     let (kept, pipe) = (256 * KIB as usize, 96 * KIB as usize);
     let rest = out.len() - dropped;
     assert!((kept..=kept + pipe).contains(&rest), "{rest} bytes are left");
     let seen = stdout.wait(LIMIT, |seen| seen.len() >= rest).await;
     assert!(seen == out[dropped..], "{} of {rest} bytes", seen.len());
     plugin.shutdown().await.expect("it ends");
-    assert!(timeout(LIMIT, child.wait()).await.expect("in time").expect("it ended").success());
+    assert!(
+        timeout(LIMIT, child.wait()).await.expect("in time").expect("the plugin exited").success()
+    );
 }

@@ -1,6 +1,7 @@
-//! TLS-3, TLS-4: a certificate is public, it stood in the environment or on a pipe. Whoever presents the right one without
-//! its key is refused, in both roles, by TLS 1.3 and by 1.2, where other code verifies the handshake. (Go programs prove
-//! the same with TLS 1.3; `tests/go/tls_refusals.rs`.) Each case is tried with the right key, too.
+//! TLS-3, TLS-4: a certificate is public; it stood in the environment or on a pipe. A peer that
+//! presents the right certificate without its key is rejected in both roles, with TLS 1.3 and with
+//! 1.2, where other code verifies the handshake. (Go programs show the same with TLS 1.3; see
+//! `tests/go/tls_refusals.rs`.) Each case is also tried with the right key.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -31,7 +32,7 @@ use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A certificate with a key that is its own, or not.
+/// A certificate with its own key or with another one.
 struct Presented {
     certificate: CertificateDer<'static>,
     signer: KeyPair,
@@ -46,7 +47,7 @@ impl Presented {
         Self { certificate, signer }
     }
 
-    /// rustls does not compare the two.
+    /// Returns the pair for rustls, which does not check that the two match.
     fn pair(&self) -> Arc<SingleCertAndKey> {
         let key = PrivatePkcs8KeyDer::from(self.signer.serialize_der());
         let key = provider().key_provider.load_private_key(key.into()).expect("a key");
@@ -58,18 +59,18 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// All ways: the version of TLS, and whether the certificate is stolen.
+/// All combinations: the version of TLS, and whether the certificate is stolen.
 const WAYS: [(&SupportedProtocolVersion, bool); 4] =
     [(&TLS12, false), (&TLS12, true), (&TLS13, false), (&TLS13, true)];
 
-/// A plugin that has the announced certificate: this test listens for it.
+/// A plugin that presents the announced certificate; this test listens in its place.
 #[tokio::test]
 async fn a_plugin_that_has_the_announced_certificate() {
     for (version, stolen) in WAYS {
         let presented = Presented::new(stolen);
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[version])
-            .expect("ring has it")
+            .expect("ring supports this version")
             .with_no_client_auth()
             .with_cert_resolver(presented.pair());
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -88,7 +89,7 @@ async fn a_plugin_that_has_the_announced_certificate() {
             let cause = cause.get_ref().and_then(|cause| cause.downcast_ref());
             assert_eq!((step, cause), (ConnectStep::Tls, Some(&bad)), "{version:?}");
         } else {
-            assert_eq!(step, ConnectStep::Http2, "the handshake was good, {version:?}: {cause:?}");
+            assert_eq!(step, ConnectStep::Http2, "the handshake succeeded, {version:?}: {cause:?}");
         }
         assert_eq!(server.join().expect("no panic").is_ok(), !stolen, "{version:?}");
     }
@@ -103,7 +104,7 @@ fn handshake(listener: &UnixListener, config: ServerConfig) -> io::Result<()> {
     tls.read_exact(&mut [0; 24])
 }
 
-/// A host that has the right certificate.
+/// A host that presents the right certificate.
 #[tokio::test]
 async fn a_host_that_has_the_right_certificate() {
     for (version, stolen) in WAYS {
@@ -115,7 +116,7 @@ async fn a_host_that_has_the_right_certificate() {
             .env("PLUGIN_CLIENT_CERT", certificate::pem(&presented.certificate))
             .stdout(Stdio::piped())
             .spawn()
-            .expect("it runs");
+            .expect("the plugin runs");
         let mut line = String::new();
         let mut stdout = BufReader::new(plugin.stdout.take().expect("it is piped"));
         timeout(SOON, stdout.read_line(&mut line)).await.expect("a line").expect("UTF-8");
@@ -124,15 +125,15 @@ async fn a_host_that_has_the_right_certificate() {
         let answer = tokio::task::spawn_blocking(move || first_bytes(&socket, version, &presented));
         let answer = answer.await.expect("no panic");
         match answer {
-            // An empty SETTINGS frame, or one with settings: its fourth byte is its type.
+            // A SETTINGS frame, possibly empty: its fourth byte is its type.
             Ok(frame) => assert!(!stolen && frame[3] == 4, "{version:?}, {stolen}: {frame:?}"),
             Err(error) => assert!(stolen, "{version:?}: {error}"),
         }
-        plugin.kill().await.expect("it is ours");
+        plugin.kill().await.expect("the plugin can be killed");
     }
 }
 
-/// Begins HTTP/2, and returns the head of the plugin's first frame.
+/// Begins HTTP/2, and returns the header of the plugin's first frame.
 fn first_bytes(
     socket: &str,
     version: &'static SupportedProtocolVersion,
@@ -140,7 +141,7 @@ fn first_bytes(
 ) -> io::Result<[u8; 9]> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])
-        .expect("ring has it")
+        .expect("ring supports this version")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(TrustsAnybody))
         .with_client_cert_resolver(presented.pair());
@@ -156,7 +157,7 @@ fn first_bytes(
     Ok(frame)
 }
 
-/// Leaves every refusal to the plugin.
+/// Accepts any certificate, so that only the plugin can reject the connection.
 #[derive(Debug)]
 struct TrustsAnybody;
 

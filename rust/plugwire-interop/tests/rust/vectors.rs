@@ -1,5 +1,6 @@
-//! The vectors of the messages on the wire, with the code that ours is made of. Those without input and output are
-//! asked in plugwire-protocol; what Go says to all of them stands in `sdk-go-compat/vectors`.
+//! Checks the vectors of the messages on the wire with the types of our library. Vectors without
+//! input and output are checked in plugwire-protocol; `sdk-go-compat/vectors` checks all of them
+//! with Go.
 
 use std::fs;
 
@@ -41,7 +42,7 @@ fn messages_of_the_broker() {
     }
 }
 
-/// Reads a message, compares it, and writes it where its bytes are the only ones.
+/// Decodes a message, compares it, and encodes it where only one encoding is valid.
 fn announcement(case: &Value) -> Result<(), String> {
     let given = bytes(&case["hex"]);
     let read = wire::ConnInfo::decode(given.as_slice());

@@ -1,4 +1,4 @@
-//! What is run is what was verified, whoever writes to the file in the meantime.
+//! The executed program is the verified one, whatever is written to the file in the meantime.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -17,28 +17,28 @@ use tokio::time::timeout;
 
 type Checked = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// The last byte of a program that may run, and of one that may not.
+/// The last byte of a program that may run, and of one that must not.
 const GOOD: u8 = b'G';
 const EVIL: u8 = b'E';
-/// How long what must come may take.
+/// The limit for an expected event.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A program that can be swapped for another under its name, and the list of those that ran.
+/// A program that can be swapped for another under its name, and a record of the programs that ran.
 struct Stage {
     sandbox: Sandbox,
     program: PathBuf,
 }
 
 impl Stage {
-    /// The witness as a program, or as a script.
+    /// Creates the witness as a program or as a script.
     fn new(script: bool) -> Self {
         let sandbox = Sandbox::new();
         let (program, evil) = (sandbox.folder().join("program"), sandbox.folder().join("evil"));
         let contents = |kind: u8| match script {
-            // A comment ends the script.
+            // A comment ends the script, so that its last byte can vary.
             true => format!("#!/bin/sh\ntail -c 1 \"$0\" >> \"$1\"\n#{}", kind as char).into(),
             false => {
-                let mut witness = fs::read(rust::program("witness")).expect("it is built");
+                let mut witness = fs::read(rust::program("witness")).expect("the witness is built");
                 witness.push(kind);
                 witness
             }
@@ -58,7 +58,7 @@ impl Stage {
         self.sandbox.folder().join("ran")
     }
 
-    /// Which ran, one byte each.
+    /// Returns which programs ran, one byte each.
     fn ran(&self) -> Vec<u8> {
         fs::read(self.ran_file()).unwrap_or_default()
     }
@@ -71,15 +71,15 @@ fn swap(program: &Path) {
     }
 }
 
-/// As quick as a check can be, so that the writer has its chance.
+/// Checks as quickly as possible, so that the writer can interfere.
 fn ends_good(mut program: &File) -> Checked {
     let mut last = [0];
     program.seek(SeekFrom::End(-1))?;
     program.read_exact(&mut last)?;
-    if last == [GOOD] { Ok(()) } else { Err("it is the wrong one".into()) }
+    if last == [GOOD] { Ok(()) } else { Err("wrong program".into()) }
 }
 
-/// Each round puts another file in place once the right one was read and found to be right.
+/// Each round replaces the file right after the right one was read and accepted.
 #[tokio::test]
 async fn a_file_that_is_swapped_after_its_check_is_not_run() {
     for script in [false, true] {
@@ -90,10 +90,10 @@ async fn a_file_that_is_swapped_after_its_check_is_not_run() {
             swap(&program);
             Ok(())
         });
-        let error = launch.start().await.expect_err("it is no plugin");
+        let error = launch.start().await.expect_err("the witness is not a plugin");
         assert_eq!(error.code(), "start.exited", "{error:?}");
         assert_eq!(stage.ran(), [GOOD], "script: {script}");
-        // The other one is there now, and is not run.
+        // The other program is in place now, and is not run.
         let error = stage.launch().verify_with(ends_good).start().await.expect_err("refused");
         assert!(matches!(error, StartError::Unverified { .. }), "{error:?}");
         assert_eq!(stage.ran(), [GOOD], "script: {script}");
@@ -101,14 +101,15 @@ async fn a_file_that_is_swapped_after_its_check_is_not_run() {
     }
 }
 
-/// Swaps by rename, and by writing into the very file.
+/// Swaps the program by rename, and by writing into the file itself.
 fn write_until(stop: &AtomicBool, writes: &AtomicUsize, program: &Path) {
     let mut kind = GOOD;
     while !stop.load(Ordering::Relaxed) {
         swap(program);
         kind = if kind == GOOD { EVIL } else { GOOD };
-        let file = File::options().write(true).open(program).expect("nobody executes this one");
-        let end = file.metadata().expect("it is there").len() - 1;
+        let file =
+            File::options().write(true).open(program).expect("a file that is never executed");
+        let end = file.metadata().expect("the file exists").len() - 1;
         file.write_all_at(&[kind], end).expect("a byte");
         writes.fetch_add(1, Ordering::Relaxed);
     }
@@ -134,7 +135,7 @@ async fn soak_a_writer_swaps_the_file_all_the_time() {
                     missing += 1
                 }
                 Err(StartError::Unverified { .. }) => refused += 1,
-                // Between two renames nobody has the name.
+                // Between the two renames, the name does not exist.
                 Err(StartError::Spawn { .. }) => missing += 1,
                 other => panic!("{other:?}"),
             }
@@ -145,15 +146,15 @@ async fn soak_a_writer_swaps_the_file_all_the_time() {
         println!(
             "script {script}: {started} run, {refused} refused, {missing} not there, {writes} swaps"
         );
-        assert!(refused > 0 && writes > rounds, "the writer was not in anybody's way");
-        assert_eq!(ran, vec![GOOD; rounds], "another one was run");
+        assert!(refused > 0 && writes > rounds, "the writer never interfered with a start");
+        assert_eq!(ran, vec![GOOD; rounds], "an unverified program was run");
         stage.sandbox.assert_empty().await;
     }
 }
 
-/// A checksum decides over the same copy.
+/// The checksum is computed over the copy that is executed.
 #[tokio::test]
-async fn a_checksum_is_of_what_is_run() {
+async fn a_checksum_covers_the_copy_that_is_run() {
     for script in [false, true] {
         let stage = Stage::new(script);
         let contents = fs::read(&stage.program).expect("a file");
@@ -163,7 +164,7 @@ async fn a_checksum_is_of_what_is_run() {
             swap(&program);
             Ok(())
         });
-        let error = launch.start().await.expect_err("it is no plugin");
+        let error = launch.start().await.expect_err("the witness is not a plugin");
         assert_eq!(error.code(), "start.exited", "{error:?}");
         let error = stage.launch().checksum(checksum).start().await.expect_err("refused");
         assert_eq!(error.code(), "start.checksum", "{error:?}");
@@ -171,7 +172,7 @@ async fn a_checksum_is_of_what_is_run() {
     }
 }
 
-/// Both have to agree.
+/// The checksum and the check must both accept the file.
 #[tokio::test]
 async fn a_check_refuses_what_the_checksum_lets_pass() {
     let stage = Stage::new(true);
@@ -180,20 +181,20 @@ async fn a_check_refuses_what_the_checksum_lets_pass() {
     let launch = stage.launch().checksum(checksum).verify_with(|_| Err("not signed".into()));
     let error = launch.start().await.expect_err("refused");
     assert_eq!(error.code(), "start.unverified");
-    let source = error.source().expect("what the check says").to_string();
+    let source = error.source().expect("the error of the check").to_string();
     assert_eq!(source, "not signed");
     assert_eq!(stage.ran(), b"");
     stage.sandbox.assert_empty().await;
 }
 
-/// Whoever did not come to an answer has not agreed.
+/// A check that panics counts as a rejection.
 #[tokio::test]
-async fn a_check_that_panics_refuses_and_its_words_are_in_the_error() {
+async fn a_check_that_panics_refuses_and_its_message_is_in_the_error() {
     let stage = Stage::new(true);
     for (check, said) in [(panics as fn(&File) -> Checked, "no key"), (panics_with, "no key 7")] {
         let error = stage.launch().verify_with(check).start().await.expect_err("refused");
         assert_eq!(error.code(), "start.unverified", "{error:?}");
-        let source = error.source().expect("what the check says").to_string();
+        let source = error.source().expect("the error of the check").to_string();
         assert_eq!(source, format!("the check panicked: {said}"));
     }
     assert_eq!(stage.ran(), b"");
@@ -209,7 +210,7 @@ fn panics_with(file: &File) -> Checked {
     panic!("no key {length}")
 }
 
-/// A check sees all of the file, from its beginning, and cannot change it.
+/// A check sees the whole file from its beginning, and cannot change it.
 #[tokio::test]
 async fn a_check_is_given_the_file_and_cannot_write_it() {
     for script in [false, true] {
@@ -219,19 +220,19 @@ async fn a_check_is_given_the_file_and_cannot_write_it() {
             let mut seen = Vec::new();
             file.read_to_end(&mut seen)?;
             assert!(seen == contents, "other bytes");
-            let written = file.write_at(b"x", 0).expect_err("it can be written");
+            let written = file.write_at(b"x", 0).expect_err("the file must not be writable");
             drop(written);
             Ok(())
         });
-        let error = launch.start().await.expect_err("it is no plugin");
+        let error = launch.start().await.expect_err("the witness is not a plugin");
         assert_eq!(error.code(), "start.exited", "{error:?}");
         assert_eq!(stage.ran(), [GOOD]);
     }
 }
 
-/// A copy could be executed where the file cannot.
+/// The copy could be executed even where the file itself must not be.
 #[tokio::test]
-async fn permissions_count_for_verified_files_too() {
+async fn permissions_are_checked_for_verified_files_too() {
     let stage = Stage::new(false);
     fs::set_permissions(&stage.program, fs::Permissions::from_mode(0o644)).expect("its mode");
     let error = stage.launch().verify_with(ends_good).start().await.expect_err("no permission");
@@ -240,9 +241,9 @@ async fn permissions_count_for_verified_files_too() {
     assert_eq!(stage.ran(), b"");
 }
 
-/// Beside the copy of a script is what is beside the script.
+/// The copy of a script finds the files beside the original script.
 #[tokio::test]
-async fn neighbours_are_found() {
+async fn files_beside_a_verified_script_are_found() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.folder().join("data"), "found").expect("a file");
     let script = sandbox.folder().join("script");
@@ -250,17 +251,17 @@ async fn neighbours_are_found() {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
     let launch = || sandbox.launch(GREETER, &script).version(1).verify_with(|_| Ok(()));
     for (launch, expected) in [(launch().with_neighbours(), "found"), (launch(), "No such file")] {
-        let error = launch.start().await.expect_err("it is no plugin");
-        let evidence = error.evidence().expect("it ran");
+        let error = launch.start().await.expect_err("the script is not a plugin");
+        let evidence = error.evidence().expect("the script ran");
         assert_eq!(evidence.program, script, "its own name, not the copy's");
         assert!(evidence.stderr.contains(expected), "{expected}: {}", evidence.stderr);
     }
     sandbox.assert_empty().await;
 }
 
-/// Nobody copies it first, to find out.
+/// An oversized file is rejected without copying it first.
 #[tokio::test]
-async fn what_is_too_large_for_a_program_is_refused() {
+async fn a_file_too_large_for_a_program_is_refused() {
     let stage = Stage::new(false);
     let program = File::options().write(true).open(&stage.program).expect("a file");
     program.set_len(5 << 30).expect("a hole");
@@ -271,10 +272,10 @@ async fn what_is_too_large_for_a_program_is_refused() {
     stage.sandbox.assert_empty().await;
 }
 
-/// Tells a test that it runs itself, in a namespace that it has prepared.
+/// The variable that tells a test that it runs inside a namespace it has prepared.
 const INSIDE: &str = "PLUGWIRE_INSIDE";
 
-/// Runs one of these tests again, in namespaces of its own that a shell has prepared.
+/// Runs one of these tests again in its own namespaces, prepared by a shell command.
 fn again(test: &str, prepare: &str) {
     let namespace = |command: &[&str]| {
         let mut unshare = std::process::Command::new("unshare");
@@ -293,7 +294,8 @@ fn again(test: &str, prepare: &str) {
     assert!(inside.status.success() && output.contains("1 passed"), "{inside:?}");
 }
 
-/// The system can forbid memory files to whoever is in a namespace of processes, or want them to be asked for.
+/// The system can forbid memory files in a pid namespace, or require that they are requested as
+/// executable.
 #[tokio::test]
 async fn where_memory_files_are_forbidden_a_copy_is_run() {
     let forbid = |level| format!("echo {level} > /proc/sys/vm/memfd_noexec");
@@ -306,18 +308,18 @@ async fn where_memory_files_are_forbidden_a_copy_is_run() {
     let sandbox = Sandbox::new();
     let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
     let plugin = launch.verify_with(|_| Ok(())).start().await.expect("a start");
-    let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("it runs");
+    let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("the plugin runs");
     if inside == *forbid(1) {
         assert_eq!(executed.to_str(), Some("/memfd:probe-plugin (deleted)"));
     } else {
         assert!(executed.starts_with(sandbox.folder()), "{executed:?}");
         assert!(executed.ends_with("verified-program/probe-plugin"), "{executed:?}");
     }
-    plugin.shutdown().await.expect("it ends");
+    plugin.shutdown().await.expect("the shutdown works");
     sandbox.assert_empty().await;
 }
 
-/// The program's own file would not tell.
+/// A diagnosis of the program's own file would not show this: the copy is what cannot be executed.
 #[tokio::test]
 async fn a_copy_where_nothing_can_be_executed() {
     if std::env::var_os(INSIDE).is_none() {
@@ -326,7 +328,7 @@ async fn a_copy_where_nothing_can_be_executed() {
     }
     let stage = Stage::new(true);
     let launch = stage.launch().verify_with(ends_good).socket_dir("/mnt");
-    let error = launch.start().await.expect_err("it cannot be executed");
+    let error = launch.start().await.expect_err("the copy cannot be executed");
     let StartError::Spawn { cause, .. } = &error else { panic!("{error:?}") };
     let cause = cause.to_string();
     assert!(
@@ -339,7 +341,8 @@ async fn a_copy_where_nothing_can_be_executed() {
 
 const IN_TIME: Duration = Duration::from_millis(300);
 
-/// On a busy machine not even the folder for sockets may be there in time: then it is tried again.
+/// On a busy machine even the socket directory may not be created in time; then the start is tried
+/// again.
 async fn takes_too_long(launch: impl Fn() -> Launch) {
     let mut error = None;
     for _ in 0..4 {
@@ -351,7 +354,7 @@ async fn takes_too_long(launch: impl Fn() -> Launch) {
             break;
         }
     }
-    let error = error.expect("it was tried");
+    let error = error.expect("at least one start was tried");
     let too_long = matches!(error, StartError::Timeout { step: TimeoutStep::Program, .. });
     assert!(too_long, "{error:?}");
     let text = "the program's file was not found, read and verified within 300ms";
@@ -377,12 +380,12 @@ async fn a_check_that_hangs_does_not_hold_up_the_start() {
     assert_eq!(stage.ran(), b"");
 }
 
-/// Three gigabytes that take no room. Whoever reads them stops when nobody waits any more.
+/// A sparse file of three gigabytes. Reading it stops once no start waits for the result.
 #[tokio::test]
 async fn a_huge_file_does_not_hold_up_the_start() {
     let stage = Stage::new(true);
-    let file = File::options().write(true).open(&stage.program).expect("it is there");
-    file.set_len(3 * 1024 * 1024 * 1024).expect("its length");
+    let file = File::options().write(true).open(&stage.program).expect("the file exists");
+    file.set_len(3 * 1024 * 1024 * 1024).expect("the file can be extended");
     takes_too_long(|| stage.launch().checksum(Checksum::new::<Sha256>([0; 32]))).await;
     stage.sandbox.assert_empty().await;
 }

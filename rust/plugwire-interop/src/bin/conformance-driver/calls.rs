@@ -1,4 +1,4 @@
-//! Calls of any method, with the messages as the bytes that travel.
+//! Calls any method, with messages as encoded bytes.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -28,7 +28,7 @@ use crate::task::Call;
 /// The service whose `Echo` is served on brokered connections.
 pub(crate) const PROBE: &str = "plugwire.probe.v1.Probe";
 
-/// Neither encodes nor decodes.
+/// A codec that passes bytes through unchanged.
 #[derive(Debug, Clone, Copy, Default)]
 struct Raw;
 
@@ -68,7 +68,8 @@ impl Decoder for Raw {
     }
 }
 
-/// A unary call. It is read as a stream, since tonic's unary call puts the trailers among the headers.
+/// Makes a unary call. The answer is read as a stream, because tonic's unary call merges the
+/// trailers into the headers.
 pub(crate) async fn unary(channel: Channel, call: &Call, seen: &mut Seen) -> Result<(), Failure> {
     let (request, method) = prepare(call)?;
     let answer = async {
@@ -83,7 +84,7 @@ pub(crate) async fn unary(channel: Channel, call: &Call, seen: &mut Seen) -> Res
         Ok(())
     };
     let answer = match call.cancel_after_ms {
-        // Dropping a call's future is how it is cancelled.
+        // A call is cancelled by dropping its future.
         Some(after) => timeout(Duration::from_millis(after), answer)
             .await
             .unwrap_or_else(|_| Err(Status::cancelled("the call was dropped"))),
@@ -95,7 +96,7 @@ pub(crate) async fn unary(channel: Channel, call: &Call, seen: &mut Seen) -> Res
     })
 }
 
-/// Takes all that the plugin sends in answer to one request.
+/// Sends one request and receives all messages of the plugin's answer.
 pub(crate) async fn stream(channel: Channel, call: &Call, seen: &mut Seen) -> Result<(), Failure> {
     let (request, method) = prepare(call)?;
     let (mut count, mut bytes) = (0_u64, 0_u64);
@@ -117,8 +118,9 @@ fn prepare(call: &Call) -> Result<(Request<Vec<u8>>, PathAndQuery), Failure> {
     let mut request = Request::new(call.request.clone());
     request.set_timeout(Duration::from_millis(call.timeout_ms));
     for (key, value) in &call.metadata {
-        add(request.metadata_mut(), key, value)
-            .ok_or_else(|| Failure::new("other", format!("`{key}: {value}` is no metadata")))?;
+        add(request.metadata_mut(), key, value).ok_or_else(|| {
+            Failure::new("other", format!("`{key}: {value}` is not valid metadata"))
+        })?;
     }
     let method = PathAndQuery::try_from(&call.method)
         .map_err(|error| Failure::new("other", format!("`{}`: {error}", call.method)))?;
@@ -135,7 +137,7 @@ async fn open(
     grpc.server_streaming(request, method, Raw).await
 }
 
-/// Binary values come in base64.
+/// Adds a value to the metadata. Binary values are given in base64.
 fn add(metadata: &mut MetadataMap, key: &str, value: &str) -> Option<()> {
     if key.ends_with("-bin") {
         let value = BinaryMetadataValue::from_bytes(&BASE64_STANDARD.decode(value).ok()?);
@@ -146,8 +148,8 @@ fn add(metadata: &mut MetadataMap, key: &str, value: &str) -> Option<()> {
     Some(())
 }
 
-/// Metadata as the contract has it: several values of one key joined, binary ones in base64, and nothing of what gRPC puts
-/// there itself for the status.
+/// Formats metadata as the contract defines it: several values of one key joined, binary values in
+/// base64, and without the entries that gRPC itself adds for the status.
 fn shown(metadata: &MetadataMap) -> Value {
     let mut all = BTreeMap::<String, Vec<String>>::new();
     for entry in metadata.iter() {
@@ -167,7 +169,7 @@ fn shown(metadata: &MetadataMap) -> Value {
     all.into_iter().map(|(key, values)| (key, values.join(","))).collect()
 }
 
-/// A service with `Echo` alone, which answers with the request's own bytes.
+/// Creates a service with the single method `Echo`, which returns the bytes of the request.
 pub(crate) fn echo()
 -> impl Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future: Send>
 + Clone
@@ -176,7 +178,7 @@ pub(crate) fn echo()
 + 'static {
     tower::service_fn(|request: http::Request<Body>| async move {
         if request.uri().path() != format!("/{PROBE}/Echo") {
-            return Ok(Status::unimplemented("there is Echo only").into_http());
+            return Ok(Status::unimplemented("only Echo is served").into_http());
         }
         let mut grpc = tonic::server::Grpc::new(Raw).max_decoding_message_size(usize::MAX);
         Ok(grpc.unary(Echo, request).await)

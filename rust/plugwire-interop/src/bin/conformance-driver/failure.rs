@@ -1,4 +1,4 @@
-//! What goes wrong, in the contract's words.
+//! Translates failures into the contract's terms.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -22,7 +22,7 @@ impl Failure {
     }
 
     pub(crate) fn not_started() -> Self {
-        Self::new("not-started", "there is no plugin")
+        Self::new("not-started", "no plugin is running")
     }
 
     fn of(kind: &'static str, error: &dyn Error) -> Self {
@@ -38,7 +38,7 @@ impl Failure {
     }
 }
 
-/// The host's own words, and those of what is behind them.
+/// Formats the host's error and its sources.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -130,7 +130,7 @@ impl From<Status> for Failure {
     }
 }
 
-/// gRPC's own names, by number.
+/// The names of gRPC's status codes, by number.
 const CODES: [&str; 17] = [
     "OK",
     "CANCELLED",

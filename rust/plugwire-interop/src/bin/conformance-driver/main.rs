@@ -1,8 +1,8 @@
-//! A Rust host that does what the conformance suite asks: one task, JSON, on standard input; one line of JSON for each of
-//! its steps on standard output.
+//! A Rust host that does what the conformance suite asks. It reads one task as JSON from standard
+//! input and prints one line of JSON for each step to standard output.
 //!
-//! `main` plays the steps, `session` is the host, `calls` has what is below a generated client, `failure` the contract's
-//! words for what goes wrong.
+//! `main` runs the steps, `session` is the host, `calls` holds what lies below a generated client,
+//! `failure` translates failures into the contract's terms.
 
 mod calls;
 mod failure;
@@ -22,10 +22,10 @@ use task::{Step, Task, TaskError};
 
 const EXIT_UNIMPLEMENTED: u8 = 89;
 
-/// What a step may take beyond its own time before it counts as hung.
+/// The time a step may take beyond its own limit before it counts as hung.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What a step saw, whether it failed or not.
+/// The fields a step observed, whether it failed or not.
 type Seen = Map<String, Value>;
 
 #[tokio::main]
@@ -43,7 +43,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Does the steps in their order. Its error is about the task; what goes wrong with the plugin is in the answers.
+/// Performs the steps in order. An error concerns the task itself; plugin failures are in the
+/// answers.
 async fn play() -> Result<(), TaskError> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).map_err(TaskError::Unreadable)?;
@@ -56,14 +57,14 @@ async fn play() -> Result<(), TaskError> {
     Ok(())
 }
 
-/// Does one step within its time.
+/// Performs one step within its time limit.
 async fn perform(session: &mut Session, step: &Step) -> Value {
     let began = Instant::now();
     let mut seen = Seen::new();
     let limit = session.limit(&step.op);
     let done = timeout(limit + GRACE, session.run(&step.op, &mut seen)).await;
     let done =
-        done.unwrap_or_else(|_| Err(Failure::new("hung", "the host did not come back in time")));
+        done.unwrap_or_else(|_| Err(Failure::new("hung", "the host did not return in time")));
     let mut line =
         json!({ "op": step.name, "ok": done.is_ok(), "ms": milliseconds(began.elapsed()) });
     let fields = line.as_object_mut().expect("it is an object");
@@ -78,7 +79,7 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Prints one line. Without a reader there is nobody left to report to.
+/// Prints one line. Errors are ignored: without a reader the line has no recipient.
 fn say(line: &Value) {
     if let Err(error) = writeln!(std::io::stdout(), "{line}") {
         eprintln!("conformance-driver: {error}");

@@ -1,4 +1,4 @@
-//! One plugin, as a Rust host has it.
+//! The state of a Rust host with one plugin.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::calls;
 use crate::failure::Failure;
 use crate::task::{Op, Subject, Tls};
 
-/// How long the library's own waits take that this host does not set.
+/// The limit for waits inside the library that this host does not configure.
 const LIBRARY: Duration = Duration::from_secs(5);
-/// How long the library takes to end a plugin that does nothing for it: it asks for five seconds, waits for two, sends SIGTERM,
-/// waits for one, and kills; and one for a loaded machine.
+/// The limit for ending a plugin that does not cooperate: the library asks for five seconds, waits
+/// for two, sends SIGTERM, waits for one, and kills; one more second allows for a loaded machine.
 const SHUTDOWN: Duration = Duration::from_secs(9);
 
 pub(crate) struct Session {
@@ -31,7 +31,7 @@ pub(crate) struct Session {
     stdout: Output,
     stderr: Output,
     log: Log,
-    /// What is accepted until the end.
+    /// Brokered services, kept until the end.
     serving: Vec<Serving>,
 }
 
@@ -47,7 +47,7 @@ impl Session {
         }
     }
 
-    /// What the step may take by its own words.
+    /// Returns the time limit that a step names itself.
     pub(crate) fn limit(&self, op: &Op) -> Duration {
         match op {
             Op::Start {} => Duration::from_millis(self.subject.start_timeout_ms),
@@ -120,7 +120,7 @@ impl Session {
     fn launch(&self) -> Result<Launch, Failure> {
         let Subject { command, cookie, .. } = &self.subject;
         let [program, arguments @ ..] = command.as_slice() else {
-            return Err(Failure::new("start.other", "the task names no program"));
+            return Err(Failure::new("start.other", "the task does not name a program"));
         };
         let handshake = Handshake::from_strings(&cookie.key, &cookie.value);
         let mut launch = Launch::new(handshake, program)
@@ -162,7 +162,7 @@ impl Session {
     }
 }
 
-/// One entry of the host's log. What go-plugin has among the fields stands there here, too.
+/// Formats one entry of the host's log. Fields that go-plugin logs have the same names here.
 fn shown(entry: &Entry) -> Value {
     let record = &entry.record;
     let mut fields = Map::from_iter(record.fields.iter().cloned());

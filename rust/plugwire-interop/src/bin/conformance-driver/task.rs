@@ -1,4 +1,4 @@
-//! What the suite asks for.
+//! The task that the suite sends.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +9,11 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-/// The version of the suite's contract that this driver knows.
+/// The version of the suite's contract that this driver supports.
 const CONTRACT: u32 = 1;
 
-/// A task. Fields that are not known are refused: half of what the suite means would be a wrong verdict.
+/// A task. Unknown fields are rejected: performing half of what the suite asks would give a wrong
+/// verdict.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Task {
@@ -76,7 +77,7 @@ pub(crate) enum Op {
     WaitExit { within_ms: u64 },
 }
 
-/// A call, of either kind.
+/// A unary or streaming call.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Call {
@@ -90,7 +91,8 @@ pub(crate) struct Call {
     pub(crate) cancel_after_ms: Option<u64>,
 }
 
-/// A dial, and the one call that is made there. (serde cannot refuse unknown fields of a struct inside a struct.)
+/// A dial, and the one call made over it. (serde cannot reject unknown fields of a flattened
+/// struct.)
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Dial {
@@ -132,7 +134,8 @@ impl Task {
 }
 
 impl Step {
-    /// Read when its turn has come: what stands before it is done and answered.
+    /// Parses a step when its turn has come, so that the steps before it are performed and
+    /// answered.
     pub(crate) fn parse(step: &Value) -> Result<Self, TaskError> {
         let name = step["op"].as_str().unwrap_or_default().to_owned();
         let op = Op::deserialize(step).map_err(|error| TaskError::of(error, &name))?;
@@ -140,14 +143,14 @@ impl Step {
     }
 }
 
-/// Why a task is not carried on with.
+/// The reason why a task is aborted.
 #[derive(Debug)]
 pub(crate) enum TaskError {
-    /// It makes no sense.
+    /// The task is malformed.
     Malformed(serde_json::Error),
-    /// It asks for what this driver does not have.
+    /// The task asks for something this driver does not implement.
     Unimplemented { op: String, what: String },
-    /// It could not be read.
+    /// The task could not be read.
     Unreadable(io::Error),
 }
 
@@ -156,7 +159,7 @@ impl TaskError {
         Self::Unimplemented { op: op.to_owned(), what }
     }
 
-    /// serde tells what it does not know in words only.
+    /// Classifies an error of serde, which reports unknown names only in its message.
     fn of(error: serde_json::Error, op: &str) -> Self {
         let text = error.to_string();
         if text.starts_with("unknown ") {
@@ -170,7 +173,7 @@ impl TaskError {
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed(error) => write!(f, "the task makes no sense: {error}"),
+            Self::Malformed(error) => write!(f, "the task is malformed: {error}"),
             Self::Unimplemented { op, what } => write!(f, "{op}: {what}"),
             Self::Unreadable(error) => write!(f, "the task cannot be read: {error}"),
         }

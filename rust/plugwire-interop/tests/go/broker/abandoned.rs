@@ -1,4 +1,4 @@
-//! Dials that are given up at any moment spoil no other. Spec: MUX-16.
+//! Dials that are given up at any moment do not affect other dials. Spec: MUX-16.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{PROBE, go, rust, soaks};
 use tokio::time::timeout;
 
-/// No dial takes longer here, unless the machine is busy.
+/// Longer than any dial takes, unless the machine is busy.
 const AT_MOST: Duration = Duration::from_millis(30);
 
 fn rounds() -> usize {
     if soaks() { 2000 } else { 100 }
 }
 
-/// Moments spread over [`AT_MOST`], the same in each run.
+/// Returns moments spread over [`AT_MOST`], the same in each run.
 fn moments() -> impl Iterator<Item = Duration> {
     (0..rounds()).map(|n| AT_MOST.mul_f64((n as f64 * 0.618_034).fract()))
 }
@@ -37,7 +37,7 @@ async fn rust_host(program: &Path, mutual_tls: bool) {
         abandoned += usize::from(given_up.is_err());
         assert_good(dialled, other, &case);
 
-        let serve = async || pair.side.serve().await.expect("it is served");
+        let serve = async || pair.side.serve().await.expect("the id is served");
         let (one, other) = (serve().await, serve().await);
         let (given_up, dialled) = tokio::join!(
             timeout(moment, pair.plugin_dials(one, 0, 0)),
@@ -54,10 +54,10 @@ async fn rust_host(program: &Path, mutual_tls: bool) {
     for _ in 0..20 {
         let id = pair.offer(Duration::ZERO).await;
         assert_good(pair.host_dials(id).await, id, &case);
-        let id = pair.side.serve().await.expect("it is served");
+        let id = pair.side.serve().await.expect("the id is served");
         assert_good(pair.plugin_dials(id, 1, 1).await, id, &case);
     }
-    pair.plugin.shutdown().await.expect("it ends");
+    pair.plugin.shutdown().await.expect("the shutdown works");
 }
 
 #[tokio::test]
@@ -91,9 +91,10 @@ async fn soak_dials_of_a_rust_plugin_to_a_go_host() {
     }
 }
 
-/// The Go plugin has lined up a stream for a dial whose time is over; the next dial must not get it.
+/// The Go plugin has queued a stream for a dial that has timed out; the next dial must not get it.
 ///
-/// The plugin may lose a race with itself when it answers a knock that waited (see `matrix`), hence the chances.
+/// The plugin may lose a race with itself when it answers a knock that had to wait (see `matrix`),
+/// so the test makes several attempts.
 #[tokio::test]
 async fn an_acknowledgement_that_comes_late() {
     const TIME: Duration = Duration::from_secs(3);
@@ -105,11 +106,11 @@ async fn an_acknowledgement_that_comes_late() {
             let pair = Brokered::start(launch.broker_timeout(TIME), mode).await;
             let late = pair.offer(TIME * 3 / 2).await;
             let Err(error) = pair.dial(late).await else {
-                assert!(chance < 4, "it comes before its time");
+                assert!(chance < 4, "the acknowledgement came too early");
                 continue;
             };
             assert_eq!(error.code(), "broker.timeout");
-            // By then it is accepted, and acknowledged.
+            // By then the id is accepted, and the knock acknowledged.
             tokio::time::sleep(TIME * 2).await;
             let id = pair.offer(Duration::ZERO).await;
             let dialled = pair.host_dials(id).await;

@@ -1,4 +1,5 @@
-//! What holds for calls on the main connection holds on brokered ones. Spec: GRPC-5 and GRPC-10, by BRK-11 and MUX-7.
+//! Calls on brokered connections behave like calls on the main connection. Spec: GRPC-5 and
+//! GRPC-10, by BRK-11 and MUX-7.
 
 use std::path::Path;
 use std::time::Duration;
@@ -46,7 +47,7 @@ async fn cancellation(probe: &Probe) {
 async fn deadline(probe: &Probe) {
     let late = async |id: String, limit| {
         let call = timeout(LIMIT, probe.clone().hang(with_deadline(&id, limit))).await;
-        let status = call.expect("in time").expect_err("its time is over");
+        let status = call.expect("in time").expect_err("the deadline has passed");
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
         has_begun(probe, &id).await.then_some(id)
     };
@@ -65,7 +66,8 @@ async fn metadata(probe: &Probe) {
             assert_eq!(came, sent, "{prefix}{key}");
         }
         let key = format!("{prefix}probe-data-bin");
-        let came = reply.metadata().get_bin(key).expect("it came").to_bytes().expect("base64");
+        let came =
+            reply.metadata().get_bin(key).expect("the value came back").to_bytes().expect("base64");
         assert_eq!(came, (0..=255).collect::<Vec<u8>>(), "{prefix}");
     }
 }
@@ -73,7 +75,7 @@ async fn metadata(probe: &Probe) {
 async fn large(probe: &Probe) {
     let data = pattern(0, LARGE);
     let echo = probe.clone().echo(Payload { data: data.clone().into() }).await.expect("an echo");
-    assert!(echo.into_inner().data == data, "other data came back");
+    assert!(echo.into_inner().data == data, "the data came back changed");
 }
 
 async fn rust_host(program: &Path, mode: Mode) {
@@ -85,11 +87,11 @@ async fn rust_host(program: &Path, mode: Mode) {
     deadline(&probe).await;
     metadata(&probe).await;
     large(&probe).await;
-    // The other way: the plugin echoes 1000 bytes and chats in 64 MiB at the host.
-    let id = pair.side.serve().await.expect("it is served");
+    // In the other direction, the plugin echoes 1000 bytes and chats in 64 MiB at the host.
+    let id = pair.side.serve().await.expect("the id is served");
     let report = pair.plugin_reports(id, 2, LARGE).await;
     assert_eq!((report.served_id, report.messages), (id, 2), "{program:?} {mode:?}: {report:?}");
-    pair.plugin.shutdown().await.expect("it ends");
+    pair.plugin.shutdown().await.expect("the shutdown works");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The peer is killed in the middle of many brokered streams: each ends within a second and says so. Spec: BRK-14.
+//! A peer is killed in the middle of many brokered streams: each ends within a second and reports
+//! it. Spec: BRK-14.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -23,7 +24,7 @@ const AT_MOST: Duration = Duration::from_secs(1);
 
 fn kill(pid: u32) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
-    kill_process(pid, Signal::KILL).expect("it lives");
+    kill_process(pid, Signal::KILL).expect("the process runs");
 }
 
 async fn kill_the_plugin(program: &Path, mode: Mode) -> Result<(), String> {
@@ -42,7 +43,7 @@ async fn kill_the_plugin(program: &Path, mode: Mode) -> Result<(), String> {
     kill(pair.plugin.id());
     let ends = join_all(streams.iter_mut().map(|stream| async {
         let end = tokio::time::timeout(Duration::from_secs(30), stream.message()).await;
-        (end.expect("it ends").expect_err("not well"), began.elapsed())
+        (end.expect("the stream ends").expect_err("the stream fails"), began.elapsed())
     }));
     let mut slowest = Duration::ZERO;
     for (status, took) in ends.await {
@@ -52,9 +53,9 @@ async fn kill_the_plugin(program: &Path, mode: Mode) -> Result<(), String> {
         let gone = source.downcast_ref::<PluginGone>().expect("the plugin is gone");
         assert_eq!(gone.exit.signal(), Some(9), "{case}: {gone:?}");
     }
-    // What comes after that says so at once.
+    // Later calls report it at once.
     let began = Instant::now();
-    let error = pair.dial(1).await.expect_err("nobody is there");
+    let error = pair.dial(1).await.expect_err("the plugin is gone");
     assert_eq!(error.code(), "broker.peer-gone", "{case}: {error:?}");
     slowest = slowest.max(began.elapsed());
     in_time(&case, slowest)
@@ -81,7 +82,7 @@ async fn rust_plugins() {
     }
 }
 
-/// The lines that the plugin wrote.
+/// Reads the lines that the plugin wrote.
 fn ends(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -104,12 +105,12 @@ async fn kill_the_host(release: &str, mode: Mode) -> Result<(), String> {
         }
         false
     });
-    assert!(held.await.expect("in time"), "{case}: the host ended before that");
-    assert_eq!(ends(&file), Vec::<Value>::new(), "{case}: too early");
+    assert!(held.await.expect("in time"), "{case}: the host exited too early");
+    assert_eq!(ends(&file), Vec::<Value>::new(), "{case}: a stream ended too early");
 
     let killed = unix_ms();
-    kill(host.id().expect("it lives"));
-    host.wait().await.expect("it ended");
+    kill(host.id().expect("the host runs"));
+    host.wait().await.expect("the host exited");
     eventually(Duration::from_secs(10), || ends(&file).len() == STREAMS).await;
     let ends = ends(&file);
     assert_eq!(ends.len(), STREAMS, "{case}: {ends:?}");

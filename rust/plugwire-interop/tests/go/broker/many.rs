@@ -1,7 +1,7 @@
-//! Many dials at once: none is lost, and none reaches another id than its own. Spec: MUX-15, MUX-17, BRK-16.
+//! Many dials at once: none is lost, and none reaches a different id. Spec: MUX-15, MUX-17, BRK-16.
 //!
-//! Each answer names the id that it comes from. A pair of Go sides loses this now and then (`broker-many --at-once`): its
-//! host lets two streams race for two ids.
+//! Each answer names the id it comes from. A Go host with a Go plugin fails this now and then
+//! (`broker-many --at-once`): the host lets two streams race for two ids.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn rounds() -> usize {
     if soaks() { 10 } else { 1 }
 }
 
-/// The releases take turns.
+/// Alternates between the releases.
 fn release(round: usize) -> &'static str {
     ["1.8.0-newest", "1.6.3", "1.8.0"][round % 3]
 }
@@ -40,7 +40,8 @@ fn assert_all_good(tally: &Tally, case: &str) {
 }
 
 async fn both_directions(launch: plugwire::host::Launch, case: &str) {
-    // Multiplexed dials wait for each other, and this is about who gets which, not about how fast it is.
+    // Multiplexed dials wait for each other, and this test is about which dial gets which
+    // connection, not about speed.
     let launch = launch.broker_timeout(Duration::from_secs(60));
     let pair = Brokered::start(launch, MODE).await;
     let host = stream::iter(0..DIALS).map(|_| async {
@@ -53,8 +54,8 @@ async fn both_directions(launch: plugwire::host::Launch, case: &str) {
         pair.plugin_dials(id, 1, 1).await
     });
     assert_all_good(&tally(plugin).await, &format!("{case}, the plugin dials"));
-    pair.plugin.ping().await.expect("the main connection is well");
-    pair.plugin.shutdown().await.expect("it ends");
+    pair.plugin.ping().await.expect("the main connection works");
+    pair.plugin.shutdown().await.expect("the shutdown works");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,7 +82,7 @@ async fn soak_rust_host_and_rust_plugin() {
     }
 }
 
-/// Both directions at the same time.
+/// Dials in both directions at the same time.
 #[tokio::test]
 async fn soak_go_host_and_rust_plugin() {
     let program = rust::program("probe-plugin");

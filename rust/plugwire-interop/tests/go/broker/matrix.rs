@@ -18,7 +18,7 @@ const LATE: Duration = Duration::from_millis(200);
 async fn assert_good_dials(pair: &Brokered, case: &str) {
     let id = pair.offer(Duration::ZERO).await;
     assert_eq!(pair.host_dials(id).await, Ok(Reached { wanted: id, served: id }), "{case}");
-    let id = pair.side.serve().await.expect("it is served");
+    let id = pair.side.serve().await.expect("the id is served");
     let reached = pair.plugin_dials(id, 20, 1000).await;
     assert_eq!(reached, Ok(Reached { wanted: id, served: id }), "{case}");
 }
@@ -30,7 +30,7 @@ async fn assert_early_dial_of_the_plugin(pair: &Brokered, case: &str) {
 }
 
 async fn assert_nested_callbacks(pair: &Brokered, case: &str) {
-    let id = pair.side.serve().await.expect("it is served");
+    let id = pair.side.serve().await.expect("the id is served");
     let request = NestRequest { id, depth: 5, data: b"nest".as_slice().into() };
     let reply = pair.other.clone().nest(request).await.expect("an answer").into_inner();
     assert_eq!(reply.data, b"nest\x01\x02\x03\x04\x05".as_slice(), "{case}");
@@ -43,7 +43,8 @@ async fn assert_streams(pair: &Brokered, case: &str) {
     assert_eq!(intact.expect("no failure"), 200, "{case}");
 }
 
-/// Go plugins before 1.5 make their sockets where they like, and leave those of the broker when they end.
+/// Go plugins before 1.5 choose where their sockets are, and leave those of the broker when they
+/// exit.
 async fn assert_left(sandbox: &Sandbox, release: &str) {
     match release {
         "1.4.8" => sandbox.assert_no_processes().await,
@@ -60,22 +61,23 @@ async fn rust_host(program: &Path, release: &str) {
         assert_early_dial_of_the_plugin(&pair, &case).await;
         assert_nested_callbacks(&pair, &case).await;
         assert_streams(&pair, &case).await;
-        pair.plugin.shutdown().await.expect("it ends");
+        pair.plugin.shutdown().await.expect("the shutdown works");
         drop(pair);
         assert_left(&sandbox, release).await;
         early_dial_of_the_host(program, mode, &case).await;
     }
 }
 
-/// A multiplexing Go plugin answers a knock that waited a moment before it is ready for the stream. If it loses that race with
-/// itself it drops the stream and accepts no more, so this dial has a plugin of its own, and further chances.
+/// A multiplexing Go plugin answers a knock that had to wait a moment before it is ready for the
+/// stream. If it loses that race with itself, it drops the stream and accepts no more. This dial
+/// therefore has a plugin of its own, and several attempts.
 async fn early_dial_of_the_host(program: &Path, mode: Mode, case: &str) {
     for chance in 1.. {
         let sandbox = Sandbox::new();
         let pair = Brokered::start(sandbox.launch(PROBE, program), mode).await;
         let id = pair.offer(LATE).await;
         let dialled = pair.host_dials(id).await;
-        pair.plugin.shutdown().await.expect("it ends");
+        pair.plugin.shutdown().await.expect("the shutdown works");
         if dialled == Ok(Reached { wanted: id, served: id }) {
             return;
         }
@@ -96,7 +98,7 @@ async fn rust_host_and_rust_plugin() {
     rust_host(&rust::program("probe-plugin"), "1.8.0").await;
 }
 
-/// What a Go host's scenario must have seen.
+/// Asserts what a Go host's scenario must have seen.
 fn assert_seen(report: &Value, case: &str) {
     let result = &report["result"];
     let host_dialled = |seen: &Value| {
@@ -149,26 +151,26 @@ async fn go_host_and_rust_plugin() {
     }
 }
 
-/// An id that nobody accepts costs its dialer its time, and nobody else anything. Spec: BRK-4, MUX-14.
+/// A dial to an id that is never accepted times out, and affects nothing else. Spec: BRK-4, MUX-14.
 #[tokio::test]
-async fn ids_that_nobody_accepts() {
-    const NOBODY: u32 = 4242;
+async fn ids_that_are_never_accepted() {
+    const UNSERVED: u32 = 4242;
     let one = async |program: &Path, release: &str, mode: Mode| {
         let case = format!("{} {mode:?}", program.display());
         let sandbox = Sandbox::new();
         let launch = sandbox.launch(PROBE, program);
         let pair = Brokered::start(launch, mode).await;
-        match pair.dial(NOBODY).await {
-            Err(error @ DialError::Timeout { id: NOBODY, .. }) => {
+        match pair.dial(UNSERVED).await {
+            Err(error @ DialError::Timeout { id: UNSERVED, .. }) => {
                 assert_eq!(error.code(), "broker.timeout", "{case}");
             }
             other => panic!("{case}: {other:?}"),
         }
-        let report = pair.plugin_reports(NOBODY, 0, 0).await;
-        // A multiplexing Go dialer has a connection at once, which fails at its first call.
+        let report = pair.plugin_reports(UNSERVED, 0, 0).await;
+        // A multiplexing Go dialer gets a connection at once, which fails at its first call.
         assert!(!report.dialled || report.code == 14, "{case}: {report:?}");
         assert_good_dials(&pair, &case).await;
-        pair.plugin.shutdown().await.expect("it ends");
+        pair.plugin.shutdown().await.expect("the shutdown works");
         drop(pair);
         assert_left(&sandbox, release).await;
     };
@@ -184,16 +186,16 @@ async fn ids_that_nobody_accepts() {
 }
 
 #[tokio::test]
-async fn ids_that_nobody_accepts_under_go_hosts() {
+async fn ids_that_are_never_accepted_under_go_hosts() {
     let plugin = rust::program("probe-plugin");
     let one = async |release: &str, mode: Mode| {
         let sandbox = Sandbox::new();
         let scenario = mode.flags(&["broker-nobody", "--timeout", "60s"]);
         let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str()]).await;
         let result = &report["result"];
-        let nobody = &result["nobody"];
-        assert_ne!(nobody["host_dials"]["echo"]["payload_intact"], true, "{release}: {report:#}");
-        assert_eq!(nobody["plugin_dials"]["dialled"], false, "{release}: {report:#}");
+        let unserved = &result["nobody"];
+        assert_ne!(unserved["host_dials"]["echo"]["payload_intact"], true, "{release}: {report:#}");
+        assert_eq!(unserved["plugin_dials"]["dialled"], false, "{release}: {report:#}");
         let after = &result["after"];
         assert_eq!(after["host_dials"]["echo"]["payload_intact"], true, "{release}: {report:#}");
         assert_eq!(after["host_dials"]["served_id"], after["host_dials"]["id"], "{report:#}");
@@ -224,14 +226,14 @@ async fn a_plugin_that_cannot_multiplex() {
         }
         sandbox.assert_no_processes().await;
 
-        let plugin = launch().multiplex_if_possible().start().await.expect("it falls back");
+        let plugin = launch().multiplex_if_possible().start().await.expect("the host falls back");
         let pair = Brokered::around(plugin);
         assert_good_dials(&pair, "1.4.8 without multiplexing").await;
-        pair.plugin.shutdown().await.expect("it ends");
+        pair.plugin.shutdown().await.expect("the shutdown works");
         drop(pair);
         assert_left(&sandbox, "1.4.8").await;
     }
-    // Where it is possible, it is done: the plugin makes no socket but its first.
+    // Multiplexing is used where it is possible: the plugin creates no socket but its first.
     let sandbox = Sandbox::new();
     let program = go::peer("1.6.3", "probe-plugin");
     let launch = sandbox.launch(PROBE, program).version(1).multiplex_if_possible();
@@ -240,10 +242,10 @@ async fn a_plugin_that_cannot_multiplex() {
     assert_eq!(pair.host_dials(id).await, Ok(Reached { wanted: id, served: id }));
     let sockets = socket_files(sandbox.folder());
     assert_eq!(sockets, 1, "sockets of a multiplexed pair");
-    pair.plugin.shutdown().await.expect("it ends");
+    pair.plugin.shutdown().await.expect("the shutdown works");
 }
 
-/// Sockets in this folder and the ones below.
+/// Counts the sockets in this directory and below.
 fn socket_files(folder: &Path) -> usize {
     use std::os::unix::fs::FileTypeExt;
     let entries = std::fs::read_dir(folder).expect("a folder").flatten();

@@ -1,4 +1,4 @@
-//! As much of Markdown as the documents use.
+//! Parses the part of Markdown that the documents use.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use plugwire_interop::go::root;
 
-/// One document.
+/// A document.
 pub(super) struct Document {
     pub(super) path: PathBuf,
     pub(super) text: String,
 }
 
-/// The documents for people: those in the root, all of `docs`, and what belongs to the conformance suite.
+/// Returns the documents for readers: those in the root, all of `docs`, and those of the
+/// conformance suite.
 pub(super) fn documents() -> Vec<Document> {
     let of = |folder: PathBuf| {
         fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
@@ -29,14 +30,14 @@ pub(super) fn documents() -> Vec<Document> {
         .collect()
 }
 
-/// One document, by its path from the root.
+/// Returns a document by its path from the root.
 pub(super) fn document(path: &str) -> Document {
     let path = root().join(path);
     Document { text: fs::read_to_string(&path).expect("a document"), path }
 }
 
 impl Document {
-    /// The lines outside code blocks.
+    /// Returns the lines outside code blocks.
     pub(super) fn prose(&self) -> impl Iterator<Item = &str> {
         let mut fenced = false;
         self.text.lines().filter(move |line| {
@@ -46,7 +47,7 @@ impl Document {
         })
     }
 
-    /// Where its links lead: `[text](target)` and `[text]: target`.
+    /// Returns the targets of its links: `[text](target)` and `[text]: target`.
     pub(super) fn links(&self) -> Vec<String> {
         let mut links: Vec<String> = self.definitions().into_values().collect();
         for line in self.prose() {
@@ -57,7 +58,7 @@ impl Document {
         links
     }
 
-    /// `[name]: target`, by name.
+    /// Returns the targets of `[name]: target`, by name.
     pub(super) fn definitions(&self) -> BTreeMap<String, String> {
         let definition = |line: &str| {
             let (name, target) = line.strip_prefix('[')?.split_once("]: ")?;
@@ -66,7 +67,7 @@ impl Document {
         self.prose().filter_map(definition).collect()
     }
 
-    /// The names that its headings have as targets of links, by GitHub's rule.
+    /// Returns the anchors of its headings, by GitHub's rule.
     pub(super) fn anchors(&self) -> Vec<String> {
         let headings = self.prose().filter(|line| line.starts_with('#'));
         let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
@@ -83,12 +84,13 @@ impl Document {
             .collect()
     }
 
-    /// Text between single backticks.
+    /// Returns the text between single backticks.
     pub(super) fn code_spans(&self) -> Vec<&str> {
         self.prose().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
     }
 
-    /// The code blocks behind `<!-- KIND: NAME -->`, by name; those of one name are joined.
+    /// Returns the code blocks that follow `<!-- KIND: NAME -->`, by name; blocks with the same
+    /// name are joined.
     pub(super) fn blocks(&self, kind: &str) -> BTreeMap<String, String> {
         let mut blocks = BTreeMap::<String, String>::new();
         let mut lines = self.text.lines();
@@ -101,7 +103,7 @@ impl Document {
             };
             assert!(
                 lines.next().is_some_and(|line| line.starts_with("```")),
-                "{name} is followed by no code"
+                "{name} is not followed by a code block"
             );
             let block = blocks.entry(name.to_owned()).or_default();
             for line in lines.by_ref().take_while(|line| *line != "```") {
@@ -112,13 +114,13 @@ impl Document {
         blocks
     }
 
-    /// For messages.
+    /// Returns the name for failure messages.
     pub(super) fn name(&self) -> String {
         self.path.strip_prefix(root()).unwrap_or(&self.path).display().to_string()
     }
 }
 
-/// All Rust sources below a folder.
+/// Lists all Rust sources below a directory.
 pub(super) fn rust_sources(folder: &Path) -> Vec<PathBuf> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder") {

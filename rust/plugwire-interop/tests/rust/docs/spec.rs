@@ -1,25 +1,25 @@
-//! Reads docs/spec.md, strictly: a clause in another form is a failed test.
+//! Reads docs/spec.md strictly: a clause in any other form fails the test.
 
 use std::fs;
 
 use plugwire_interop::go::root;
 
-/// The kinds of clauses, in the order of their chapters.
+/// The prefixes of clause names, in the order of their chapters.
 pub(super) const PREFIXES: [&str; 13] =
     ["HS", "ENV", "SOCK", "TLS", "GRPC", "HLT", "RFL", "STD", "LOG", "SHD", "RAT", "BRK", "MUX"];
 
-/// The releases that may stand behind "observed".
+/// The releases that may follow "observed".
 const RELEASES: [&str; 5] = ["1.0.1", "1.4.8", "1.6.3", "1.7.0", "1.8.0"];
 
 /// One clause.
 pub(super) struct Clause {
-    /// "HS", 1.
+    /// The prefix and the number: "HS", 1.
     pub(super) id: (String, u32),
-    /// Where it comes from in source and documents.
+    /// The places in source code and documents that the clause is based on.
     pub(super) references: Vec<Reference>,
 }
 
-/// Lines of a file of some Go module.
+/// Lines in a file of a Go module.
 pub(super) struct Reference {
     /// "go-plugin", "grpc-go" or "yamux".
     pub(super) module: String,
@@ -29,7 +29,7 @@ pub(super) struct Reference {
     pub(super) lines: (usize, usize),
 }
 
-/// All clauses, in the order of the document.
+/// Returns all clauses, in the order of the document.
 pub(super) fn clauses() -> Vec<Clause> {
     let text = fs::read_to_string(root().join("docs/spec.md")).expect("docs/spec.md");
     let mut clauses: Vec<String> = Vec::new();
@@ -61,15 +61,15 @@ pub(super) fn parse(clause: &str) -> Result<Clause, &'static str> {
         return Err("an unknown kind of clause");
     }
     let number = number.parse().map_err(|_| "an id without a number")?;
-    let (whom, text) = rest.split_once("). ").ok_or("no `). ` after whom it is for")?;
-    let whom: Vec<&str> = whom.split(", ").collect();
+    let (scope, text) = rest.split_once("). ").ok_or("no `). ` after the role and the level")?;
+    let scope: Vec<&str> = scope.split(", ").collect();
     let levels = ["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY"];
-    match whom.as_slice() {
+    match scope.as_slice() {
         [role, level, more @ ..]
             if ["host", "plugin", "both"].contains(role)
                 && levels.contains(level)
                 && (more.is_empty() || more == ["robustness"]) => {}
-        _ => return Err("neither a role and a level nor robustness"),
+        _ => return Err("neither a role and a level, nor robustness"),
     }
     let sources = text.trim_end().strip_suffix(']').ok_or("no source at its end")?;
     let (_, sources) = sources.rsplit_once('[').ok_or("no source at its end")?;
@@ -93,7 +93,7 @@ fn references(sources: &str) -> Result<Vec<Reference>, &'static str> {
     Ok(references)
 }
 
-/// `client.go:10-12` in go-plugin 1.8.0, or `yamux@v0.1.2/mux.go:70`.
+/// Parses `client.go:10-12` in go-plugin 1.8.0, or `yamux@v0.1.2/mux.go:70`.
 fn reference(text: &str) -> Result<Reference, &'static str> {
     let (path, lines) = text.rsplit_once(':').ok_or("a file without lines")?;
     let (first, last) = lines.split_once('-').unwrap_or((lines, lines));
