@@ -13,6 +13,8 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use crate::caught::Mutants;
+
 /// A span of time, written `250ms`, `5s` or `1m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -138,8 +140,8 @@ pub struct Header {
     /// Cases with the same word here do not run at the same time.
     #[serde(default)]
     pub exclusive: Option<String>,
-    /// The broken peers that it must reject.
-    pub mutants: Vec<String>,
+    /// The broken peers that it must reject, each with the step (or steps) where the rejection counts.
+    pub mutants: Mutants,
     /// The lines of the design's catalogue that it covers.
     #[serde(default)]
     pub catalogue: Vec<String>,
@@ -203,21 +205,14 @@ impl<S> Case<S> {
 }
 
 /// What is wrong with a file, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what}")]
 pub struct FileError {
     /// `file:line`.
     pub place: String,
     /// What is wrong.
     pub what: String,
 }
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
-
-impl std::error::Error for FileError {}
 
 /// A text with the name that errors give it.
 #[derive(Debug, Clone, Copy)]
@@ -371,7 +366,7 @@ clause = ["HS-1"]
 requirement = "R."
 why = "W."
 budget = "250ms"
-mutants = ["m"]
+mutants = { m = "1: a" }
 steps = [{ a = 1 },
     { b = 2 }]
 "#;
@@ -401,7 +396,7 @@ steps = [{ a = 1 },
         assert_eq!(error(&GOOD.replace("id = \"one\"", "id = ")).place, "f.toml:3");
         let nameless = error(&GOOD.replace("\"one\"", "\"One!\""));
         assert!(nameless.what.contains("no name of a case"), "{nameless}");
-        assert!(error(&GOOD.replace("[\"m\"]", "[]")).what.contains("no mutant"));
+        assert!(error(&GOOD.replace("{ m = \"1: a\" }", "{}")).what.contains("no mutant"));
         assert!(error("[case]\n").what.contains("[[case]]"));
     }
 

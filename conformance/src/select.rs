@@ -146,7 +146,7 @@ mod tests {
 
     fn cases() -> Vec<Case<toml::Table>> {
         let text = ["one", "two", "three"].map(|id| {
-            format!("[[case]]\nid = \"{id}\"\nlevel = \"must\"\nclause = [\"X\"]\nrequirement = \"\"\nwhy = \"\"\nmutants = [\"m\"]\n")
+            format!("[[case]]\nid = \"{id}\"\nlevel = \"must\"\nclause = [\"X\"]\nrequirement = \"\"\nwhy = \"\"\nmutants = {{ m = \"1\" }}\n")
         });
         case::parse("a", case::Source { name: "a.toml", text: &text.concat() }).unwrap()
     }

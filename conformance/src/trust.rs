@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::case::{Case, Catalogue};
 use crate::catalogue;
-use crate::caught::{self, Caught};
+use crate::caught;
 use crate::engine::{self, Mode, Options, Plan};
 use crate::host::HostMode;
 use crate::plugin::PluginMode;
@@ -120,9 +120,8 @@ where
     let selection = Selection { only: effort.only.clone(), ..Selection::default() };
     let cases = selection.of(&catalogue.cases)?;
     all_exist(&cases, &mutants(catalogue.role)?)?;
-    let caught = Arc::new(Caught::read()?);
-    // Most of a case is waiting, so there are more runs at a time than cores.
-    let workers = effort.workers.unwrap_or(8 * Options::default().workers);
+    // A mutant waits even more than a healthy peer.
+    let workers = effort.workers.unwrap_or(2 * Options::default().workers);
     let all = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
     let places = Arc::new(Semaphore::new(workers.max(1)));
     let mut running = JoinSet::new();
@@ -131,7 +130,7 @@ where
     let scale = effort.timeout_scale.max(1);
     let (usual, patient) = (mode(scale), (mode(PATIENCE * scale), PATIENCE * scale));
     for (peer, tcp, concerned) in runs {
-        let peer = peer.cloned();
+        let peer = peer.map(str::to_owned);
         let plan = Plan {
             mode: usual.clone(),
             subject: scripted(catalogue.role, program, peer.as_deref(), tcp),
@@ -144,11 +143,12 @@ where
                 ..Options::default()
             },
         };
-        let (places, caught, patient) = (places.clone(), caught.clone(), patient.clone());
+        let (places, patient) = (places.clone(), patient.clone());
         running.spawn(async move {
-            let play = async |plan| {
+            let play = async |plan: Plan<M>| {
+                let wanted = plan.cases.clone();
                 let run = engine::run(plan, |_| {}).await;
-                let cells = run.cases.into_iter().map(|case| cell(case, peer.clone(), &caught));
+                let cells = run.cases.into_iter().map(|case| cell(case, peer.clone(), &wanted));
                 cells.collect::<Vec<_>>()
             };
             let place = places.acquire().await;
@@ -180,12 +180,13 @@ where
     Ok(cells)
 }
 
-fn cell(case: CaseResult, mutant: Option<String>, caught: &Caught) -> Cell {
+fn cell<S>(case: CaseResult, mutant: Option<String>, cases: &[Case<S>]) -> Cell {
     let place = caught::place(&case);
     let as_said = match (&mutant, &place) {
-        (Some(mutant), Some(place)) => {
-            caught.places(case.role, &case.id, mutant).contains(&place.as_str())
-        }
+        (Some(mutant), Some(place)) => cases
+            .iter()
+            .find(|known| known.header.id == case.id)
+            .is_some_and(|known| known.header.mutants.has(mutant, place)),
         _ => false,
     };
     let why = match (case.finding, case.notes.into_iter().next()) {
@@ -206,7 +207,7 @@ fn mutants(role: Role) -> Result<BTreeSet<String>, String> {
 /// A mutant that does not exist is rejected by every case, which proves nothing.
 fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeSet<String>) -> Result<(), String> {
     for case in cases {
-        if let Some(name) = case.header.mutants.iter().find(|name| !mutants.contains(*name)) {
+        if let Some(name) = case.header.mutants.names().find(|name| !mutants.contains(*name)) {
             return Err(format!("{}: {}: no mutant is called {name}", case.place, case.header.id));
         }
     }
@@ -214,7 +215,7 @@ fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeSet<String>) -> Result<(), St
 }
 
 /// A mutant, or the healthy peer; whether it is on TCP; the cases that it gets.
-type Playing<'a, S> = (Option<&'a String>, bool, Vec<&'a Case<S>>);
+type Playing<'a, S> = (Option<&'a str>, bool, Vec<&'a Case<S>>);
 
 /// One run for the healthy peer with all its cases, and one for each case and mutant: some mutants make each of their cases
 /// wait to its end, and those need not wait for one another.
@@ -231,9 +232,9 @@ fn runs<'a, S>(cases: Vec<&'a Case<S>>, effort: &Effort) -> Vec<Playing<'a, S>> 
     runs
 }
 
-fn mutants_of<'a, S>(case: &'a Case<S>, effort: &Effort) -> &'a [String] {
-    let all = &case.header.mutants;
-    if effort.one { &all[..all.len().min(1)] } else { all }
+fn mutants_of<'a, S>(case: &'a Case<S>, effort: &Effort) -> impl Iterator<Item = &'a str> {
+    let most = if effort.one { 1 } else { case.header.mutants.len() };
+    case.header.mutants.names().take(most)
 }
 
 /// The suite's own peer as a subject. As plugin it listens on a unix socket, or on TCP: both is more than any plugin does.
@@ -291,7 +292,7 @@ pub fn summary(cells: &[Cell]) -> String {
     text
 }
 
-/// Where each mutant was rejected, in the form of `mutants/caught.toml`.
+/// Where each mutant was rejected, as TOML by role and case.
 pub fn caught_file(cells: &[Cell]) -> String {
     caught::written(cells.iter().filter_map(|cell| {
         Some((cell.role, cell.case.as_str(), cell.mutant.as_deref()?, cell.place.as_deref()?))
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn only_what_a_mutant_is_about_rejects_it() {
-        let (caught, case) = (Caught::read().unwrap(), "handshake/core-version-is-1");
+        let (cases, case) = (catalogue::plugin(None).unwrap().cases, "handshake/core-version-is-1");
         let good = |mutant: Option<&str>, verdict, step: &str| {
             let finding = Finding {
                 expected: "something".to_owned(),
@@ -341,7 +342,7 @@ mod tests {
                 timeline: Vec::new(),
                 replay: None,
             };
-            cell(result, mutant.map(str::to_owned), &caught).is_good()
+            cell(result, mutant.map(str::to_owned), &cases).is_good()
         };
         assert!(good(None, Verdict::Pass, "") && !good(None, Verdict::NonStrict, ""));
         let mutant = Some("core-version-2");
@@ -351,29 +352,6 @@ mod tests {
             assert!(!good(mutant, verdict, "2: line"), "{verdict}");
         }
         assert!(!good(Some("seventh-field-unasked"), Verdict::Fail, "2: line"), "not its mutant");
-    }
-
-    #[test]
-    fn it_is_said_of_each_pair_and_no_other_where_it_is_caught() {
-        let caught = Caught::read().unwrap();
-        for role in [Role::Plugin, Role::Host] {
-            let pairs: BTreeSet<_> = match role {
-                Role::Plugin => pairs(&catalogue::plugin(None).unwrap().cases),
-                Role::Host => pairs(&catalogue::host(None).unwrap().cases),
-            };
-            let said = caught.pairs(role);
-            let missing: Vec<_> = pairs.difference(&said).collect();
-            let beyond: Vec<_> = said.difference(&pairs).collect();
-            assert!(missing.is_empty() && beyond.is_empty(), "{missing:?} {beyond:?}");
-        }
-    }
-
-    fn pairs<S>(cases: &[Case<S>]) -> BTreeSet<(String, String)> {
-        let of = |case: &Case<S>| {
-            let mutants = case.header.mutants.clone().into_iter();
-            mutants.map(|mutant| (case.header.id.clone(), mutant)).collect::<Vec<_>>()
-        };
-        cases.iter().flat_map(of).collect()
     }
 
     #[test]
@@ -388,7 +366,7 @@ mod tests {
         let existing = mutants(role).unwrap();
         all_exist(cases, &existing).unwrap();
         let named: BTreeSet<_> =
-            cases.iter().flat_map(|case| &case.header.mutants).cloned().collect();
+            cases.iter().flat_map(|case| case.header.mutants.names()).map(str::to_owned).collect();
         assert_eq!(existing, named, "a mutant that no case rejects");
         let one = existing.into_iter().take(1).collect();
         assert!(all_exist(cases, &one).is_err());

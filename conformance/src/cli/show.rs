@@ -107,7 +107,7 @@ fn as_json(role: Role, header: &Header) -> Value {
         "why": header.why,
         "needs": header.needs,
         "budget_ms": header.budget.as_millis() as u64,
-        "mutants": header.mutants,
+        "mutants": header.mutants.names().collect::<Vec<_>>(),
         "catalogue": header.catalogue,
     })
 }
@@ -137,7 +137,7 @@ fn explained<S>(role: Role, case: &Case<S>) -> String {
         let _ = writeln!(text, "needs      {}", header.needs.join(", "));
     }
     let _ = writeln!(text, "budget     {}", header.budget);
-    let _ = writeln!(text, "rejects    {}", header.mutants.join(", "));
+    let _ = writeln!(text, "rejects    {}", header.mutants.names().collect::<Vec<_>>().join(", "));
     let _ = writeln!(text, "stands in  {}\n", case.place);
     let _ = writeln!(text, "{}", source_of(role, case));
     text
