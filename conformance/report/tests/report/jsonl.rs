@@ -57,7 +57,7 @@ fn each_line_is_one_event_and_its_own_json() {
 fn another_format_is_refused_though_nothing_else_is_known_of_it() {
     let refused = error("{\"event\":\"run\",\"format\":2,\"whatever\":[]}\n");
     assert!(matches!(refused, ReadError::UnknownFormat { line: 1, format: 2 }), "{refused:?}");
-    assert_eq!(refused.to_string(), "line 1: the report has format 2, known is 1");
+    assert_eq!(refused.to_string(), "line 1: the report has format 2, but only 1 is supported");
     // None at all is not the first one.
     assert!(matches!(
         error("{\"event\":\"run\",\"suite\":\"0.1.0\"}\n"),

@@ -117,6 +117,7 @@ fn until(rest: &mut Peekable<Chars<'_>>, end: char) -> String {
 fn entity(rest: &mut Peekable<Chars<'_>>) -> char {
     match until(rest, ';').as_str() {
         "amp" => '&',
+        "apos" => '\'',
         "gt" => '>',
         "lt" => '<',
         "quot" => '"',
