@@ -39,7 +39,8 @@ impl Drop for Connection {
 }
 
 /// A call that has no status: the connection or the stream broke, or the answer is no gRPC.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
 pub struct Broken {
     why: String,
     /// What the other side reset the stream with.
@@ -51,14 +52,6 @@ impl Broken {
         Self { why: why.into(), reset: None }
     }
 }
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl std::error::Error for Broken {}
 
 /// What travels with a call besides its messages.
 #[derive(Debug, Clone, Default)]

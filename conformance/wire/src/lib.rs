@@ -9,9 +9,11 @@
 //! programs and leaves none behind.
 
 pub mod answerer;
+pub mod broker;
 pub mod caller;
 pub mod environment;
 pub mod grpc;
+pub mod hclog;
 pub mod identity;
 pub mod line;
 pub mod messages;

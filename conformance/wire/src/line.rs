@@ -1,7 +1,5 @@
 //! The handshake line (spec, chapter 3).
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 
@@ -15,16 +13,9 @@ pub struct Line {
 }
 
 /// What is wrong with a line that is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct LineError(pub String);
-
-impl fmt::Display for LineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for LineError {}
 
 impl Line {
     /// Takes a line apart: white space around it does not count (HS-3), fewer than four fields are none (HS-4).

@@ -1,7 +1,9 @@
 //! What was seen, in the order of time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl Trace {
         let at = self.began.elapsed().saturating_sub(ago);
         let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
         let event = Event { at_us, source: source.to_owned(), text: shortened(text.into()) };
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         if kept.events.len() == EVENTS {
             kept.events.remove(EVENTS / 2);
             kept.dropped += 1;
@@ -65,7 +67,7 @@ impl Trace {
 
     /// All that is kept, in the order of time.
     pub fn events(&self) -> Vec<Event> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock();
         let mut events = kept.events.clone();
         events.sort_by_key(|event| event.at_us);
         if kept.dropped > 0

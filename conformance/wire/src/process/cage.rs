@@ -7,9 +7,9 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -89,7 +89,7 @@ impl Cage {
     /// The processes that were started in here and live. Those that are seen once are known from then on, however they hide
     /// later: so look while their parents live.
     pub fn processes(&self) -> Vec<u32> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner).living()
+        self.members.lock().living()
     }
 
     /// The sockets in here.
@@ -169,7 +169,7 @@ impl Cage {
     }
 
     pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notes.lock()
     }
 }
 

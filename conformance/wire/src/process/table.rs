@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::process::{Child, Command};
 
@@ -16,7 +17,7 @@ use super::GONE;
 static OURS: LazyLock<Mutex<HashSet<u32>>> = LazyLock::new(Mutex::default);
 
 fn ours() -> MutexGuard<'static, HashSet<u32>> {
-    OURS.lock().unwrap_or_else(PoisonError::into_inner)
+    OURS.lock()
 }
 
 /// Starts a child and knows it from the first moment.
@@ -72,7 +73,7 @@ impl Open {
 static OPEN: LazyLock<Mutex<Open>> = LazyLock::new(Mutex::default);
 
 fn open() -> MutexGuard<'static, Open> {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+    OPEN.lock()
 }
 
 impl Members {
