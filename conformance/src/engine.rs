@@ -38,29 +38,32 @@ pub trait Mode: std::fmt::Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Judgement> + Send;
 }
 
-/// How a run is made.
+/// The default number of cases at a time for each core: a case spends most of its time waiting.
+const CASES_PER_CORE: usize = 4;
+
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How many cases at a time.
+    /// The number of cases at a time.
     pub workers: usize,
-    /// Makes every budget longer. 1 on a fast machine.
+    /// The factor by which every budget is longer. 1 on a fast machine.
     pub timeout_scale: u32,
-    /// Plays the cases in an order of its own.
+    /// The seed by which the cases are shuffled.
     pub shuffle: Option<u64>,
-    /// SHOULD and robustness count, too.
+    /// Whether SHOULD and robustness cases count.
     pub strict: bool,
-    /// What the subject does not implement is all right.
+    /// Whether the subject may leave cases unimplemented.
     pub allow_unimplemented: bool,
-    /// Lets each case's folder stay.
+    /// Whether the directory of each case is kept.
     pub keep: bool,
-    /// The words of a command that plays one case again, with [`CASE`] in the place of its name.
+    /// The command that runs one case again, with [`CASE`] instead of its name.
     pub replay: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            workers: std::thread::available_parallelism().map_or(2, usize::from),
+            workers: CASES_PER_CORE * std::thread::available_parallelism().map_or(2, usize::from),
             timeout_scale: 1,
             shuffle: None,
             strict: false,
@@ -375,7 +378,7 @@ mod tests {
                 let needs = if *id == "needs" { "needs = [\"probe\"]\n" } else { "" };
                 format!(
                     "[[case]]\nid = \"{id}\"\nlevel = \"must\"\nclause = [\"X\"]\nrequirement = \"\"\n\
-                     why = \"\"\nbudget = \"400ms\"\nmutants = [\"m\"]\n{needs}"
+                     why = \"\"\nbudget = \"400ms\"\nmutants = {{ m = \"1\" }}\n{needs}"
                 )
             })
             .collect();

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::{Command, Output};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use serde_json::Value;
 
 /// A plugin without the seventh field is one from before multiplexing.
@@ -80,18 +80,18 @@ fn played(
     play: impl Fn(&str, &[String]) -> Option<String> + Sync,
 ) -> Vec<String> {
     let (waiting, alive) = (Mutex::new(mutants), Mutex::new(Vec::new()));
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let next = || waiting.lock().pop_front();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 while let Some((mutant, cases)) = next() {
                     let found = play(&mutant, &cases);
-                    alive.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+                    alive.lock().extend(found);
                 }
             });
         }
     });
-    alive.into_inner().unwrap_or_else(PoisonError::into_inner)
+    alive.into_inner()
 }
 
 fn by_flags(mutant: &str, cases: &[String]) -> Output {

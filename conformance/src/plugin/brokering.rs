@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use plugwire_conformance_wire::broker::{is_answer, knock};
 use plugwire_conformance_wire::caller::{Caller, Options};
 use plugwire_conformance_wire::identity::Identity;
 use plugwire_conformance_wire::messages::method;
 use serde_json::{Value, json};
 
-use super::broker::{Broker, Held, Way, is_answer, knock};
+use super::broker::{Broker, Held, Way};
 use super::call::{decoded, encoded, full};
 use super::host::{Failure, Host, Outcome, within};
 use super::scene::{self, Announced, Certificate, Dial, DialBack, HostAccepts, Knock, Offer};
@@ -214,7 +215,7 @@ impl Host<'_> {
             }
         };
         let broker = self.broker()?;
-        broker.say(knock(id, false, ""));
+        broker.say(knock(id));
         let answer = broker.hears(|info| is_answer(info, id));
         let answer = tokio::time::timeout(self.scaled(*wait), answer).await;
         match answer.ok().and_then(|answer| answer.knock) {

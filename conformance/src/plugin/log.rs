@@ -1,11 +1,10 @@
 //! Standard error, as far as it has records of hclog in it.
 
+use plugwire_conformance_wire::hclog::{LEVELS, is_timestamp};
 use serde_json::Value;
 
 use super::host::{Failure, Outcome};
 use super::scene::Output;
-
-const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 
 /// Whether a text has a record with this level in it.
 pub(super) fn has_record_at(text: &str, level: &str) -> bool {
@@ -64,13 +63,6 @@ fn has_level(record: &Value, level: &str) -> bool {
 fn has_texts(record: &Value) -> bool {
     let members = ["@message", "@level", "@timestamp"].map(|name| record.get(name));
     members.into_iter().flatten().all(Value::is_string)
-}
-
-/// `2006-01-02T15:04:05.000000Z07:00` (LOG-4).
-fn is_timestamp(text: &str) -> bool {
-    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    let zone = shape.strip_prefix("0000-00-00T00:00:00.000000");
-    matches!(zone, Some("Z" | "+00:00" | "-00:00"))
 }
 
 #[cfg(test)]

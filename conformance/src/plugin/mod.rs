@@ -87,7 +87,7 @@ mod tests {
     async fn verdict(scene: &str) -> Verdict {
         let text = format!(
             "[[case]]\nid = \"one\"\ntier = \"raw\"\nlevel = \"must\"\nclause = [\"X\"]\nrequirement = \"\"\n\
-             why = \"\"\nmutants = [\"m\"]\n{scene}"
+             why = \"\"\nmutants = {{ m = \"1\" }}\n{scene}"
         );
         let cases = case::parse::<Scene>("a", Source { name: "a.toml", text: &text });
         let case = cases.unwrap().remove(0);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use plugwire_conformance_wire::hclog::{self, LEVELS};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
@@ -11,13 +12,11 @@ use tokio::time::timeout;
 
 use super::DEAD;
 use super::flaw::Flaw;
-use super::timestamp;
 
 /// The longest piece of a line (LOG-6).
 const PIECE: u64 = 64 * 1024;
 /// As many bytes as are kept; what comes later is read and thrown away.
 const KEPT: usize = 64 * 1024 * 1024;
-const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 
 /// One entry.
 #[derive(Debug, Clone, Serialize)]
@@ -134,7 +133,7 @@ impl Reader {
             _ => None,
         };
         let (level, message, time) = (take("@level"), take("@message"), take("@timestamp"));
-        let is_time = time.is_none_or(|time| timestamp::is_valid(&time));
+        let is_time = time.is_none_or(|time| hclog::is_timestamp(&time));
         if !is_time && self.flaw != Some(Flaw::AnyTimestamp) {
             return Record::Text;
         }

@@ -22,7 +22,6 @@ mod session;
 mod sockets;
 mod stdio;
 mod task;
-mod timestamp;
 #[cfg(test)]
 mod vectors;
 

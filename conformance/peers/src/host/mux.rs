@@ -1,10 +1,12 @@
 //! The broker of a multiplexed session: knocks, and the streams that belong to them (spec, chapter 13).
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use plugwire_conformance_wire::messages::{ConnInfo, Knock};
+use parking_lot::{Mutex, MutexGuard};
+use plugwire_conformance_wire::broker::{self as stream, acknowledgement};
+use plugwire_conformance_wire::messages::Knock;
 use plugwire_conformance_wire::socket::Io;
 
 use super::broker::Broker;
@@ -35,7 +37,7 @@ const KEPT: usize = 1024;
 
 impl Pairing {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -65,8 +67,7 @@ fn acknowledge(broker: &Broker, id: u32) {
         return;
     }
     broker.pairing.state().expected = Some(id);
-    let ack = Knock { knock: true, ack: true, error: String::new() };
-    broker.say(ConnInfo { service_id: id, knock: Some(ack), ..ConnInfo::default() });
+    broker.say(acknowledgement(id, ""));
 }
 
 /// Takes the plugin's streams, each for the knock that was acknowledged last (MUX-10).
@@ -117,8 +118,7 @@ pub(super) async fn dial(broker: &Broker, id: u32) -> Result<Io, Failure> {
 async fn knock(broker: &Broker, id: u32) -> Result<(), Failure> {
     broker.forget(id);
     broker.pairing.state().dialling.insert(id);
-    let knock = Knock { knock: true, ..Knock::default() };
-    broker.say(ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() });
+    broker.say(stream::knock(id));
     let heard = broker.hear(id, broker.link.patience()).await;
     let mut state = broker.pairing.state();
     state.dialling.remove(&id);

@@ -260,7 +260,7 @@ impl Session {
     async fn close(&mut self) {
         self.reading.abort_all();
         self.broker.end();
-        self.broker.serving.lock().unwrap_or_else(std::sync::PoisonError::into_inner).abort_all();
+        self.broker.serving.lock().abort_all();
         self.link.close().await;
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use plugwire_conformance_wire::caller::Caller;
 use plugwire_conformance_wire::messages::ConnInfo;
 use plugwire_conformance_wire::socket::{Address, Io, Listener};
@@ -44,7 +45,7 @@ struct State {
 
 impl Broker {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// An id of this side that nobody has had.

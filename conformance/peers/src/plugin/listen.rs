@@ -5,10 +5,11 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use plugwire_conformance_wire::answerer::{self, Limits};
 use plugwire_conformance_wire::socket::{Address, Io, Listener};
 use serde_json::json;
@@ -60,17 +61,17 @@ pub(super) struct Sockets(Mutex<Vec<PathBuf>>);
 impl Sockets {
     /// Notes one.
     fn add(&self, path: &Path) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+        self.0.lock().push(path.to_owned());
     }
 
     /// The main connection's, where it has one.
     pub(super) fn first(&self) -> Option<PathBuf> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+        self.0.lock().first().cloned()
     }
 
     /// Removes those that are left.
     pub(super) fn remove(&self) {
-        for path in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for path in self.0.lock().drain(..) {
             let _ = std::fs::remove_file(path);
         }
     }

@@ -1,10 +1,11 @@
 //! The multiplexed session: one connection, in which each stream is a main or a brokered connection.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use plugwire_conformance_wire::messages::{ConnInfo, Knock};
+use parking_lot::{Mutex, MutexGuard};
+use plugwire_conformance_wire::broker::{acknowledgement, knock};
 use plugwire_conformance_wire::socket::Io;
 use plugwire_conformance_wire::yamux::{Frame, GO_AWAY, Session, Side, Stream};
 use serde_json::json;
@@ -46,7 +47,7 @@ struct State {
 
 impl Pairing {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn session(&self) -> Option<Session> {
@@ -197,13 +198,8 @@ async fn answer(plugin: Arc<Plugin>, id: u32) {
 }
 
 async fn say_ack(plugin: &Plugin, id: u32, error: &str) {
-    let knock = Knock { knock: true, ack: true, error: error.to_owned() };
-    let said = say(plugin, id, knock).await;
+    let said = plugin.broker.say(acknowledgement(id, error)).await;
     plugin.witness.saw("acknowledged", json!({ "id": id, "error": error, "said": said }));
-}
-
-async fn say(plugin: &Plugin, id: u32, knock: Knock) -> bool {
-    plugin.broker.say(ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() }).await
 }
 
 /// Opens a stream to an id of the host.
@@ -213,7 +209,7 @@ pub(super) async fn dial(plugin: &Plugin, id: u32, patience: Duration) -> Result
     let session = plugin.mux.session().ok_or("no session")?;
     if !script.dials_without_knock {
         plugin.broker.forget(id);
-        let said = say(plugin, id, Knock { knock: true, ..Knock::default() }).await;
+        let said = plugin.broker.say(knock(id)).await;
         plugin.witness.saw("knocking", json!({ "id": id, "said": said }));
     }
     if !script.dials_without_knock && !script.ignores_answer {
@@ -243,8 +239,7 @@ pub(super) async fn of_its_own_accord(plugin: &Plugin) {
         say_ack(plugin, UNASKED_ACKS + number, "").await;
     }
     for number in 0..script.knocks_unasked {
-        let knock = Knock { knock: true, ..Knock::default() };
-        if !say(plugin, UNASKED_KNOCKS + number, knock).await {
+        if !plugin.broker.say(knock(UNASKED_KNOCKS + number)).await {
             return;
         }
     }

@@ -1,11 +1,11 @@
 //! `plugwire.probe.v1.Probe`: what the plugin serves for its own sake.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::HeaderName;
+use parking_lot::{Mutex, MutexGuard};
 use plugwire_conformance_wire::grpc::Status;
 use plugwire_conformance_wire::messages::{
     AwaitHangRequest, DieRequest, DownloadRequest, Empty, FailRequest, HangReport, HangRequest,
@@ -30,7 +30,7 @@ pub(super) struct Hangs {
 
 impl Hangs {
     fn all(&self) -> MutexGuard<'_, HashMap<String, HangReport>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 
     fn note(&self, id: &str, report: HangReport) {

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use plugwire_conformance_wire::messages::{Empty, StdioData};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -37,7 +37,7 @@ struct Queue {
 
 impl Printed {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// The next piece. Cancel safe.

@@ -7,9 +7,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 /// Writes down what happened; a clone writes into the same file. Without a file it forgets.
@@ -44,7 +45,7 @@ impl Witness {
             record.extend(details);
         }
         let line = format!("{record}\n");
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         if line.len() > kept.room {
             return;
         }

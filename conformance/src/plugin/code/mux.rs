@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use plugwire_conformance_wire::broker::{acknowledgement, is_knock};
 use plugwire_conformance_wire::yamux::Session;
 use serde_json::{Value, json};
 
-use crate::plugin::broker::{Broker, is_knock, knock};
+use crate::plugin::broker::Broker;
 use crate::plugin::host::{Failure, Host, Outcome, within};
 use crate::plugin::scene::{self, Alive, Start};
 
@@ -46,7 +47,7 @@ pub(super) async fn refused_knock(host: &mut Host<'_>) -> Outcome {
     let refusing = async {
         loop {
             broker.hears(|info| is_knock(info, ID)).await;
-            broker.say(knock(ID, true, "the suite lets nobody in"));
+            broker.say(acknowledgement(ID, "the suite refuses every knock"));
             if let Err(failure) = no_stream(host, &session).await {
                 return failure;
             }
