@@ -24,7 +24,7 @@ use crate::subject::{self, Subject};
 pub struct Effort {
     /// Only cases that match.
     pub only: Vec<String>,
-    /// One mutant for each case in place of all.
+    /// One mutant for each case instead of all.
     pub one: bool,
     /// Cases at a time.
     pub workers: Option<usize>,
@@ -32,7 +32,7 @@ pub struct Effort {
     pub timeout_scale: u32,
 }
 
-/// What is told while mutants are played: this one has been, so many have, and so many there are.
+/// Progress while mutants are played: the last one, and how many are done.
 #[derive(Debug)]
 pub struct Tried<'a> {
     /// The last.
@@ -63,9 +63,10 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The healthy peer passes; a mutant is rejected for what it does.
+    /// Returns whether the healthy peer passed, or the mutant was rejected for what it does.
     ///
-    /// A failure at another step, a crash by chance and a budget that runs out say nothing of what is wrong with it.
+    /// A failure at another step, an accidental crash and an exceeded budget say nothing about the
+    /// mutant.
     pub fn is_good(&self) -> bool {
         match self.mutant {
             None => self.verdict == Verdict::Pass,
@@ -78,7 +79,7 @@ impl Cell {
 ///
 /// # Errors
 ///
-/// What is wrong with a case file or a pattern.
+/// A case file or a pattern is wrong; the text says how.
 pub async fn check(
     role: Role,
     program: &Path,
@@ -196,7 +197,7 @@ fn cell<S>(case: CaseResult, mutant: Option<String>, cases: &[Case<S>]) -> Cell 
     Cell { role: case.role, case: case.id, mutant, verdict: case.verdict, why, place, as_said }
 }
 
-/// The names of a role's mutants.
+/// Returns the names of a role's mutants.
 fn mutants(role: Role) -> Result<BTreeSet<String>, String> {
     match role {
         Role::Plugin => Ok(peers::plugin::mutants()?.into_keys().collect()),
@@ -204,7 +205,7 @@ fn mutants(role: Role) -> Result<BTreeSet<String>, String> {
     }
 }
 
-/// A mutant that does not exist is rejected by every case, which proves nothing.
+/// Checks that all mutants exist: every case rejects an unknown one, which proves nothing.
 fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeSet<String>) -> Result<(), String> {
     for case in cases {
         if let Some(name) = case.header.mutants.names().find(|name| !mutants.contains(*name)) {
@@ -217,8 +218,8 @@ fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeSet<String>) -> Result<(), St
 /// A mutant, or the healthy peer; whether it is on TCP; the cases that it gets.
 type Playing<'a, S> = (Option<&'a str>, bool, Vec<&'a Case<S>>);
 
-/// One run for the healthy peer with all its cases, and one for each case and mutant: some mutants make each of their cases
-/// wait to its end, and those need not wait for one another.
+/// Plans one run for the healthy peer with all its cases, and one for each case and mutant: some
+/// mutants use up the time of each of their cases, and those runs need not wait for one another.
 fn runs<'a, S>(cases: Vec<&'a Case<S>>, effort: &Effort) -> Vec<Playing<'a, S>> {
     let needs_tcp = |case: &Case<S>| case.header.needs.iter().any(|feature| feature == "tcp");
     let (tcp, unix): (Vec<_>, Vec<_>) = cases.iter().copied().partition(|case| needs_tcp(case));
@@ -237,7 +238,8 @@ fn mutants_of<'a, S>(case: &'a Case<S>, effort: &Effort) -> impl Iterator<Item =
     case.header.mutants.names().take(most)
 }
 
-/// The suite's own peer as a subject. As plugin it listens on a unix socket, or on TCP: both is more than any plugin does.
+/// Returns the suite's own peer as a subject. As plugin it listens on a unix socket or on TCP; no
+/// plugin does both.
 pub fn scripted(role: Role, program: &Path, mutant: Option<&str>, tcp: bool) -> Subject {
     let program = program.display().to_string();
     let (command, flag) = match role {
@@ -265,7 +267,7 @@ pub fn scripted(role: Role, program: &Path, mutant: Option<&str>, tcp: bool) -> 
     }
 }
 
-/// What came of it, and everything that is not as it should be.
+/// Returns a summary with everything that is not as it should be.
 pub fn summary(cells: &[Cell]) -> String {
     let mut text = String::new();
     for cell in cells.iter().filter(|cell| !cell.is_good()) {
@@ -292,14 +294,14 @@ pub fn summary(cells: &[Cell]) -> String {
     text
 }
 
-/// Where each mutant was rejected, as TOML by role and case.
+/// Returns where each mutant was rejected, as TOML by role and case.
 pub fn caught_file(cells: &[Cell]) -> String {
     caught::written(cells.iter().filter_map(|cell| {
         Some((cell.role, cell.case.as_str(), cell.mutant.as_deref()?, cell.place.as_deref()?))
     }))
 }
 
-/// The table case × mutant.
+/// Returns the table case × mutant.
 pub fn markdown(cells: &[Cell]) -> String {
     let mut text = String::from("| case | mutant | verdict | what was said |\n|---|---|---|---|\n");
     for cell in cells.iter().filter(|cell| cell.mutant.is_some()) {

@@ -49,7 +49,7 @@ struct Summary {
     took_ms: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     strays: usize,
-    /// For those who have only this line.
+    /// For readers that have only this line.
     outcome: String,
     exit: u8,
 }
@@ -65,7 +65,7 @@ struct Kind {
 ///
 /// # Errors
 ///
-/// What `out` says.
+/// Returns what `out` says.
 pub fn begin(out: &mut impl Write, run: &Run) -> io::Result<()> {
     write_line(out, &Line::Run(Header::of(run)))
 }
@@ -74,7 +74,7 @@ pub fn begin(out: &mut impl Write, run: &Run) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// What `out` says.
+/// Returns what `out` says.
 pub fn case(out: &mut impl Write, case: &CaseResult) -> io::Result<()> {
     write_line(out, &Line::Case(case.bounded()))
 }
@@ -83,7 +83,7 @@ pub fn case(out: &mut impl Write, case: &CaseResult) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// What `out` says.
+/// Returns what `out` says.
 pub fn end(out: &mut impl Write, run: &Run) -> io::Result<()> {
     write_line(out, &Line::Summary(Summary::of(run)))
 }
@@ -92,7 +92,7 @@ pub fn end(out: &mut impl Write, run: &Run) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// What `out` says.
+/// Returns what `out` says.
 pub fn write(out: &mut impl Write, run: &Run) -> io::Result<()> {
     begin(out, run)?;
     run.cases.iter().try_for_each(|result| case(out, result))?;
@@ -155,7 +155,8 @@ fn parse(line: usize, text: &str) -> Result<Line, ReadError> {
     }
 }
 
-/// JSON escapes control characters below the space only. All that is not ASCII stands in strings, so each can be escaped.
+/// JSON escapes only control characters below the space. Non-ASCII characters occur only in
+/// strings, so each can be escaped.
 fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
     let json = serde_json::to_string(line)?;
     let mut text = String::with_capacity(json.len() + 1);
@@ -225,7 +226,7 @@ impl Summary {
         }
     }
 
-    /// The run with what only its end tells, if the cases before are those that it counted.
+    /// Returns the run with what only its end tells, if the cases before are those that it counted.
     fn complete(self, line: usize, mut run: Run) -> Result<Run, ReadError> {
         run.took_ms = self.took_ms;
         run.strays = self.strays;

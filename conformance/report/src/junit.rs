@@ -18,7 +18,7 @@ use crate::text::{line, timestamp};
 
 /// Returns the document for these runs.
 ///
-/// A run that selected nothing gets an error: a file without a test would look green.
+/// Returns a run that selected nothing gets an error: a file without a test would look green.
 pub fn document(runs: &[Run]) -> String {
     let runs: Vec<_> = runs.iter().map(or_error).collect();
     let mut report = Report::new("plugwire-conformance");
@@ -103,7 +103,7 @@ fn total<'a>(cases: impl Iterator<Item = &'a CaseResult>) -> Duration {
     cases.map(|case| Duration::from_millis(case.took_ms)).sum()
 }
 
-/// What stands in a list of results: the verdict, and the shortest thing that explains it.
+/// Returns the message for a list of results: the verdict and its shortest explanation.
 fn message(run: &Run, case: &CaseResult) -> String {
     let uncounted = case.verdict.is_failure() && !run.counts_against(case);
     let level =

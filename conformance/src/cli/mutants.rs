@@ -1,5 +1,5 @@
-//! The suite under test: each case is played against the healthy peer, which must pass, and against its mutants, which must
-//! not.
+//! Tests the suite itself: each case is played against the healthy peer, which must pass, and
+//! against its mutants, which must not.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,7 +46,7 @@ pub(super) fn check(args: &Mutants) -> Result<ExitCode, Trouble> {
     Ok(ExitCode::from(if alive { Outcome::NotConformant } else { Outcome::Conformant }.code()))
 }
 
-/// The roles, and the patterns that each of them has cases for.
+/// Returns the roles, and the patterns that each of them has cases for.
 fn chosen(args: &Mutants) -> Result<Vec<(Role, Vec<String>)>, Trouble> {
     let mut names = Vec::new();
     if args.role != Some(RoleWord::Host) {

@@ -56,7 +56,7 @@ struct Shared {
 
 /// What carries brokered connections.
 pub(super) enum Way {
-    /// Each has a socket of its own; the host's are in this directory.
+    /// Each has its own socket; the host's sockets are in this directory.
     Sockets(std::path::PathBuf),
     /// All are streams of this session.
     Streams(Session),

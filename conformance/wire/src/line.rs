@@ -56,12 +56,12 @@ impl Line {
         self.fields.get(4).map_or("netrpc", String::as_str)
     }
 
-    /// Field 6 as it stands there.
+    /// Returns field 6 unchanged.
     pub fn certificate_field(&self) -> &str {
         self.fields.get(5).map_or("", String::as_str)
     }
 
-    /// The certificate's DER: none where the field is short (HS-17), an error where it is not unpadded base64 (TLS-10).
+    /// Returns the certificate's DER: none where the field is short (HS-17), an error where it is not unpadded base64 (TLS-10).
     pub fn certificate(&self) -> Result<Option<Vec<u8>>, LineError> {
         let field = self.certificate_field();
         if field.len() <= 50 {
@@ -70,13 +70,13 @@ impl Line {
         decode_certificate(field).map(Some)
     }
 
-    /// Field 7 as it stands there.
+    /// Returns field 7 unchanged.
     pub fn multiplex(&self) -> Option<&str> {
         self.fields.get(6).map(String::as_str)
     }
 }
 
-/// The DER in a certificate field: standard base64 without padding.
+/// Returns the DER in a certificate field: standard base64 without padding.
 pub fn decode_certificate(field: &str) -> Result<Vec<u8>, LineError> {
     BASE64_STANDARD_NO_PAD
         .decode(field)

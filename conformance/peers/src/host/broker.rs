@@ -57,7 +57,7 @@ pub(super) async fn open(caller: &Caller) -> Option<Call> {
 }
 
 impl Broker {
-    /// A broker, and what it will say to the plugin.
+    /// Returns a broker, and what it will say to the plugin.
     pub(super) fn new(
         settings: &Arc<Settings>,
         link: &Arc<Link>,
@@ -136,7 +136,7 @@ impl Broker {
         let _ = self.to_plugin.send(message);
     }
 
-    /// Whether this side serves the id.
+    /// Returns whether this side serves the id.
     pub(super) fn accepts(&self, id: u32) -> bool {
         self.state().accepting.contains(&id)
     }
@@ -195,7 +195,7 @@ impl Broker {
         address.connect().await.map_err(|error| refused(format!("{address}: {error}")))
     }
 
-    /// Whether the plugin may send its host there: into the private folder, to where its main socket is, or to a port of
+    /// Returns whether the plugin may send its host there: into the private directory, to where its main socket is, or to a port of
     /// this machine if it listens on one itself.
     fn is_the_plugins(&self, address: &Address) -> bool {
         match (address, &self.link.address) {

@@ -226,7 +226,7 @@ pub(super) enum Flaw {
 }
 
 impl Flaw {
-    /// The flaw of this name.
+    /// Returns the flaw of this name.
     pub(super) fn named(name: &str) -> Result<Self, String> {
         let name: serde::de::value::StrDeserializer<'_, Error> = name.into_deserializer();
         Self::deserialize(name).map_err(|error| error.to_string())

@@ -15,7 +15,7 @@ use super::flaw::Flaw;
 
 /// The longest piece of a line (LOG-6).
 const PIECE: u64 = 64 * 1024;
-/// As many bytes as are kept; what comes later is read and thrown away.
+/// The number of bytes that are kept; later ones are read and discarded.
 const KEPT: usize = 64 * 1024 * 1024;
 
 /// One entry.
@@ -62,7 +62,7 @@ impl Log {
         }
     }
 
-    /// Keeps an entry that came in so many bytes.
+    /// Keeps an entry that was read from this many bytes.
     fn add(&self, entry: Entry, size: usize) {
         self.0.send_modify(|kept| {
             kept.bytes += size_of::<Entry>() + size;
@@ -72,7 +72,7 @@ impl Log {
         });
     }
 
-    /// Waits for so many entries, and tells all that came.
+    /// Waits for this many entries and returns all of them.
     pub(super) async fn collect(&self, count: usize, within: Duration) -> Map<String, Value> {
         let mut changed = self.0.subscribe();
         let _ = timeout(within, changed.wait_for(|kept| kept.entries.len() >= count)).await;
@@ -112,7 +112,7 @@ impl Reader {
         }
     }
 
-    /// A line in JSON (LOG-3).
+    /// Interprets a JSON line (LOG-3).
     fn record(&self, line: &str) -> Record {
         let Ok(json) = serde_json::from_str::<Value>(line) else { return Record::Text };
         if self.flaw == Some(Flaw::LogsAreText) {

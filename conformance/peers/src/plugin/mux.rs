@@ -17,12 +17,12 @@ use crate::script::{KnockAnswer, MuxEnd};
 
 /// How long a stream waits to be taken by the host.
 const TAKEN: Duration = Duration::from_secs(5);
-/// Acknowledgements that nobody asked for begin here.
+/// The first id of unsolicited acknowledgements.
 const UNASKED_ACKS: u32 = 1000;
-/// Knocks that nobody expects begin here.
+/// The first id of unsolicited knocks.
 const UNASKED_KNOCKS: u32 = 2000;
 
-/// Which stream is whose.
+/// Which stream belongs to which knock.
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     state: Mutex<State>,
@@ -37,9 +37,9 @@ struct State {
     accepting: HashMap<u32, bool>,
     last: Option<u32>,
     released: HashSet<u32>,
-    /// Knocks for ids that nobody accepts, yet.
+    /// Knocks for ids that are not accepted yet.
     knocked: HashSet<u32>,
-    /// Ids whose knock was acknowledged, and whose stream has not come.
+    /// The ids whose knock was acknowledged and whose stream has not arrived.
     pending: VecDeque<u32>,
     streams: u32,
     knocks: u32,
@@ -54,7 +54,7 @@ impl Pairing {
         self.state().session.clone()
     }
 
-    /// Stops accepting an id; false where nobody did.
+    /// Stops accepting an id. Returns false if it was not accepted.
     pub(super) fn release(&self, id: u32) -> bool {
         let mut state = self.state();
         state.released.insert(id);
@@ -62,7 +62,7 @@ impl Pairing {
     }
 }
 
-/// The plugin multiplexes.
+/// Returns whether the plugin multiplexes.
 pub(super) fn wanted(plugin: &Plugin) -> bool {
     let script = &plugin.script.mux;
     !script.never && (plugin.asked.multiplex || script.unasked)
@@ -83,7 +83,7 @@ pub(super) async fn serve(plugin: &Arc<Plugin>, io: Io) {
     }
 }
 
-/// Gives a stream of the host to whom it belongs.
+/// Assigns a stream of the host to its service.
 fn take(plugin: &Arc<Plugin>, stream: Stream) {
     let script = &plugin.script.mux;
     let (number, id, raw) = {
@@ -135,7 +135,7 @@ pub(super) fn knocked(plugin: &Arc<Plugin>, id: u32) {
             || script.acks_everything
             || (script.acks_released && state.released.contains(&id));
         if !known {
-            // As go-plugin: it is kept until somebody accepts, and not answered before.
+            // As in go-plugin, it is kept until the id is accepted, and not answered before.
             state.knocked.insert(id);
         }
         (state.knocks == 1, known, state.released.contains(&id))

@@ -24,7 +24,7 @@ fn error(text: &str) -> ReadError {
     jsonl::read(text.as_bytes()).expect_err("this is no report")
 }
 
-/// The lines, without those for which `drop` is true.
+/// Returns the lines, without those for which `drop` is true.
 fn without(text: &str, drop: impl Fn(&str) -> bool) -> String {
     text.lines().filter(|line| !drop(line)).map(|line| format!("{line}\n")).collect()
 }
