@@ -1,4 +1,4 @@
-//! Cases as data: what every case says of itself, whichever role it judges, and where cases are.
+//! Cases as data: the header that cases of both roles share, and how files of cases are read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,17 +13,19 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use crate::caught::Mutants;
+
 /// A span of time, written `250ms`, `5s` or `1m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
 impl Span {
-    /// So many milliseconds.
+    /// Returns a span of milliseconds.
     pub const fn millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 
-    /// So many seconds.
+    /// Returns a span of seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
@@ -56,7 +58,7 @@ impl FromStr for Span {
             "m" => number.checked_mul(60_000),
             _ => None,
         };
-        // A day is no wait, and a larger number would overflow somewhere.
+        // No wait takes more than a day, and a larger number could overflow.
         millis.filter(|millis| *millis <= 86_400_000).map(Self::millis).ok_or_else(wrong)
     }
 }
@@ -81,7 +83,7 @@ impl JsonSchema for Span {
     }
 }
 
-/// What a case about a plugin needs of it.
+/// What a case requires of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
@@ -91,12 +93,12 @@ pub enum Tier {
     Probe,
     /// Any plugin, from below gRPC.
     Raw,
-    /// A host, by its driver.
+    /// A host, through its driver.
     Driver,
 }
 
 impl Tier {
-    /// The word for it.
+    /// Returns the word for it.
     pub fn word(self) -> &'static str {
         match self {
             Self::BlackBox => "black-box",
@@ -107,16 +109,17 @@ impl Tier {
     }
 }
 
-/// What every case says of itself.
+/// The header of a case.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Header {
-    /// Its name, with the file's in front: `handshake/` + this. It does not change; where it must, `aliases` keeps the old one.
+    /// The name, prefixed with the file's: `handshake/` + this. It never changes; if it must,
+    /// `aliases` keeps the old one.
     pub id: String,
     /// Names that it had.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// What it needs of a plugin.
+    /// The tier: what the case requires of a plugin.
     #[serde(default = "driver")]
     pub tier: Tier,
     /// How much it asks.
@@ -125,21 +128,21 @@ pub struct Header {
     pub level: Level,
     /// The clauses of `docs/spec.md`.
     pub clause: Vec<String>,
-    /// What is required, a sentence.
+    /// The requirement, as a sentence.
     pub requirement: String,
-    /// Why that matters, a sentence.
+    /// Why the requirement matters, as a sentence.
     pub why: String,
-    /// Features without which it is skipped.
+    /// The features without which the case is skipped.
     #[serde(default)]
     pub needs: Vec<String>,
-    /// How long it may take, its end included. Default 10 s.
+    /// The time limit, including the clean-up. Default: 10 s.
     #[serde(default = "budget")]
     pub budget: Span,
     /// Cases with the same word here do not run at the same time.
     #[serde(default)]
     pub exclusive: Option<String>,
-    /// The broken peers that it must reject.
-    pub mutants: Vec<String>,
+    /// The broken peers that it must reject, each with the step (or steps) where the rejection counts.
+    pub mutants: Mutants,
     /// The lines of the design's catalogue that it covers.
     #[serde(default)]
     pub catalogue: Vec<String>,
@@ -168,7 +171,7 @@ fn budget() -> Span {
     Span::seconds(10)
 }
 
-/// The members of [`Header`] in a file. A test compares.
+/// The members of [`Header`] in a file. A test compares them.
 const HEADER: [&str; 12] = [
     "id",
     "aliases",
@@ -184,26 +187,27 @@ const HEADER: [&str; 12] = [
     "catalogue",
 ];
 
-/// A case: what it says of itself, and what its role's mode makes of it.
+/// A case: its header, and the scene that the mode of its role plays.
 #[derive(Debug, Clone)]
 pub struct Case<S> {
-    /// About itself. The id has the area in front.
+    /// The header. The id is prefixed with the area.
     pub header: Header,
     /// What happens.
     pub scene: S,
-    /// Where it stands: `file:line`.
+    /// Where the case is: `file:line`.
     pub place: String,
 }
 
 impl<S> Case<S> {
-    /// The area: what stands before the slash.
+    /// Returns the area: what stands before the slash.
     pub fn area(&self) -> &str {
         self.header.id.split('/').next().unwrap_or_default()
     }
 }
 
 /// What is wrong with a file, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what}")]
 pub struct FileError {
     /// `file:line`.
     pub place: String,
@@ -211,15 +215,7 @@ pub struct FileError {
     pub what: String,
 }
 
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
-
-impl std::error::Error for FileError {}
-
-/// A text with the name that errors give it.
+/// A text, with its name for error messages.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// What it is called.
@@ -234,7 +230,7 @@ impl Source<'_> {
         format!("{}:{}", self.name, before.matches('\n').count() + 1)
     }
 
-    /// An error at this offset of the text.
+    /// Returns an error at this offset of the text.
     pub fn error(&self, offset: usize, what: impl fmt::Display) -> FileError {
         FileError { place: self.place(offset), what: what.to_string() }
     }
@@ -244,7 +240,7 @@ impl Source<'_> {
         self.error(offset, error.message())
     }
 
-    /// Reads the whole text as this.
+    /// Parses the whole text as this type.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, FileError> {
         toml::from_str(self.text).map_err(|error| self.toml_error(&error, 0))
     }
@@ -285,7 +281,8 @@ fn parse_case<S: DeserializeOwned>(
     let (header, scene): (DeTable<'_>, DeTable<'_>) =
         members.into_iter().partition(|(name, _)| HEADER.contains(&name.get_ref().as_ref()));
     let read = |table| ValueDeserializer::from(Spanned::new(span.clone(), DeValue::Table(table)));
-    // The scene first: a mistyped member is in there, and its line says more than that one is missing.
+    // The scene first: it contains a mistyped member, and the error about that says more than one
+    // about a missing member.
     let scene =
         S::deserialize(read(scene)).map_err(|error| source.toml_error(&error, span.start))?;
     let mut header =
@@ -299,7 +296,7 @@ fn parse_case<S: DeserializeOwned>(
     Ok(case)
 }
 
-/// What a type cannot say.
+/// Checks what the types cannot express.
 fn check<S>(case: &Case<S>) -> Result<(), String> {
     let header = &case.header;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -345,7 +342,7 @@ impl<S: DeserializeOwned> Catalogue<S> {
         Ok(Self { role, cases })
     }
 
-    /// The case of this name, present or former.
+    /// Returns the case of this name, present or former.
     pub fn find(&self, name: &str) -> Option<&Case<S>> {
         self.cases.iter().find(|case| {
             case.header.id == name || case.header.aliases.iter().any(|old| old == name)
@@ -371,7 +368,7 @@ clause = ["HS-1"]
 requirement = "R."
 why = "W."
 budget = "250ms"
-mutants = ["m"]
+mutants = { m = "1: a" }
 steps = [{ a = 1 },
     { b = 2 }]
 "#;
@@ -401,7 +398,7 @@ steps = [{ a = 1 },
         assert_eq!(error(&GOOD.replace("id = \"one\"", "id = ")).place, "f.toml:3");
         let nameless = error(&GOOD.replace("\"one\"", "\"One!\""));
         assert!(nameless.what.contains("no name of a case"), "{nameless}");
-        assert!(error(&GOOD.replace("[\"m\"]", "[]")).what.contains("no mutant"));
+        assert!(error(&GOOD.replace("{ m = \"1: a\" }", "{}")).what.contains("no mutant"));
         assert!(error("[case]\n").what.contains("[[case]]"));
     }
 

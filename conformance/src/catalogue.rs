@@ -1,5 +1,5 @@
-//! The cases that the program carries. They are files, so that a case can be written and read by people; with `--cases` the
-//! program takes another folder's in their place.
+//! The cases that are built into the program. They are files that people can read and write;
+//! `--cases` replaces them with those of a directory.
 
 use std::fs;
 use std::path::Path;
@@ -40,17 +40,17 @@ const HOST: [Embedded; 11] = [
     ("reattach", include_str!("../cases/host/reattach.toml")),
 ];
 
-/// The cases about plugins: those of a folder, or the embedded ones.
+/// Returns the cases about plugins: those of a directory, or the embedded ones.
 pub fn plugin(folder: Option<&Path>) -> Result<Catalogue<plugin::scene::Scene>, FileError> {
     read(Role::Plugin, &PLUGIN, folder)
 }
 
-/// The cases about hosts.
+/// Returns the cases about hosts.
 pub fn host(folder: Option<&Path>) -> Result<Catalogue<host::scene::Scene>, FileError> {
     read(Role::Host, &HOST, folder)
 }
 
-/// The text of an embedded file.
+/// Returns the text of an embedded file.
 pub fn source(role: Role, area: &str) -> Option<&'static str> {
     let embedded: &[Embedded] = match role {
         Role::Plugin => &PLUGIN,
@@ -80,7 +80,7 @@ fn read<S: DeserializeOwned>(
     Catalogue::read(role, &files)
 }
 
-/// Area, name and text of each `.toml` in a folder, by name.
+/// Area, name and text of each `.toml` in a directory, by name.
 fn files_in(folder: &Path) -> Result<Vec<(String, String, String)>, FileError> {
     let wrong = |path: &Path, error: std::io::Error| FileError {
         place: path.display().to_string(),

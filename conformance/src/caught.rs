@@ -1,66 +1,77 @@
-//! Where each case rejects each of its mutants: at the step that the mutant is about, and not by some accident before it.
+//! Where a case rejects a mutant: at the step that the mutant is about, not by an accident before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use plugwire_conformance_report::model::{CaseResult, Role, Verdict};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
 
-/// What stands in `mutants/caught.toml`: role, case, mutant, and the place.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Caught {
-    host: Cases,
-    plugin: Cases,
-}
+/// The mutants that a case must reject, in the order of the file, each with the places where the rejection counts.
+///
+/// A place is the step, or what was expected after the last one. `crash at` and `timeout at` in front of it are part of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mutants(Vec<(String, Places)>);
 
-type Cases = BTreeMap<String, BTreeMap<String, Places>>;
-
-/// Several where it is the machine's speed that decides.
-#[derive(Debug, Clone, Deserialize)]
+/// One place, or several if the speed of the machine decides which one it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Places {
     One(String),
     OneOf(BTreeSet<String>),
 }
 
-impl Caught {
-    /// Reads it.
-    ///
-    /// # Errors
-    ///
-    /// The file has a mistake; the text says where.
-    pub fn read() -> Result<Self, String> {
-        toml::from_str(include_str!("../mutants/caught.toml"))
-            .map_err(|error| format!("conformance/mutants/caught.toml: {error}"))
+impl Mutants {
+    /// Returns the mutants' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The places that are right for a mutant; none where nobody has said.
-    pub fn places(&self, role: Role, case: &str, mutant: &str) -> Vec<&str> {
-        match self.cases(role).get(case).and_then(|mutants| mutants.get(mutant)) {
-            None => Vec::new(),
-            Some(Places::One(place)) => vec![place],
-            Some(Places::OneOf(places)) => places.iter().map(String::as_str).collect(),
-        }
+    /// Returns the number of mutants.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
-    /// Each case and mutant that it tells of.
-    pub fn pairs(&self, role: Role) -> BTreeSet<(String, String)> {
-        let of_case = |(case, mutants): (&String, &BTreeMap<String, Places>)| {
-            mutants.keys().map(|mutant| (case.clone(), mutant.clone())).collect::<Vec<_>>()
-        };
-        self.cases(role).iter().flat_map(of_case).collect()
+    /// Returns true if the case names no mutant.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    fn cases(&self, role: Role) -> &Cases {
-        match role {
-            Role::Host => &self.host,
-            Role::Plugin => &self.plugin,
-        }
+    /// Returns true if the mutant has to be rejected at this place.
+    pub fn has(&self, mutant: &str, place: &str) -> bool {
+        self.0.iter().any(|(name, places)| {
+            name == mutant
+                && match places {
+                    Places::One(one) => one == place,
+                    Places::OneOf(all) => all.contains(place),
+                }
+        })
     }
 }
 
-/// Where a case ended: its step, or what was wanted after the last. A crash and a budget are told apart.
+impl<'de> Deserialize<'de> for Mutants {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The parser sorts a table by its keys; their positions restore the order of the file.
+        let table = BTreeMap::<Spanned<String>, Places>::deserialize(deserializer)?;
+        let mut mutants: Vec<_> = table.into_iter().collect();
+        mutants.sort_by_key(|(name, _)| name.span().start);
+        let plain = |(name, places): (Spanned<String>, Places)| (name.into_inner(), places);
+        Ok(Self(mutants.into_iter().map(plain).collect()))
+    }
+}
+
+impl JsonSchema for Mutants {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Mutants".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        BTreeMap::<String, Places>::json_schema(generator)
+    }
+}
+
+/// Returns where a case ended: its step, or what was expected after the last one. Crashes and exceeded budgets are marked.
 pub fn place(case: &CaseResult) -> Option<String> {
     let finding = case.finding.as_ref()?;
     let at = if finding.step.is_empty() { &finding.expected } else { &finding.step };
@@ -72,7 +83,7 @@ pub fn place(case: &CaseResult) -> Option<String> {
     }
 }
 
-/// The file, of what was seen: role, case, mutant, place.
+/// Writes observed places (role, case, mutant, place) as TOML, one table per case.
 pub fn written<'a>(seen: impl IntoIterator<Item = (Role, &'a str, &'a str, &'a str)>) -> String {
     let mut text = String::new();
     let mut last = None;
@@ -81,7 +92,7 @@ pub fn written<'a>(seen: impl IntoIterator<Item = (Role, &'a str, &'a str, &'a s
             let _ = write!(text, "\n[{role}.{case:?}]\n");
             last = Some((role, case));
         }
-        // A string of JSON is one of TOML.
+        // A JSON string is also a TOML string.
         let _ = writeln!(text, "{mutant} = {}", serde_json::Value::from(place));
     }
     text

@@ -1,4 +1,5 @@
-//! Runs cases: some at a time, each in a cage of its own and within its budget, and nothing is left of any.
+//! Runs cases: several at a time, each in its own cage and within its budget, and without leaving
+//! anything behind.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -20,15 +21,15 @@ use crate::subject::Subject;
 /// Stands for a case's name in [`Options::replay`].
 pub const CASE: &str = "{case}";
 
-/// How long what a case started may take to go by itself, once the case has ended.
+/// How long the processes of a case may take to exit by themselves after the case.
 const AFTERMATH: Duration = Duration::from_millis(250);
 
-/// One role's way of playing a case.
+/// How cases of one role are played.
 pub trait Mode: std::fmt::Debug + Send + Sync + 'static {
-    /// What a case of this role has besides its header.
+    /// The part of a case besides its header.
     type Scene: std::fmt::Debug + Send + Sync + 'static;
 
-    /// Plays it. It is dropped when the case's budget is used up.
+    /// Plays the case. The future is dropped when the budget is used up.
     fn play(
         &self,
         case: &Case<Self::Scene>,
@@ -38,29 +39,32 @@ pub trait Mode: std::fmt::Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Judgement> + Send;
 }
 
-/// How a run is made.
+/// The default number of cases at a time for each core: a case spends most of its time waiting.
+const CASES_PER_CORE: usize = 4;
+
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How many cases at a time.
+    /// The number of cases at a time.
     pub workers: usize,
-    /// Makes every budget longer. 1 on a fast machine.
+    /// The factor by which every budget is longer. 1 on a fast machine.
     pub timeout_scale: u32,
-    /// Plays the cases in an order of its own.
+    /// The seed by which the cases are shuffled.
     pub shuffle: Option<u64>,
-    /// SHOULD and robustness count, too.
+    /// Whether SHOULD and robustness cases count.
     pub strict: bool,
-    /// What the subject does not implement is all right.
+    /// Whether the subject may leave cases unimplemented.
     pub allow_unimplemented: bool,
-    /// Lets each case's folder stay.
+    /// Whether the directory of each case is kept.
     pub keep: bool,
-    /// The words of a command that plays one case again, with [`CASE`] in the place of its name.
+    /// The command that runs one case again, with [`CASE`] instead of its name.
     pub replay: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            workers: std::thread::available_parallelism().map_or(2, usize::from),
+            workers: CASES_PER_CORE * std::thread::available_parallelism().map_or(2, usize::from),
             timeout_scale: 1,
             shuffle: None,
             strict: false,
@@ -71,7 +75,7 @@ impl Default for Options {
     }
 }
 
-/// What is told while a run goes on.
+/// An event during a run.
 #[derive(Debug)]
 pub enum Progress<'a> {
     /// A case has used up half of its budget.
@@ -80,16 +84,16 @@ pub enum Progress<'a> {
     Done(&'a CaseResult, usize, usize),
 }
 
-/// Everything that a run consists of.
+/// The complete description of a run.
 #[derive(Debug, Clone)]
 pub struct Plan<M: Mode> {
     /// The role's mode.
     pub mode: M,
-    /// Who is judged.
+    /// The subject that is judged.
     pub subject: Subject,
     /// The cases, in the catalogue's order.
     pub cases: Vec<Case<M::Scene>>,
-    /// What is known of the subject.
+    /// The known list of the subject.
     pub known: Known,
     /// How.
     pub options: Options,
@@ -103,7 +107,7 @@ struct Shared<M: Mode> {
     slow: mpsc::UnboundedSender<String>,
 }
 
-/// Runs a plan to its end. Dropping the future ends everything that it started.
+/// Runs a plan. Dropping the future ends everything that it started.
 pub async fn run<M: Mode>(plan: Plan<M>, mut tell: impl FnMut(Progress<'_>)) -> Run {
     let began = Instant::now();
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -133,7 +137,7 @@ pub async fn run<M: Mode>(plan: Plan<M>, mut tell: impl FnMut(Progress<'_>)) -> 
                     tell(Progress::Done(&result, done, total));
                     results[at] = Some(result);
                 }
-                // A panic of the suite: the case has no result, which is an error below.
+                // The suite panicked: the missing result becomes an error below.
                 Some(Err(_)) => done += 1,
                 None => break,
             },
@@ -157,7 +161,7 @@ pub async fn run<M: Mode>(plan: Plan<M>, mut tell: impl FnMut(Progress<'_>)) -> 
         seed: shared.plan.options.shuffle,
         strict: shared.plan.options.strict,
         allow_unimplemented: shared.plan.options.allow_unimplemented,
-        // Whoever has this process for itself can tell.
+        // A caller that owns this process can tell.
         strays: 0,
         cases: cases.map(|(at, result)| result.unwrap_or_else(|| lost(at))).collect(),
     }
@@ -166,7 +170,7 @@ pub async fn run<M: Mode>(plan: Plan<M>, mut tell: impl FnMut(Progress<'_>)) -> 
 async fn one<M: Mode>(shared: &Shared<M>, at: usize) -> CaseResult {
     let plan = &shared.plan;
     let case = &plan.cases[at];
-    // In this order: whoever waits for its turn must not take a place meanwhile.
+    // In this order: a waiting case must not occupy a place.
     let _turn = match case.header.exclusive.as_ref().and_then(|word| shared.exclusive.get(word)) {
         Some(turn) => Some(turn.lock().await),
         None => None,
@@ -199,7 +203,9 @@ async fn caged<M: Mode>(shared: &Shared<M>, case: &Case<M::Scene>, trace: &Trace
     let plan = &shared.plan;
     let cage = match Cage::new() {
         Ok(cage) => cage,
-        Err(error) => return Judgement::error(format!("no folder for the case: {error}")),
+        Err(error) => {
+            return Judgement::error(format!("cannot create a directory for the case: {error}"));
+        }
     };
     let budget = *case.header.budget * plan.options.timeout_scale.max(1);
     let judgement = within_budget(shared, case, &cage, trace, budget).await;
@@ -211,14 +217,14 @@ async fn caged<M: Mode>(shared: &Shared<M>, case: &Case<M::Scene>, trace: &Trace
     cleaned(judgement, cage, &plan.options, trace).await
 }
 
-/// In which step the case was; in none, if it has not begun with them or they are behind it.
+/// Returns the step that the case was in; empty before the first one and after the last.
 fn last_step(trace: &Trace) -> String {
     let events = trace.events().into_iter().rev();
     let mut steps = events.filter(|event| event.source == "suite");
     steps.find_map(|event| event.text.strip_prefix("step ").map(str::to_owned)).unwrap_or_default()
 }
 
-/// None where the budget is used up. Half of it is told.
+/// Plays a case; `None` if it exceeds its budget. Once half of it is used up, progress says so.
 async fn within_budget<M: Mode>(
     shared: &Shared<M>,
     case: &Case<M::Scene>,
@@ -235,7 +241,7 @@ async fn within_budget<M: Mode>(
     tokio::time::timeout(budget - budget / 2, &mut play).await.ok()
 }
 
-/// Ends what is left, and says so.
+/// Kills what is left, and notes it.
 async fn cleaned(
     mut judgement: Judgement,
     cage: Cage,
@@ -256,18 +262,20 @@ async fn cleaned(
     }
     let folder = cage.folder().display().to_string();
     if let Err(error) = cage.remove() {
-        judgement.notes.push(format!("the case's folder {folder} is left: {error}"));
+        judgement.notes.push(format!("the case's directory {folder} cannot be removed: {error}"));
     }
     judgement
 }
 
-/// Lets a case's folder stay, and says what is in it.
+/// Keeps a case's directory and notes what it contains.
 fn kept(cage: Cage) -> Vec<String> {
     let folder = cage.folder().to_owned();
-    let mut notes = vec![format!("the case's folder is {}", folder.display())];
+    let mut notes = vec![format!("the case's directory is {}", folder.display())];
     let script = folder.join(REPLAY);
     match cage.keep() {
-        Err(error) => notes.push(format!("what is needed for a replay is not in it: {error}")),
+        Err(error) => {
+            notes.push(format!("the files for a replay cannot be written to it: {error}"))
+        }
         // Some cases start nothing.
         Ok(_) if !script.exists() => {}
         Ok(_) => notes.push(format!("{} starts the subject as the case did", script.display())),
@@ -317,7 +325,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The order in which cases begin: the catalogue's, or one that a seed decides (splitmix64 and Fisher-Yates).
+/// Returns the order in which cases begin: the catalogue's, or one that a seed decides (splitmix64 and Fisher-Yates).
 fn order(total: usize, seed: Option<u64>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..total).collect();
     let Some(mut state) = seed else { return order };
@@ -337,7 +345,7 @@ mod tests {
     use super::*;
     use crate::case::{self, Source};
 
-    /// Plays a case as its name says.
+    /// Plays a case according to its name.
     #[derive(Debug)]
     struct Played;
 
@@ -375,7 +383,7 @@ mod tests {
                 let needs = if *id == "needs" { "needs = [\"probe\"]\n" } else { "" };
                 format!(
                     "[[case]]\nid = \"{id}\"\nlevel = \"must\"\nclause = [\"X\"]\nrequirement = \"\"\n\
-                     why = \"\"\nbudget = \"400ms\"\nmutants = [\"m\"]\n{needs}"
+                     why = \"\"\nbudget = \"400ms\"\nmutants = {{ m = \"1\" }}\n{needs}"
                 )
             })
             .collect();

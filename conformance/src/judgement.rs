@@ -1,15 +1,15 @@
-//! What a mode says of a case.
+//! The judgement of a mode about a case.
 
 use plugwire_conformance_report::model::{Finding, Verdict};
 
 /// A verdict with its reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// What became of the case.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why, where it did not pass.
+    /// The finding, if it did not pass.
     pub finding: Option<Finding>,
-    /// What else is worth saying.
+    /// Additional notes.
     pub notes: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ impl Judgement {
         Self { finding: Some(finding), ..Self::plain(Verdict::Fail) }
     }
 
-    /// The same, since the subject died where it should not.
+    /// Returns a failure because the subject died unexpectedly.
     pub fn crash(
         step: impl Into<String>,
         expected: impl Into<String>,
@@ -48,17 +48,17 @@ impl Judgement {
         Self { verdict: Verdict::Crash, ..Self::fail(step, expected, actual) }
     }
 
-    /// The subject says that it cannot do this.
+    /// Returns the judgement that the subject does not support this.
     pub fn unimplemented(what: impl Into<String>) -> Self {
         Self { notes: vec![what.into()], ..Self::plain(Verdict::Unimplemented) }
     }
 
-    /// The case does not apply to this subject.
+    /// Returns the judgement that the case does not apply to this subject.
     pub fn skip(why: impl Into<String>) -> Self {
         Self { notes: vec![why.into()], ..Self::plain(Verdict::Skip) }
     }
 
-    /// The suite could not do its part.
+    /// Returns the judgement that the suite itself failed.
     pub fn error(why: impl Into<String>) -> Self {
         let finding = Finding {
             expected: "that the suite does its part".to_owned(),

@@ -1,9 +1,11 @@
-//! **Promise: young.** The conformance suite of go-plugin's gRPC protocol: it judges anybody's host or plugin by the
-//! clauses of `docs/spec.md`.
+//! **Promise: young.** The conformance suite of go-plugin's gRPC protocol: judges any host or
+//! plugin by the clauses of `docs/spec.md`.
 //!
-//! [`case`] is a case as data, [`catalogue`] has all of them, [`select`] chooses, [`subject`] is who is judged, and
-//! [`engine`] runs. Each role has its mode: in [`plugin`] the suite is the host, in [`host`] the plugin. [`trust`] judges the
-//! suite itself, and [`caught`] says what it must find. What comes out is a `Run` of `plugwire-conformance-report`.
+//! [`case`] defines a case as data, [`catalogue`] contains all of them, [`select`] chooses,
+//! [`subject`] describes what is judged, and [`engine`] runs cases. Each role has its mode: in
+//! [`plugin`] the suite is the host, in [`host`] the plugin. [`trust`] tests the suite itself, and
+//! [`caught`] says where a mutant has to be rejected. The result is a `Run` of
+//! `plugwire-conformance-report`.
 
 pub mod case;
 pub mod catalogue;

@@ -1,4 +1,5 @@
-//! The program `plugwire-conformance`. In host mode it is the plugin, too, where a script lies beside it.
+//! The program `plugwire-conformance`. In host mode it is also the plugin, if a script is in its
+//! directory.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Comparing what came with what a case wants of it.
+//! Compares values with the expectations of a case.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -6,20 +6,20 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What is wanted of a value. Members that it does not name may be anything. Texts in angle brackets are patterns:
-/// `<set>` is anything that is there, `<unset>` is nothing or an empty text; `<contains X>`, `<lacks X>`, `<begins X>` and `<ends X>` are
-/// texts, the first two also lists.
+/// The expectation for a value. Members that it does not name may be anything. Texts in angle
+/// brackets are patterns: `<set>` matches any value, `<unset>` nothing or an empty text; `<contains
+/// X>`, `<lacks X>`, `<begins X>` and `<ends X>` match texts, the first two also lists.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Wanted(Value);
 
 impl Wanted {
-    /// Where `seen` is not as wanted, and how; none, if it is.
+    /// Returns where and how `seen` differs from what is wanted; none if it does not.
     pub fn differs(&self, seen: &Value) -> Option<String> {
         difference("", &self.0, Some(seen))
     }
 
-    /// What is wanted of a message: see [`message`].
+    /// Reads the expectation for a message: see [`message`].
     #[must_use]
     pub fn of_message(&self) -> Self {
         Self(message(&self.0))
@@ -95,8 +95,8 @@ fn described(path: &str, wanted: &Value, seen: Option<&Value>) -> String {
     format!("{place}{}, and should be {}", excerpt(&seen), excerpt(&wanted.to_string()))
 }
 
-/// A message, in which cases may write bytes as `{ text = "…" }`, `{ hex = "…" }` or `{ fill = N }` (N times `x`), as JSON has it: with
-/// base64 in these places.
+/// Converts a message of a case to JSON with base64. Cases may write bytes as `{ text = "…" }`, `{
+/// hex = "…" }` or `{ fill = N }` (N times `x`).
 pub fn message(value: &Value) -> Value {
     let Some(members) = value.as_object() else { return value.clone() };
     let only = members.iter().next().filter(|_| members.len() == 1);
@@ -112,7 +112,7 @@ pub fn message(value: &Value) -> Value {
     }
 }
 
-/// The bytes that hexadecimal digits stand for.
+/// Returns the bytes that hexadecimal digits stand for.
 pub fn unhex(digits: &str) -> Result<Vec<u8>, String> {
     let pairs = digits.as_bytes().chunks(2);
     pairs
@@ -124,7 +124,7 @@ pub fn unhex(digits: &str) -> Result<Vec<u8>, String> {
         .ok_or_else(|| format!("{digits:?} are no hexadecimal digits"))
 }
 
-/// The beginning of a long text.
+/// Returns the beginning of a long text.
 pub fn excerpt(text: &str) -> String {
     const LONGEST: usize = 300;
     match text.char_indices().nth(LONGEST) {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::case::{Case, FileError, Source, Tier};
 
-/// Whether a name matches a pattern, in which `*` is any text.
+/// Returns whether a name matches a pattern, in which `*` is any text.
 pub fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -31,7 +31,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// The cases that run, in their order. A pattern that matches nothing is an error: a mistyped one would prove less than
+    /// Returns the cases that run, in their order. A pattern that matches nothing is an error: a mistyped one would prove less than
     /// its author thinks.
     pub fn of<'a, S>(&self, cases: &'a [Case<S>]) -> Result<Vec<&'a Case<S>>, String> {
         for pattern in self.only.iter().chain(&self.skip) {
@@ -122,13 +122,14 @@ impl Known {
         self.known.iter().filter(move |entry| matches(&entry.pattern, id))
     }
 
-    /// The entry for a case.
+    /// Returns the entry for a case.
     pub fn of(&self, id: &str) -> Option<&Entry> {
         self.all_for(id).next()
     }
 }
 
-/// What a verdict becomes in the light of an entry. Nothing excuses an error of the suite, or what was not tried.
+/// Applies an entry to a verdict. An error of the suite, or a case that was not tried, is never
+/// excused.
 pub fn judged(verdict: Verdict, expect: Expect) -> Verdict {
     match (expect, verdict) {
         (Expect::Fail, verdict) if verdict.is_failure() => Verdict::ExpectedFail,
@@ -146,7 +147,7 @@ mod tests {
 
     fn cases() -> Vec<Case<toml::Table>> {
         let text = ["one", "two", "three"].map(|id| {
-            format!("[[case]]\nid = \"{id}\"\nlevel = \"must\"\nclause = [\"X\"]\nrequirement = \"\"\nwhy = \"\"\nmutants = [\"m\"]\n")
+            format!("[[case]]\nid = \"{id}\"\nlevel = \"must\"\nclause = [\"X\"]\nrequirement = \"\"\nwhy = \"\"\nmutants = {{ m = \"1\" }}\n")
         });
         case::parse("a", case::Source { name: "a.toml", text: &text.concat() }).unwrap()
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::case::{FileError, Source};
 
-/// Each feature that a case can need, and whose it is.
+/// Each feature that a case can need, with its role.
 pub const FEATURES: [(&str, &str); 16] = [
     ("plugin", "probe"),
     ("plugin", "tcp"),
@@ -29,7 +29,7 @@ pub const FEATURES: [(&str, &str); 16] = [
     ("host", "reattach"),
 ];
 
-/// The features of a role.
+/// Returns the features of a role.
 pub fn features(role: Role) -> BTreeSet<String> {
     let role = role.to_string();
     let of_role = FEATURES.iter().filter(|(whose, _)| *whose == role);
@@ -93,8 +93,8 @@ pub struct Implementation {
     pub version: Option<String>,
     /// `plugin` or `host`.
     pub role: RoleWord,
-    /// The plugin's, or the driver's, program and arguments. Relative paths are relative to this file's folder: a program
-    /// with a slash, and each argument with a slash that names a file or a folder.
+    /// The plugin's, or the driver's, program and arguments. Relative paths are relative to this file's directory: a program
+    /// with a slash, and each argument with a slash that names a file or a directory.
     pub command: Vec<String>,
 }
 
@@ -124,7 +124,7 @@ fn first() -> Vec<u32> {
 }
 
 impl Subject {
-    /// The probe's cookie, which the suite's own plugin in host mode has, too.
+    /// Returns the probe's cookie, which the suite's own plugin in host mode has, too.
     pub fn probe_cookie() -> Cookie {
         Cookie { key: "PLUGWIRE_PROBE".to_owned(), value: "plugwire".to_owned() }
     }
@@ -174,15 +174,16 @@ impl Subject {
         })
     }
 
-    /// Whether it has a feature.
+    /// Returns whether it has a feature.
     pub fn has(&self, feature: &str) -> bool {
         self.features.contains(feature)
     }
 }
 
-/// A command whose words mean the same in every working directory: cases have their own. Paths are a program with a slash (one
-/// without is looked up in `PATH`), and each argument with a slash that names a file or a folder. A bare word such as
-/// `serve` is one also where something has that name.
+/// Makes a command independent of the working directory, since each case has its own. Paths are a
+/// program with a slash (one without is looked up in `PATH`) and each argument with a slash that
+/// names a file or directory. A bare word such as `serve` stays a word even if a file has that
+/// name.
 pub fn anchored(command: Vec<String>, folder: &Path) -> Vec<String> {
     let anchored = |(at, word): (usize, String)| {
         let path = folder.join(&word);
@@ -195,7 +196,7 @@ pub fn anchored(command: Vec<String>, folder: &Path) -> Vec<String> {
     command.into_iter().enumerate().map(anchored).collect()
 }
 
-/// The lowest first, each once.
+/// Returns the lowest first, each once.
 pub fn sorted(mut versions: Vec<u32>) -> Vec<u32> {
     versions.sort_unstable();
     versions.dedup();
@@ -247,7 +248,7 @@ tcp = false
         let driver = format!("{here}/driver.py");
         assert_eq!(anchored(&["./a", "./driver.py"]), [format!("{here}/a"), driver.clone()]);
         assert_eq!(anchored(&["driver.py", &driver]), ["driver.py".to_owned(), driver]);
-        // Words like any other, that are also the names of a folder and of a file.
+        // Words like any other, that are also the names of a directory and of a file.
         assert_eq!(anchored(&["python3", "serve", "test", ""]), ["python3", "serve", "test", ""]);
         assert_eq!(anchored(&["a", "serve/inner"])[1], format!("{here}/serve/inner"));
         assert_eq!(anchored(&["a", "serve/other"])[1], "serve/other");

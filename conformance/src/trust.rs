@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::case::{Case, Catalogue};
 use crate::catalogue;
-use crate::caught::{self, Caught};
+use crate::caught;
 use crate::engine::{self, Mode, Options, Plan};
 use crate::host::HostMode;
 use crate::plugin::PluginMode;
@@ -24,7 +24,7 @@ use crate::subject::{self, Subject};
 pub struct Effort {
     /// Only cases that match.
     pub only: Vec<String>,
-    /// One mutant for each case in place of all.
+    /// One mutant for each case instead of all.
     pub one: bool,
     /// Cases at a time.
     pub workers: Option<usize>,
@@ -32,7 +32,7 @@ pub struct Effort {
     pub timeout_scale: u32,
 }
 
-/// What is told while mutants are played: this one has been, so many have, and so many there are.
+/// Progress while mutants are played: the last one, and how many are done.
 #[derive(Debug)]
 pub struct Tried<'a> {
     /// The last.
@@ -63,9 +63,10 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The healthy peer passes; a mutant is rejected for what it does.
+    /// Returns whether the healthy peer passed, or the mutant was rejected for what it does.
     ///
-    /// A failure at another step, a crash by chance and a budget that runs out say nothing of what is wrong with it.
+    /// A failure at another step, an accidental crash and an exceeded budget say nothing about the
+    /// mutant.
     pub fn is_good(&self) -> bool {
         match self.mutant {
             None => self.verdict == Verdict::Pass,
@@ -78,7 +79,7 @@ impl Cell {
 ///
 /// # Errors
 ///
-/// What is wrong with a case file or a pattern.
+/// A case file or a pattern is wrong; the text says how.
 pub async fn check(
     role: Role,
     program: &Path,
@@ -120,9 +121,8 @@ where
     let selection = Selection { only: effort.only.clone(), ..Selection::default() };
     let cases = selection.of(&catalogue.cases)?;
     all_exist(&cases, &mutants(catalogue.role)?)?;
-    let caught = Arc::new(Caught::read()?);
-    // Most of a case is waiting, so there are more runs at a time than cores.
-    let workers = effort.workers.unwrap_or(8 * Options::default().workers);
+    // A mutant waits even more than a healthy peer.
+    let workers = effort.workers.unwrap_or(2 * Options::default().workers);
     let all = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
     let places = Arc::new(Semaphore::new(workers.max(1)));
     let mut running = JoinSet::new();
@@ -131,7 +131,7 @@ where
     let scale = effort.timeout_scale.max(1);
     let (usual, patient) = (mode(scale), (mode(PATIENCE * scale), PATIENCE * scale));
     for (peer, tcp, concerned) in runs {
-        let peer = peer.cloned();
+        let peer = peer.map(str::to_owned);
         let plan = Plan {
             mode: usual.clone(),
             subject: scripted(catalogue.role, program, peer.as_deref(), tcp),
@@ -144,11 +144,12 @@ where
                 ..Options::default()
             },
         };
-        let (places, caught, patient) = (places.clone(), caught.clone(), patient.clone());
+        let (places, patient) = (places.clone(), patient.clone());
         running.spawn(async move {
-            let play = async |plan| {
+            let play = async |plan: Plan<M>| {
+                let wanted = plan.cases.clone();
                 let run = engine::run(plan, |_| {}).await;
-                let cells = run.cases.into_iter().map(|case| cell(case, peer.clone(), &caught));
+                let cells = run.cases.into_iter().map(|case| cell(case, peer.clone(), &wanted));
                 cells.collect::<Vec<_>>()
             };
             let place = places.acquire().await;
@@ -180,12 +181,13 @@ where
     Ok(cells)
 }
 
-fn cell(case: CaseResult, mutant: Option<String>, caught: &Caught) -> Cell {
+fn cell<S>(case: CaseResult, mutant: Option<String>, cases: &[Case<S>]) -> Cell {
     let place = caught::place(&case);
     let as_said = match (&mutant, &place) {
-        (Some(mutant), Some(place)) => {
-            caught.places(case.role, &case.id, mutant).contains(&place.as_str())
-        }
+        (Some(mutant), Some(place)) => cases
+            .iter()
+            .find(|known| known.header.id == case.id)
+            .is_some_and(|known| known.header.mutants.has(mutant, place)),
         _ => false,
     };
     let why = match (case.finding, case.notes.into_iter().next()) {
@@ -195,18 +197,18 @@ fn cell(case: CaseResult, mutant: Option<String>, caught: &Caught) -> Cell {
     Cell { role: case.role, case: case.id, mutant, verdict: case.verdict, why, place, as_said }
 }
 
-/// The names of a role's mutants.
+/// Returns the names of a role's mutants.
 fn mutants(role: Role) -> Result<BTreeSet<String>, String> {
     match role {
         Role::Plugin => Ok(peers::plugin::mutants()?.into_keys().collect()),
-        Role::Host => Ok(peers::host::flaws()?.into_keys().collect()),
+        Role::Host => Ok(peers::host::flaws().into_keys().collect()),
     }
 }
 
-/// A mutant that does not exist is rejected by every case, which proves nothing.
+/// Checks that all mutants exist: every case rejects an unknown one, which proves nothing.
 fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeSet<String>) -> Result<(), String> {
     for case in cases {
-        if let Some(name) = case.header.mutants.iter().find(|name| !mutants.contains(*name)) {
+        if let Some(name) = case.header.mutants.names().find(|name| !mutants.contains(*name)) {
             return Err(format!("{}: {}: no mutant is called {name}", case.place, case.header.id));
         }
     }
@@ -214,10 +216,10 @@ fn all_exist<S>(cases: &[&Case<S>], mutants: &BTreeSet<String>) -> Result<(), St
 }
 
 /// A mutant, or the healthy peer; whether it is on TCP; the cases that it gets.
-type Playing<'a, S> = (Option<&'a String>, bool, Vec<&'a Case<S>>);
+type Playing<'a, S> = (Option<&'a str>, bool, Vec<&'a Case<S>>);
 
-/// One run for the healthy peer with all its cases, and one for each case and mutant: some mutants make each of their cases
-/// wait to its end, and those need not wait for one another.
+/// Plans one run for the healthy peer with all its cases, and one for each case and mutant: some
+/// mutants use up the time of each of their cases, and those runs need not wait for one another.
 fn runs<'a, S>(cases: Vec<&'a Case<S>>, effort: &Effort) -> Vec<Playing<'a, S>> {
     let needs_tcp = |case: &Case<S>| case.header.needs.iter().any(|feature| feature == "tcp");
     let (tcp, unix): (Vec<_>, Vec<_>) = cases.iter().copied().partition(|case| needs_tcp(case));
@@ -231,12 +233,13 @@ fn runs<'a, S>(cases: Vec<&'a Case<S>>, effort: &Effort) -> Vec<Playing<'a, S>> 
     runs
 }
 
-fn mutants_of<'a, S>(case: &'a Case<S>, effort: &Effort) -> &'a [String] {
-    let all = &case.header.mutants;
-    if effort.one { &all[..all.len().min(1)] } else { all }
+fn mutants_of<'a, S>(case: &'a Case<S>, effort: &Effort) -> impl Iterator<Item = &'a str> {
+    let most = if effort.one { 1 } else { case.header.mutants.len() };
+    case.header.mutants.names().take(most)
 }
 
-/// The suite's own peer as a subject. As plugin it listens on a unix socket, or on TCP: both is more than any plugin does.
+/// Returns the suite's own peer as a subject. As plugin it listens on a unix socket or on TCP; no
+/// plugin does both.
 pub fn scripted(role: Role, program: &Path, mutant: Option<&str>, tcp: bool) -> Subject {
     let program = program.display().to_string();
     let (command, flag) = match role {
@@ -264,7 +267,7 @@ pub fn scripted(role: Role, program: &Path, mutant: Option<&str>, tcp: bool) -> 
     }
 }
 
-/// What came of it, and everything that is not as it should be.
+/// Returns a summary with everything that is not as it should be.
 pub fn summary(cells: &[Cell]) -> String {
     let mut text = String::new();
     for cell in cells.iter().filter(|cell| !cell.is_good()) {
@@ -291,14 +294,14 @@ pub fn summary(cells: &[Cell]) -> String {
     text
 }
 
-/// Where each mutant was rejected, in the form of `mutants/caught.toml`.
+/// Returns where each mutant was rejected, as TOML by role and case.
 pub fn caught_file(cells: &[Cell]) -> String {
     caught::written(cells.iter().filter_map(|cell| {
         Some((cell.role, cell.case.as_str(), cell.mutant.as_deref()?, cell.place.as_deref()?))
     }))
 }
 
-/// The table case × mutant.
+/// Returns the table case × mutant.
 pub fn markdown(cells: &[Cell]) -> String {
     let mut text = String::from("| case | mutant | verdict | what was said |\n|---|---|---|---|\n");
     for cell in cells.iter().filter(|cell| cell.mutant.is_some()) {
@@ -319,7 +322,7 @@ mod tests {
 
     #[test]
     fn only_what_a_mutant_is_about_rejects_it() {
-        let (caught, case) = (Caught::read().unwrap(), "handshake/core-version-is-1");
+        let (cases, case) = (catalogue::plugin(None).unwrap().cases, "handshake/core-version-is-1");
         let good = |mutant: Option<&str>, verdict, step: &str| {
             let finding = Finding {
                 expected: "something".to_owned(),
@@ -341,7 +344,7 @@ mod tests {
                 timeline: Vec::new(),
                 replay: None,
             };
-            cell(result, mutant.map(str::to_owned), &caught).is_good()
+            cell(result, mutant.map(str::to_owned), &cases).is_good()
         };
         assert!(good(None, Verdict::Pass, "") && !good(None, Verdict::NonStrict, ""));
         let mutant = Some("core-version-2");
@@ -351,29 +354,6 @@ mod tests {
             assert!(!good(mutant, verdict, "2: line"), "{verdict}");
         }
         assert!(!good(Some("seventh-field-unasked"), Verdict::Fail, "2: line"), "not its mutant");
-    }
-
-    #[test]
-    fn it_is_said_of_each_pair_and_no_other_where_it_is_caught() {
-        let caught = Caught::read().unwrap();
-        for role in [Role::Plugin, Role::Host] {
-            let pairs: BTreeSet<_> = match role {
-                Role::Plugin => pairs(&catalogue::plugin(None).unwrap().cases),
-                Role::Host => pairs(&catalogue::host(None).unwrap().cases),
-            };
-            let said = caught.pairs(role);
-            let missing: Vec<_> = pairs.difference(&said).collect();
-            let beyond: Vec<_> = said.difference(&pairs).collect();
-            assert!(missing.is_empty() && beyond.is_empty(), "{missing:?} {beyond:?}");
-        }
-    }
-
-    fn pairs<S>(cases: &[Case<S>]) -> BTreeSet<(String, String)> {
-        let of = |case: &Case<S>| {
-            let mutants = case.header.mutants.clone().into_iter();
-            mutants.map(|mutant| (case.header.id.clone(), mutant)).collect::<Vec<_>>()
-        };
-        cases.iter().flat_map(of).collect()
     }
 
     #[test]
@@ -388,7 +368,7 @@ mod tests {
         let existing = mutants(role).unwrap();
         all_exist(cases, &existing).unwrap();
         let named: BTreeSet<_> =
-            cases.iter().flat_map(|case| &case.header.mutants).cloned().collect();
+            cases.iter().flat_map(|case| case.header.mutants.names()).map(str::to_owned).collect();
         assert_eq!(existing, named, "a mutant that no case rejects");
         let one = existing.into_iter().take(1).collect();
         assert!(all_exist(cases, &one).is_err());

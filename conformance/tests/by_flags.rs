@@ -1,10 +1,12 @@
-//! A stranger's run: a plugin and its cookie, and nothing said of what it can do. No broken plugin gets by as one that lacks
-//! a feature.
+//! Runs with only a plugin and its cookie, without a description of its features. No broken plugin
+//! may pass as one that lacks a feature.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::process::{Command, Output};
-use std::sync::{Mutex, PoisonError};
 
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use parking_lot::Mutex;
+use predicates::str::contains;
 use serde_json::Value;
 
 /// A plugin without the seventh field is one from before multiplexing.
@@ -16,9 +18,7 @@ fn soak_no_mutant_passes_for_one_that_lacks_a_feature() {
     let every = if std::env::var_os("PLUGWIRE_SOAK").is_some() { 1 } else { 4 };
     let mutants: VecDeque<_> = cases_by_mutant().into_iter().step_by(every).collect();
     let alive = played(mutants, |mutant, cases| {
-        let run = by_flags(mutant, cases);
-        let why = String::from_utf8_lossy(&run.stdout).into_owned();
-        (run.status.code() != Some(1)).then(|| format!("{mutant}: {}\n{why}", run.status))
+        by_flags(mutant, cases).try_code(1).err().map(|run| format!("{mutant}: {run}"))
     });
     assert!(alive.is_empty(), "{}", alive.join("\n"));
 }
@@ -34,13 +34,7 @@ fn what_every_plugin_has_is_missed() {
         "broker-absent",
         "reflection-without-v1alpha",
     ] {
-        let run = by_flags(mutant, &by_mutant[mutant]);
-        assert_eq!(
-            run.status.code(),
-            Some(1),
-            "{mutant}: {}",
-            String::from_utf8_lossy(&run.stdout)
-        );
+        by_flags(mutant, &by_mutant[mutant]).append_context("mutant", mutant).code(1);
     }
 }
 
@@ -48,19 +42,17 @@ fn what_every_plugin_has_is_missed() {
 fn a_plugin_from_before_multiplexing_is_none_that_is_broken() {
     let cases =
         ["handshake/core-version-is-1".to_owned(), "mux/one-session-carries-all".to_owned()];
-    let run = by_flags(OLDER, &cases);
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert_eq!(run.status.code(), Some(0), "{said}");
-    assert!(said.contains("2 cases: 1 pass, 1 skip"), "{said}");
+    by_flags(OLDER, &cases).success().stdout(contains("2 cases: 1 pass, 1 skip"));
 }
 
-/// The cases of a mutant that any plugin can be tried with. What a plugin on TCP does is for a plugin on TCP.
+/// Returns the cases of a mutant that any plugin can be tried with. What a plugin on TCP does is for a plugin on TCP.
 fn cases_by_mutant() -> BTreeMap<String, Vec<String>> {
-    let list: Value = serde_json::from_slice(&suite(&["list", "--json"]).stdout).unwrap();
+    let list: Value =
+        serde_json::from_slice(&suite(&["list", "--json"]).success().get_output().stdout).unwrap();
     let mut cases: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for case in list["cases"].as_array().unwrap() {
         let tcp = case["needs"].as_array().unwrap().contains(&"tcp".into());
-        // A MAY fails nobody.
+        // A MAY never fails a run.
         if !tcp && case["level"] != "may" && (case["tier"] == "black-box" || case["tier"] == "raw")
         {
             for mutant in case["mutants"].as_array().unwrap() {
@@ -80,21 +72,21 @@ fn played(
     play: impl Fn(&str, &[String]) -> Option<String> + Sync,
 ) -> Vec<String> {
     let (waiting, alive) = (Mutex::new(mutants), Mutex::new(Vec::new()));
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let next = || waiting.lock().pop_front();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 while let Some((mutant, cases)) = next() {
                     let found = play(&mutant, &cases);
-                    alive.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+                    alive.lock().extend(found);
                 }
             });
         }
     });
-    alive.into_inner().unwrap_or_else(PoisonError::into_inner)
+    alive.into_inner()
 }
 
-fn by_flags(mutant: &str, cases: &[String]) -> Output {
+fn by_flags(mutant: &str, cases: &[String]) -> Assert {
     let mut words = vec!["plugin", "--strict", "--cookie", "PLUGWIRE_PROBE=plugwire"];
     words.extend(["--app-version", "1", "--app-version", "3"]);
     words.extend(["--timeout-scale", "3"]);
@@ -104,7 +96,6 @@ fn by_flags(mutant: &str, cases: &[String]) -> Output {
     suite(&words)
 }
 
-fn suite(arguments: &[&str]) -> Output {
-    let program = env!("CARGO_BIN_EXE_plugwire-conformance");
-    Command::new(program).args(arguments).output().unwrap()
+fn suite(arguments: &[&str]) -> Assert {
+    Command::new(env!("CARGO_BIN_EXE_plugwire-conformance")).args(arguments).assert()
 }

@@ -1,5 +1,5 @@
-//! Whether the cases are all that they should be: every line of the catalogue has its case, every MUST of the specification
-//! its case or a reason, and `docs/conformance-coverage.md` says which.
+//! Checks that the cases are complete: every line of the catalogue has a case, every MUST of the
+//! specification has a case or a reason, and `docs/conformance-coverage.md` lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -36,7 +36,7 @@ struct Reason {
 /// A clause of the specification.
 struct Clause {
     number: String,
-    /// For whom, and how much: `host, MUST`.
+    /// The role and the level: `host, MUST`.
     kind: String,
 }
 
@@ -77,7 +77,7 @@ fn clauses() -> Vec<Clause> {
     clauses
 }
 
-/// The cases that cite a clause, by its number.
+/// Returns the cases that cite a clause, by its number.
 fn cited() -> BTreeMap<String, Vec<String>> {
     let mut cited: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for role in [Role::Plugin, Role::Host] {

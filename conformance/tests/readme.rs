@@ -1,10 +1,10 @@
-//! The README is for people who have nothing else: what it shows has to be so.
+//! Checks that everything that the README shows is true.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
+use assert_cmd::Command;
 use plugwire_conformance::case::{self, Source};
 use plugwire_conformance::select::Known;
 use plugwire_conformance::subject::Subject;
@@ -19,7 +19,7 @@ fn readme() -> String {
     fs::read_to_string(folder().join("README.md")).unwrap()
 }
 
-/// The blocks of code of one language.
+/// Returns the blocks of code of one language.
 fn blocks(language: &str) -> Vec<String> {
     let text = readme();
     let begin = format!("```{language}\n");
@@ -32,9 +32,8 @@ fn blocks(language: &str) -> Vec<String> {
 
 fn suite(arguments: &[&str]) -> String {
     let program = env!("CARGO_BIN_EXE_plugwire-conformance");
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    let done = Command::new(program).args(arguments).assert().success();
+    String::from_utf8(done.get_output().stdout.clone()).unwrap()
 }
 
 #[test]
@@ -88,12 +87,10 @@ fn its_cases_work() {
             if role == "plugin" {
                 suite.args(["--cookie", "PLUGWIRE_PROBE=plugwire"]);
             }
-            suite.args(["--", program, peer]).args(broken).output().unwrap()
+            suite.args(["--", program, peer]).args(broken).assert()
         };
-        let healthy = judged(&[]);
-        assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
-        let broken = judged(&[flag, mutant]);
-        assert_eq!(broken.status.code(), Some(1), "{broken:?}");
+        judged(&[]).code(0);
+        judged(&[flag, mutant]).code(1);
     }
 }
 

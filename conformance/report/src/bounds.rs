@@ -4,7 +4,7 @@ use crate::model::{CaseResult, Event, Finding};
 
 /// How many bytes are kept of one text.
 const TEXT: usize = 4 * 1024;
-/// A text that is no longer than this is left as it is, so that what was cut before, and has its remark, is not cut again.
+/// A text up to this length stays unchanged, so that a text that was cut before is not cut again.
 const TEXT_WITH_REMARK: usize = TEXT + 64;
 /// How many notes and how many clauses are kept.
 const ENTRIES: usize = 40;
@@ -43,7 +43,7 @@ impl CaseResult {
     }
 }
 
-/// The beginning tells what an output was, the end why it ended.
+/// Shortens an output: the beginning shows what it was, the end why it ended.
 fn shortened(text: &str) -> String {
     if text.len() <= TEXT_WITH_REMARK {
         return text.to_owned();
@@ -87,7 +87,7 @@ fn bounded_event(event: &Event) -> Event {
     Event { at_us: event.at_us, source: shortened(&event.source), text: shortened(&event.text) }
 }
 
-/// How many of these events fit, one after the other.
+/// Returns how many of these events fit, one after the other.
 fn fitting<'a>(events: impl Iterator<Item = &'a Event>, count: usize, bytes: usize) -> usize {
     let size = |text: &str| text.len().min(TEXT_WITH_REMARK);
     let sizes = events.map(|event| size(&event.source) + size(&event.text));

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Write};
-use std::{error, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +49,7 @@ struct Summary {
     took_ms: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     strays: usize,
-    /// For those who have only this line.
+    /// For readers that have only this line.
     outcome: String,
     exit: u8,
 }
@@ -66,7 +65,7 @@ struct Kind {
 ///
 /// # Errors
 ///
-/// What `out` says.
+/// Returns what `out` says.
 pub fn begin(out: &mut impl Write, run: &Run) -> io::Result<()> {
     write_line(out, &Line::Run(Header::of(run)))
 }
@@ -75,7 +74,7 @@ pub fn begin(out: &mut impl Write, run: &Run) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// What `out` says.
+/// Returns what `out` says.
 pub fn case(out: &mut impl Write, case: &CaseResult) -> io::Result<()> {
     write_line(out, &Line::Case(case.bounded()))
 }
@@ -84,7 +83,7 @@ pub fn case(out: &mut impl Write, case: &CaseResult) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// What `out` says.
+/// Returns what `out` says.
 pub fn end(out: &mut impl Write, run: &Run) -> io::Result<()> {
     write_line(out, &Line::Summary(Summary::of(run)))
 }
@@ -93,7 +92,7 @@ pub fn end(out: &mut impl Write, run: &Run) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// What `out` says.
+/// Returns what `out` says.
 pub fn write(out: &mut impl Write, run: &Run) -> io::Result<()> {
     begin(out, run)?;
     run.cases.iter().try_for_each(|result| case(out, result))?;
@@ -156,7 +155,8 @@ fn parse(line: usize, text: &str) -> Result<Line, ReadError> {
     }
 }
 
-/// JSON escapes control characters below the space only. All that is not ASCII stands in strings, so each can be escaped.
+/// JSON escapes only control characters below the space. Non-ASCII characters occur only in
+/// strings, so each can be escaped.
 fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
     let json = serde_json::to_string(line)?;
     let mut text = String::with_capacity(json.len() + 1);
@@ -226,7 +226,7 @@ impl Summary {
         }
     }
 
-    /// The run with what only its end tells, if the cases before are those that it counted.
+    /// Returns the run with what only its end tells, if the cases before are those that it counted.
     fn complete(self, line: usize, mut run: Run) -> Result<Run, ReadError> {
         run.took_ms = self.took_ms;
         run.strays = self.strays;
@@ -242,75 +242,50 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// Why a report was not read.
-#[derive(Debug)]
+/// The reason why a report was not read.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// It ends before a run's summary: the run was interrupted, or the file is not whole. Run again.
+    /// The report ends before a run's summary: the run was interrupted, or the file is incomplete. Run again.
+    #[error("the report ends before its summary: it is incomplete")]
     CutOff,
-    /// The summary in this line counts other cases than those above it: the file was changed, or is not whole.
+    /// The summary counts other cases than those above it: the file was changed, or is incomplete.
+    #[error("line {line}: the summary counts other cases than those above it")]
     DoesNotAddUp {
-        /// From 1.
+        /// The number of the line, from 1.
         line: usize,
     },
-    /// There is nothing in it.
+    /// The report is empty.
+    #[error("the report is empty")]
     Empty,
-    /// This line is none of a report.
+    /// The line does not belong to a report.
+    #[error("line {line} does not belong to a report")]
     Malformed {
-        /// From 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// This line is one of a report, but not here: a case outside a run, or a run within another.
+    /// The line belongs to a report, but not here: a case outside a run, or a run within another.
+    #[error("line {line} is out of place")]
     OutOfPlace {
-        /// From 1.
+        /// The number of the line, from 1.
         line: usize,
     },
-    /// It could not be read.
-    Read(io::Error),
-    /// It is longer than what is taken in.
+    /// The report could not be read.
+    #[error("the report cannot be read")]
+    Read(#[source] io::Error),
+    /// The report exceeds the limits for reading.
+    #[error("the report exceeds {} MiB or {CASE_LIMIT} cases", READ_LIMIT / 1024 / 1024)]
     TooLong,
-    /// It was written by a version of the suite that writes another format. Use that version.
+    /// The report has a format of another version of the suite. Use that version.
+    #[error("line {line}: the report has format {format}, but only {FORMAT} is supported")]
     UnknownFormat {
-        /// From 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// What it says to be.
+        /// The format that the line names.
         format: u32,
     },
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CutOff => write!(f, "the report ends before its summary"),
-            Self::DoesNotAddUp { line } => {
-                write!(f, "line {line}: the summary counts other cases than those above it")
-            }
-            Self::Empty => write!(f, "the report is empty"),
-            Self::Malformed { line, .. } => write!(f, "line {line} is not one of a report"),
-            Self::OutOfPlace { line } => write!(f, "line {line} is out of place"),
-            Self::Read(_) => write!(f, "the report cannot be read"),
-            Self::TooLong => write!(
-                f,
-                "the report is longer than {} MiB or {CASE_LIMIT} cases",
-                READ_LIMIT / 1024 / 1024
-            ),
-            Self::UnknownFormat { line, format } => {
-                write!(f, "line {line}: the report has format {format}, known is {FORMAT}")
-            }
-        }
-    }
-}
-
-impl error::Error for ReadError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Malformed { source, .. } => Some(source),
-            Self::Read(source) => Some(source),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

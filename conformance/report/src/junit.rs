@@ -1,58 +1,35 @@
-//! JUnit XML, as CI services read it: a suite for each area of each run.
+//! JUnit XML for CI services: one suite for each area of each run.
 //!
-//! What speaks against the subject is a *failure*, what the suite could not do an *error*. A requirement that is not kept
-//! and does not count in this run (a SHOULD without `--strict`, an entry of the known list) is *skipped*, with a message
-//! that says so: then this file is as red as the exit status. JUnit knows nothing better, and a pass it is not.
+//! A finding against the subject is a *failure*; a case that the suite could not play is an *error*. A requirement that is
+//! violated but does not count in this run (a SHOULD without `--strict`, an entry of the known list) is *skipped*, with a
+//! message that says so. The file is therefore red exactly when the exit status is. JUnit has no better word for such a
+//! case, and it is not a pass.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::matrix;
 use crate::model::{CaseResult, Level, Outcome, Run, Verdict};
 use crate::tally;
 use crate::terminal::{self, Style};
-use crate::text::{line, markup, timestamp};
+use crate::text::{line, timestamp};
 
-/// What JUnit can say of a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Passed,
-    Failure,
-    Error,
-    Skipped,
-}
-
-impl Kind {
-    fn of(run: &Run, case: &CaseResult) -> Self {
-        match case.verdict {
-            _ if run.counts_against(case) => Self::Failure,
-            Verdict::Error => Self::Error,
-            Verdict::Pass | Verdict::NonStrict => Self::Passed,
-            _ => Self::Skipped,
-        }
-    }
-}
-
-/// The document for these runs. One that selected nothing has an error in it: a file without a test looks green.
+/// Returns the document for these runs.
+///
+/// Returns a run that selected nothing gets an error: a file without a test would look green.
 pub fn document(runs: &[Run]) -> String {
     let runs: Vec<_> = runs.iter().map(or_error).collect();
-    let all: Vec<_> = runs
-        .iter()
-        .map(|run| run.as_ref())
-        .flat_map(|run| run.cases.iter().map(move |case| (run, case)))
-        .collect();
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites");
-    attribute(&mut xml, "name", "plugwire-conformance");
-    counts(&mut xml, &all);
-    xml.push_str(">\n");
+    let mut report = Report::new("plugwire-conformance");
+    report.set_time(total(runs.iter().flat_map(|run| &run.cases)));
     for run in &runs {
-        let run = run.as_ref();
         for area in matrix::areas(&[run]) {
-            suite(&mut xml, run, area.name);
+            report.add_test_suite(suite(run, area.name));
         }
     }
-    xml.push_str("</testsuites>\n");
-    xml
+    // Fails only if the writer does, and a string takes everything.
+    report.to_string().unwrap_or_default()
 }
 
 fn or_error(run: &Run) -> Cow<'_, Run> {
@@ -78,14 +55,12 @@ fn or_error(run: &Run) -> Cow<'_, Run> {
     Cow::Owned(Run { cases, ..run.clone() })
 }
 
-fn suite(xml: &mut String, run: &Run, area: &str) {
-    let cases: Vec<_> =
-        run.cases.iter().filter(|case| case.area() == area).map(|case| (run, case)).collect();
-    xml.push_str("  <testsuite");
-    attribute(xml, "name", &format!("{} as {}: {area}", run.subject, run.role));
-    counts(xml, &cases);
-    attribute(xml, "timestamp", &timestamp(run.started));
-    xml.push_str(">\n    <properties>\n");
+fn suite(run: &Run, area: &str) -> TestSuite {
+    let cases: Vec<_> = run.cases.iter().filter(|case| case.area() == area).collect();
+    let mut suite = TestSuite::new(line(&format!("{} as {}: {area}", run.subject, run.role)));
+    suite.set_time(total(cases.iter().copied()));
+    // Not `set_timestamp`, which adds a zone: the schema of Jenkins allows none.
+    suite.extra.insert("timestamp".into(), timestamp(run.started).into());
     let seed = run.seed.map(|seed| seed.to_string());
     let properties = [
         ("suite", run.suite.as_str()),
@@ -94,50 +69,41 @@ fn suite(xml: &mut String, run: &Run, area: &str) {
         ("seed", seed.as_deref().unwrap_or("none")),
         ("outcome", &tally::sentence(run)),
     ];
-    for (name, value) in properties {
-        xml.push_str("      <property");
-        attribute(xml, "name", name);
-        attribute(xml, "value", value);
-        xml.push_str("/>\n");
-    }
-    xml.push_str("    </properties>\n");
-    for (_, case) in &cases {
-        testcase(xml, run, case);
-    }
-    xml.push_str("  </testsuite>\n");
+    suite.add_properties(properties.map(|(name, value)| Property::new(name, line(value))));
+    suite.add_test_cases(cases.into_iter().map(|case| test_case(run, &case.bounded())));
+    suite
 }
 
-fn testcase(xml: &mut String, run: &Run, case: &CaseResult) {
-    let case = &case.bounded();
-    xml.push_str("    <testcase");
-    attribute(xml, "classname", &format!("{}.{}", case.role, case.area()));
-    attribute(xml, "name", case.name());
-    attribute(xml, "time", &seconds(case.took_ms));
-    if case.verdict == Verdict::Pass {
-        xml.push_str("/>\n");
-        return;
+fn test_case(run: &Run, case: &CaseResult) -> TestCase {
+    let told = || terminal::case(run, case, Style::plain(), 120);
+    let not_passed = |mut status: TestCaseStatus| {
+        status.set_message(line(&message(run, case)));
+        status.set_type(case.verdict.to_string());
+        status.set_description(told());
+        status
+    };
+    let status = match case.verdict {
+        _ if run.counts_against(case) => {
+            not_passed(TestCaseStatus::non_success(NonSuccessKind::Failure))
+        }
+        Verdict::Error => not_passed(TestCaseStatus::non_success(NonSuccessKind::Error)),
+        Verdict::Pass | Verdict::NonStrict => TestCaseStatus::success(),
+        _ => not_passed(TestCaseStatus::skipped()),
+    };
+    let mut test = TestCase::new(line(case.name()), status);
+    test.set_classname(line(&format!("{}.{}", case.role, case.area())));
+    test.set_time(Duration::from_millis(case.took_ms));
+    if case.verdict == Verdict::NonStrict {
+        test.set_system_out(told());
     }
-    xml.push_str(">\n");
-    let told = terminal::case(run, case, Style::plain(), 120);
-    let reason = [("message", message(run, case)), ("type", case.verdict.to_string())];
-    match Kind::of(run, case) {
-        Kind::Passed => element(xml, "system-out", &[], &told),
-        Kind::Failure => element(xml, "failure", &reason, &told),
-        Kind::Error => element(xml, "error", &reason, &told),
-        Kind::Skipped => element(xml, "skipped", &reason, &told),
-    }
-    xml.push_str("    </testcase>\n");
+    test
 }
 
-fn element(xml: &mut String, name: &str, attributes: &[(&str, String)], told: &str) {
-    let _ = write!(xml, "      <{name}");
-    for (name, value) in attributes {
-        attribute(xml, name, value);
-    }
-    let _ = writeln!(xml, ">{}</{name}>", markup(told));
+fn total<'a>(cases: impl Iterator<Item = &'a CaseResult>) -> Duration {
+    cases.map(|case| Duration::from_millis(case.took_ms)).sum()
 }
 
-/// What stands in a list of results: the verdict, and the shortest thing that explains it.
+/// Returns the message for a list of results: the verdict and its shortest explanation.
 fn message(run: &Run, case: &CaseResult) -> String {
     let uncounted = case.verdict.is_failure() && !run.counts_against(case);
     let level =
@@ -148,21 +114,4 @@ fn message(run: &Run, case: &CaseResult) -> String {
         (None, None) => String::new(),
     };
     format!("{}{level}{why}", case.verdict)
-}
-
-fn counts(xml: &mut String, cases: &[(&Run, &CaseResult)]) {
-    let count = |kind| cases.iter().filter(|(run, case)| Kind::of(run, case) == kind).count();
-    attribute(xml, "tests", &cases.len().to_string());
-    attribute(xml, "failures", &count(Kind::Failure).to_string());
-    attribute(xml, "errors", &count(Kind::Error).to_string());
-    attribute(xml, "skipped", &count(Kind::Skipped).to_string());
-    attribute(xml, "time", &seconds(cases.iter().map(|(_, case)| case.took_ms).sum()));
-}
-
-fn seconds(ms: u64) -> String {
-    format!("{}.{:03}", ms / 1_000, ms % 1_000)
-}
-
-fn attribute(xml: &mut String, name: &str, value: &str) {
-    let _ = write!(xml, " {name}=\"{}\"", markup(&line(value)));
 }

@@ -35,7 +35,7 @@ impl Verdict {
         }
     }
 
-    /// What it means, for a legend.
+    /// Returns what it means, for a legend.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Pass => "as required",
@@ -52,13 +52,13 @@ impl Verdict {
         }
     }
 
-    /// Whether nothing was found out about the subject.
+    /// Returns whether the verdict says nothing about the subject.
     pub(crate) fn is_unjudged(self) -> bool {
         matches!(self, Self::Skip | Self::Unimplemented | Self::Flaky | Self::Error)
     }
 }
 
-/// The tone of a case in its run: what does not count there is not shown as bad.
+/// Returns the tone of a case in its run: what does not count there is not shown as bad.
 pub(crate) fn tone(run: &Run, case: &CaseResult) -> Tone {
     match case.verdict {
         _ if run.counts_against(case) => Tone::Bad,
@@ -69,7 +69,7 @@ pub(crate) fn tone(run: &Run, case: &CaseResult) -> Tone {
     }
 }
 
-/// The case that says most of these: the suite's failure, then what counts, then what is worth a look, and of those what
+/// Returns the case that says most of these: the suite's failure, then what counts, then what is worth a look, and of those what
 /// is not kept.
 pub(crate) fn telling<'a>(
     run: &Run,

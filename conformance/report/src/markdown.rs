@@ -7,7 +7,7 @@ use crate::model::Run;
 use crate::tally;
 use crate::text::line;
 
-/// A table for each role: a row for each case, a column for each run, below them the counts.
+/// Returns a table for each role: a row for each case, a column for each run, below them the counts.
 pub fn matrix(runs: &[Run]) -> String {
     matrices(runs).iter().map(table).collect::<Vec<_>>().join("\n")
 }

@@ -58,7 +58,7 @@ pub(crate) fn areas<'a>(runs: &[&'a Run]) -> Vec<Area<'a>> {
     areas
 }
 
-/// The case in this run. Where it ran several times, the time that says most.
+/// Returns the case in this run. Where it ran several times, the time that says most.
 fn cell<'a>(run: &'a Run, id: &str) -> Option<&'a CaseResult> {
     telling(run, run.cases.iter().filter(|case| case.id == id))
 }

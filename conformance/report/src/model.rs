@@ -55,7 +55,7 @@ pub enum Verdict {
     UnexpectedPass,
     /// The known list says that it may end either way.
     Flaky,
-    /// The suite could not do its part: a misbehaviour without its witness, no folder, no process.
+    /// The suite could not do its part: a misbehaviour without its witness, no directory, no process.
     Error,
 }
 
@@ -64,7 +64,8 @@ pub enum Verdict {
 pub struct Event {
     /// Microseconds since the case began.
     pub at_us: u64,
-    /// Who: `suite`, `subject`, `stdout`, `stderr`, `tls`, `grpc`, `broker`, `yamux`, `signal`, `exit`, `witness`, `driver`.
+    /// The source: `suite`, `subject`, `stdout`, `stderr`, `tls`, `grpc`, `broker`, `yamux`,
+    /// `signal`, `exit`, `witness`, `driver`.
     pub source: String,
     /// What, in one line or several.
     pub text: String,
@@ -101,7 +102,7 @@ pub struct CaseResult {
     pub why: String,
     /// What became of it.
     pub verdict: Verdict,
-    /// Why, where it did not pass.
+    /// The finding, if it did not pass.
     #[serde(default)]
     pub finding: Option<Finding>,
     /// What else is worth saying: leaks, tolerated ways, the known list's reason.
@@ -109,7 +110,7 @@ pub struct CaseResult {
     pub notes: Vec<String>,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
-    /// All that was seen.
+    /// Everything that was seen.
     #[serde(default)]
     pub timeline: Vec<Event>,
     /// A command that plays it again by hand.
@@ -164,7 +165,7 @@ impl Verdict {
         Self::Error,
     ];
 
-    /// The word for it, as in JSON.
+    /// Returns the word for it, as in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -181,7 +182,7 @@ impl Verdict {
         }
     }
 
-    /// Whether the subject did wrong, whatever a known list says of it.
+    /// Returns whether the subject failed, regardless of the known list.
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Fail | Self::Timeout | Self::Crash)
     }
@@ -231,7 +232,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The exit status.
+    /// Returns the exit status.
     pub fn code(self) -> u8 {
         match self {
             Self::Conformant => 0,
@@ -245,24 +246,24 @@ impl Outcome {
 }
 
 impl CaseResult {
-    /// The part of the id before the slash; all of it where there is none.
+    /// Returns the part of the id before the slash; all of it where there is none.
     pub fn area(&self) -> &str {
         self.id.split_once('/').map_or(&self.id, |(area, _)| area)
     }
 
-    /// The part of the id behind the slash; all of it where there is none.
+    /// Returns the part of the id behind the slash; all of it where there is none.
     pub fn name(&self) -> &str {
         self.id.split_once('/').map_or(&self.id, |(_, name)| name)
     }
 }
 
 impl Run {
-    /// How many cases ended so.
+    /// Returns the number of cases with this verdict.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.cases.iter().filter(|case| case.verdict == verdict).count()
     }
 
-    /// Whether this case speaks against the subject in this run: its level counts, and it failed or was not tried.
+    /// Returns whether this case speaks against the subject in this run: its level counts, and it failed or was not tried.
     pub fn counts_against(&self, case: &CaseResult) -> bool {
         let counted = match case.level {
             Level::Must => true,

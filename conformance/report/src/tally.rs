@@ -35,7 +35,7 @@ impl Fared {
         self.kept + self.broken + self.known
     }
 
-    /// What is to be said of it; nothing where all is well.
+    /// Returns the remark about it; empty if everything is as expected.
     fn sentences(self, level: Level) -> Vec<String> {
         let not_kept = |count: usize| match count {
             1 => format!("1 of {} {} is not kept", self.judged(), label(level)),
@@ -89,7 +89,7 @@ pub(crate) fn counts(run: &Run) -> String {
     }
 }
 
-/// The verdicts that occur in any of these runs, in the order of reports.
+/// Returns the verdicts that occur in any of these runs, in the order of reports.
 pub(crate) fn present<'a>(
     runs: impl IntoIterator<Item = &'a Run, IntoIter: Clone>,
 ) -> impl Iterator<Item = Verdict> {
@@ -97,7 +97,7 @@ pub(crate) fn present<'a>(
     Verdict::ALL.into_iter().filter(move |verdict| runs.clone().any(|run| run.count(*verdict) > 0))
 }
 
-/// The verdict in a word or two.
+/// Returns the verdict in a word or two.
 pub(crate) fn outcome(run: &Run) -> &'static str {
     match run.outcome() {
         Outcome::Conformant => "conformant",
@@ -106,7 +106,7 @@ pub(crate) fn outcome(run: &Run) -> &'static str {
     }
 }
 
-/// The verdict and why, in one sentence.
+/// Returns the verdict and why, in one sentence.
 pub(crate) fn sentence(run: &Run) -> String {
     format!("{}: {}", outcome(run), reasons(run).join("; "))
 }
@@ -133,10 +133,10 @@ pub(crate) fn reasons(run: &Run) -> Vec<String> {
     match run.strays {
         0 => {}
         1 => reasons.push(
-            "a process outlived its case, and nobody can say which: --jobs 1 tells".to_owned(),
+            "a process outlived its case, and it is unknown which one; use --jobs 1 to find out".to_owned(),
         ),
         strays => reasons.push(format!(
-            "{strays} processes outlived a case, and nobody can say which: --jobs 1 tells"
+            "{strays} processes outlived a case, and it is unknown which one; use --jobs 1 to find out"
         )),
     }
     reasons.extend(LEVELS.iter().flat_map(|level| Fared::of(run, *level).sentences(*level)));
@@ -157,7 +157,7 @@ pub(crate) fn reasons(run: &Run) -> Vec<String> {
     reasons
 }
 
-/// What `--strict` makes of it, or would make; none where there is no verdict.
+/// Returns the outcome with `--strict`; none if there is no verdict.
 pub(crate) fn strict(run: &Run) -> Option<String> {
     let outcome = run.outcome();
     if !matches!(outcome, Outcome::Conformant | Outcome::NotConformant) {

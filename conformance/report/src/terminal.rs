@@ -57,7 +57,7 @@ impl Style {
     }
 }
 
-/// The whole report of one run, for a terminal of `width` columns; it is kept between 40 and 120 of them.
+/// Returns the whole report of one run, for a terminal of `width` columns; it is kept between 40 and 120 of them.
 pub fn report(run: &Run, style: Style, width: usize) -> String {
     let page = Page { run, style, width: width.clamp(40, 120) };
     let mut text = page.head();
@@ -71,12 +71,12 @@ pub fn report(run: &Run, style: Style, width: usize) -> String {
     text
 }
 
-/// One case in full, as [`report`] shows those that failed: for whoever tells of them while the run goes on.
+/// Returns one case in full, as [`report`] shows failures, for output during the run.
 pub fn case(run: &Run, case: &CaseResult, style: Style, width: usize) -> String {
     Page { run, style, width: width.clamp(40, 120) }.case(case)
 }
 
-/// The others say all they have in one line of their area.
+/// Returns whether a case is shown in full; the others fit into one line of their area.
 fn is_told_in_full(case: &CaseResult) -> bool {
     case.verdict.is_failure() || case.verdict == Verdict::Error
 }
@@ -110,7 +110,7 @@ impl Page<'_> {
         text
     }
 
-    /// A line for each area, and below it what is worth a line.
+    /// Returns a line for each area, and below it what is worth a line.
     fn areas(&self) -> String {
         let areas = matrix::areas(&[self.run]);
         let names = areas.iter().map(|area| line(area.name).chars().count());
@@ -144,7 +144,7 @@ impl Page<'_> {
         counts.join(", ")
     }
 
-    /// What neither passed nor is told in full below: each with its first note, and together what has the same note.
+    /// Returns what neither passed nor is told in full below: each with its first note, and together what has the same note.
     fn remarks(&self, cases: &[&CaseResult]) -> String {
         let mut groups: Vec<(&CaseResult, Vec<String>)> = Vec::new();
         for case in cases.iter().filter(|case| case.verdict != Verdict::Pass) {
@@ -208,7 +208,7 @@ impl Page<'_> {
         text
     }
 
-    /// `name  text`, its further lines below the text. Nothing where there is no text.
+    /// Writes `name  text`, with further lines below the text. Writes nothing without a text.
     fn field(&self, name: &str, text: &str) -> String {
         const COLUMN: usize = 10;
         if text.is_empty() {
@@ -267,7 +267,7 @@ impl Page<'_> {
     }
 }
 
-/// The first lines and the last: what is between them is counted.
+/// Returns the first lines and the last: what is between them is counted.
 fn clipped(mut lines: Vec<String>, limit: usize) -> Vec<String> {
     if lines.len() > limit {
         let (head, tail) = (limit / 2, limit - limit / 2 - 1);

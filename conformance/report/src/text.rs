@@ -16,7 +16,8 @@ pub(crate) fn line(text: &str) -> String {
     shown
 }
 
-/// As [`line`], each of its lines. Whoever prints them indents them, so that none can pass for a line of the report.
+/// Applies [`line`] to each line. Callers indent them, so that none can pass for a line of the
+/// report.
 pub(crate) fn lines(text: &str) -> String {
     text.trim_end_matches('\n').split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
@@ -82,7 +83,7 @@ pub(crate) fn offset(us: u64) -> String {
     format!("{}.{:03}", us / 1_000, us % 1_000)
 }
 
-/// A moment in UTC, as ISO 8601 has it but without a zone: `2026-11-24T15:18:05`.
+/// Returns a moment in UTC, as ISO 8601 has it but without a zone: `2026-11-24T15:18:05`.
 pub(crate) fn timestamp(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
@@ -93,7 +94,7 @@ pub(crate) fn timestamp(seconds: u64) -> String {
     text
 }
 
-/// A moment in UTC for people: `2026-11-24 15:18 UTC`.
+/// Returns a moment in UTC for people: `2026-11-24 15:18 UTC`.
 pub(crate) fn moment(seconds: u64) -> String {
     let text = timestamp(seconds);
     // All of it is ASCII, and its last three characters are the seconds.

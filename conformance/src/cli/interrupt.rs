@@ -1,4 +1,4 @@
-//! Ctrl-C and its like: what runs is ended in order first, and then the program.
+//! Ctrl-C and other signals: a run is ended in order before the program exits.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,13 @@ use tokio::sync::watch;
 
 use super::Trouble;
 
-/// Whether somebody wants the program to end.
+/// Whether a signal asked the program to end.
 static INTERRUPTED: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
-/// Whether something is under way that leaves something behind, were the program to end now.
+/// Whether work is in progress that would leave something behind if the program ended now.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
-/// Listens for as long as the program lives: once there is a handler, a signal that nobody waits for would be lost.
+/// Listens during the whole life of the program: once a handler is installed, a signal without a
+/// waiter would be lost.
 pub(super) fn listen() -> std::io::Result<()> {
     let kinds = [
         SignalKind::hangup(),
@@ -29,7 +30,8 @@ pub(super) fn listen() -> std::io::Result<()> {
             while signals.recv().await.is_some() {
                 INTERRUPTED.send_replace(true);
                 if !BUSY.load(Ordering::SeqCst) {
-                    // Between runs, or while somebody is to read a report: nothing is there to be ended.
+                    // Between runs, or while a report is written to a pipe: nothing has to be
+                    // ended.
                     end_strays();
                     std::process::exit(Outcome::Interrupted.code().into());
                 }
@@ -39,29 +41,29 @@ pub(super) fn listen() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Ends early when a signal asks for it: dropping a run ends what it started. All that is to be gone when the program ends
-/// has to be owned by the run.
+/// Ends early on a signal: dropping a run ends what it started. The run must own everything that
+/// has to be gone when the program ends.
 pub(super) async fn interruptible<T>(run: impl Future<Output = T>) -> Result<T, Trouble> {
     let mut interrupted = INTERRUPTED.subscribe();
     BUSY.store(true, Ordering::SeqCst);
     tokio::select! {
         biased;
-        // The runtime, too, still has something to drop. The signal takes effect when `main` returns.
+        // The runtime still has to be dropped. The signal takes effect when `main` returns.
         _ = interrupted.wait_for(|interrupted| *interrupted) => Err(Trouble::Interrupted),
         done = run => idle().map(|()| done),
     }
 }
 
-/// Does what takes a moment and must not be left half done.
+/// Runs something short that must not be left half done.
 pub(super) fn whole<T>(work: impl FnOnce() -> T) -> Result<T, Trouble> {
     BUSY.store(true, Ordering::SeqCst);
-    // A signal that found nothing under way may be ending the program by now.
+    // A signal that found nothing in progress may already be ending the program.
     unless_interrupted()?;
     let done = work();
     idle().map(|()| done)
 }
 
-/// A signal that came while it could not take effect takes it now.
+/// Lets a signal that arrived in the meantime take effect now.
 fn idle() -> Result<(), Trouble> {
     BUSY.store(false, Ordering::SeqCst);
     unless_interrupted()

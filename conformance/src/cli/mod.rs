@@ -18,16 +18,16 @@ use plugwire_conformance_wire::process::end_strays;
 
 use args::{Args, Command};
 
-/// What went wrong before there was a verdict.
+/// An error before there was a verdict.
 #[derive(Debug)]
 enum Trouble {
-    /// The user's: a wrong flag, file or name.
+    /// A mistake of the user: a wrong flag, file or name.
     Usage(String),
-    /// The suite's, or the machine's.
+    /// A failure of the suite or the machine.
     Engine(String),
     /// Nothing was selected.
     Nothing,
-    /// Somebody pressed Ctrl-C.
+    /// The user pressed Ctrl-C.
     Interrupted,
 }
 
@@ -58,7 +58,7 @@ impl Trouble {
     }
 }
 
-/// Does what the command line says. The exit status is an [`Outcome`]'s.
+/// Runs the program. The exit status is that of an [`Outcome`].
 pub fn main() -> ExitCode {
     let done = dispatch(Args::parse().command);
     // Whatever hid from its case's end.
@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(outcome.code())
 }
 
-/// Prints what was asked for. A reader that went away, as `head` does, has had enough; a full disk is an error.
+/// Prints the requested output. A closed pipe, as with `head`, is not an error; a full disk is.
 fn say(text: &str) -> Result<(), Trouble> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -84,7 +84,7 @@ fn say(text: &str) -> Result<(), Trouble> {
     }
 }
 
-/// Says something beside that, if anybody is there.
+/// Prints a remark on standard error, if it can be written.
 fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

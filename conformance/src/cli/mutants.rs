@@ -1,5 +1,5 @@
-//! The suite under test: each case is played against the healthy peer, which must pass, and against its mutants, which must
-//! not.
+//! Tests the suite itself: each case is played against the healthy peer, which must pass, and
+//! against its mutants, which must not.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,7 +46,7 @@ pub(super) fn check(args: &Mutants) -> Result<ExitCode, Trouble> {
     Ok(ExitCode::from(if alive { Outcome::NotConformant } else { Outcome::Conformant }.code()))
 }
 
-/// The roles, and the patterns that each of them has cases for.
+/// Returns the roles, and the patterns that each of them has cases for.
 fn chosen(args: &Mutants) -> Result<Vec<(Role, Vec<String>)>, Trouble> {
     let mut names = Vec::new();
     if args.role != Some(RoleWord::Host) {
@@ -80,7 +80,7 @@ fn list(role: RoleWord) -> Result<ExitCode, Trouble> {
             let mutants = peers::plugin::mutants().map_err(Trouble::Usage)?;
             mutants.into_iter().map(|(name, mutant)| (name, mutant.about)).collect()
         }
-        RoleWord::Host => peers::host::flaws().map_err(Trouble::Usage)?.into_iter().collect(),
+        RoleWord::Host => peers::host::flaws().into_iter().collect(),
     };
     let lines = all.iter().map(|(name, about)| format!("{name}\n    {about}\n"));
     say(&lines.collect::<String>())?;

@@ -1,5 +1,4 @@
-//! What is told while a run goes on, on standard error: a line that is written over on a terminal, and elsewhere only what
-//! takes long.
+//! Progress on standard error: a line that is overwritten on a terminal; elsewhere only slow cases.
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::time::{Duration, Instant};
@@ -11,9 +10,9 @@ use super::args::Color;
 use crate::engine::Progress;
 use crate::trust::Tried;
 
-/// How often something is said where nothing can be written over.
+/// The interval of messages without a terminal.
 const EVERY: Duration = Duration::from_secs(10);
-/// The longest text of the line that is written over.
+/// The length of the line that is overwritten.
 const WIDTH: usize = 76;
 
 /// What has been told.
@@ -29,7 +28,7 @@ impl Shown {
         Self { quiet, terminal: stderr().is_terminal(), failed: 0, last: Instant::now() }
     }
 
-    /// Tells it. Nobody may be reading; that is no reason to end a run.
+    /// Prints it. A missing reader is no reason to end a run.
     pub(super) fn tell(&mut self, progress: &Progress<'_>) {
         match progress {
             Progress::Slow(name) => {
@@ -51,7 +50,7 @@ impl Shown {
         self.over(&format!("{}s: {done}/{total}, {alive} wrong, {}", cell.role, cell.case));
     }
 
-    /// A line in the place of the last one.
+    /// Overwrites the last line.
     fn over(&mut self, line: &str) {
         if self.quiet {
             return;
@@ -80,7 +79,7 @@ impl Shown {
     }
 }
 
-/// Whether there is colour.
+/// Returns whether there is colour.
 pub(super) fn style(color: Color) -> Style {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     match color {
@@ -90,7 +89,7 @@ pub(super) fn style(color: Color) -> Style {
     }
 }
 
-/// The width for texts: the terminal's, within what is good to read.
+/// Returns the width for texts: the terminal's, within what is good to read.
 pub(super) fn width() -> usize {
     let columns =
         rustix::termios::tcgetwinsize(stdout()).map_or(100, |size| usize::from(size.ws_col));

@@ -1,4 +1,5 @@
-//! The command line that plays one case of a run again: everything that tells the subject, nothing that chose the cases.
+//! The command line that runs one case again: all flags that describe the subject, none that select
+//! cases.
 
 use plugwire_conformance_report::model::Role;
 

@@ -14,7 +14,7 @@ use super::interrupt::whole;
 use super::run::runtime;
 use super::{Trouble, note};
 
-/// A way of writing runs down.
+/// A kind of report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Html,
@@ -23,7 +23,7 @@ enum Kind {
     Markdown,
 }
 
-/// Which reports are wanted where.
+/// The reports to write, and where.
 #[derive(Debug)]
 pub(super) struct Files(Vec<(Kind, PathBuf)>);
 
@@ -49,15 +49,19 @@ impl Files {
             }
         });
         let files: Vec<(Kind, PathBuf)> = parsed.collect::<Result<_, _>>()?;
-        // Before minutes are spent on a run whose report has nowhere to go.
+        // Checked before the run, so that minutes are not wasted on a report that cannot be
+        // written.
         if let Some((_, file)) = files.iter().find(|(_, file)| !folder_of(file).is_dir()) {
             let folder = folder_of(file).display();
-            return Err(Trouble::Usage(format!("{}: there is no folder {folder}", file.display())));
+            return Err(Trouble::Usage(format!(
+                "{}: the directory {folder} does not exist",
+                file.display()
+            )));
         }
         Ok(Self(files))
     }
 
-    /// Writes them. A report that cannot be written is an error of the run: somebody counts on it.
+    /// Writes the reports. A report that cannot be written is an error of the run.
     pub(super) fn write(&self, runs: &[Run], all: bool) -> Result<(), Trouble> {
         for (kind, file) in &self.0 {
             write(*kind, file, runs, all)?;
@@ -67,7 +71,7 @@ impl Files {
 }
 
 fn write(kind: Kind, file: &Path, runs: &[Run], all: bool) -> Result<(), Trouble> {
-    // A pipe or a terminal takes what comes, and lets one wait; a link means the file that it leads to.
+    // A pipe or a terminal is written directly and may block; a link stands for its target.
     let place = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let written = match fs::metadata(place).is_ok_and(|there| !there.is_file()) {
         true => {
@@ -79,10 +83,11 @@ fn write(kind: Kind, file: &Path, runs: &[Run], all: bool) -> Result<(), Trouble
 }
 
 fn replace(file: &Path, kind: Kind, runs: &[Run], all: bool) -> io::Result<()> {
-    // Beside the file first: a full disk must not leave half a report in the place of an older, whole one.
+    // Written to a temporary file first: a full disk must not replace an older, complete report
+    // with half of a new one.
     let draft = tempfile::NamedTempFile::new_in(folder_of(file))?;
     write_to(draft.as_file(), kind, runs, all)?;
-    // As any file that a program writes, not as a secret.
+    // With the usual permissions, not those of a temporary file.
     use std::os::unix::fs::PermissionsExt as _;
     draft.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
     draft.persist(file).map(drop).map_err(|error| error.error)
@@ -105,10 +110,10 @@ fn write_to(file: &File, kind: Kind, runs: &[Run], all: bool) -> io::Result<()> 
     out.flush()
 }
 
-/// `report`: several runs beside each other.
+/// `report`: combines several runs.
 pub(super) fn combine(args: &Report) -> Result<ExitCode, Trouble> {
     let files = Files::parse(&args.reports)?;
-    // Somebody has to hear signals, lest half a report stays.
+    // Signals must be handled, or half a report would remain.
     let _hearing = runtime()?;
     let mut runs = Vec::new();
     for file in &args.runs {
@@ -121,7 +126,7 @@ pub(super) fn combine(args: &Report) -> Result<ExitCode, Trouble> {
     Ok(ExitCode::from(Outcome::Conformant.code()))
 }
 
-/// In CI a list must not be made to fit.
+/// In CI the list must not be adapted to the failures.
 pub(super) fn may_bless() -> Result<(), Trouble> {
     match std::env::var_os("CI") {
         Some(value) if !value.is_empty() => Err(Trouble::usage("--bless is not for CI")),
@@ -129,7 +134,7 @@ pub(super) fn may_bless() -> Result<(), Trouble> {
     }
 }
 
-/// Writes a known list of what failed. Its author still has to say why.
+/// Writes a known list of the failures. The author has to add the reasons.
 pub(super) fn bless(file: &Path, runs: &[Run]) -> Result<(), Trouble> {
     let mut failed: Vec<&str> = runs
         .iter()

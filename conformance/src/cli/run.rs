@@ -1,4 +1,4 @@
-//! `plugin`, `host` and `run`: who is judged, which cases, and what is told of it.
+//! `plugin`, `host` and `run`: the subject, the cases, and the output.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -58,11 +58,11 @@ pub(super) fn host(args: &Host) -> Result<ExitCode, Trouble> {
     ))
 }
 
-/// Plays one case, and shows everything.
+/// Runs one case and shows its whole timeline.
 pub(super) fn one(args: &One) -> Result<ExitCode, Trouble> {
     let plugins = catalogue::plugin(args.cases.as_deref()).map_err(Trouble::usage);
     let hosts = catalogue::host(args.cases.as_deref()).map_err(Trouble::usage);
-    // A folder of one's own holds the cases of one role.
+    // A user's directory contains the cases of one role.
     let role = match (&plugins, &hosts) {
         (Err(trouble), Err(_)) => return Err(Trouble::Usage(trouble.text().to_owned())),
         (plugins, hosts) => show::role_of(&args.case, plugins.as_ref().ok(), hosts.as_ref().ok())?,
@@ -141,7 +141,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Trouble> {
     Ok(runtime)
 }
 
-/// The subject of the flags, or of the file that they name.
+/// Returns the subject of the flags, or of the file that they name.
 fn plugin_subject(args: &PluginSubject) -> Result<Subject, Trouble> {
     let mut subject = match &args.any.subject {
         Some(file) => described(file, Role::Plugin)?,
@@ -200,7 +200,7 @@ fn described(file: &Path, role: Role) -> Result<Subject, Trouble> {
     Ok(subject)
 }
 
-/// What the flags say beyond the description, and whether the program is there at all.
+/// Returns what the flags say beyond the description, and whether the program is there at all.
 fn finished(
     mut subject: Subject,
     any: &AnySubject,
@@ -233,7 +233,7 @@ fn finished(
     }
 }
 
-/// Of a plugin that is given by flags alone, the protocol shows most features.
+/// If a plugin is given only by flags, most features are detected.
 async fn with_detected(mut subject: Subject, any: &AnySubject, scale: u32) -> Subject {
     if any.subject.is_none() {
         subject.features.extend(plugin::detect(&subject, scale).await);
@@ -242,7 +242,7 @@ async fn with_detected(mut subject: Subject, any: &AnySubject, scale: u32) -> Su
     subject
 }
 
-/// Each run has a mode of its own, so that nothing of it is left when the run is over.
+/// Creates a mode for each run, so that nothing of it remains after the run.
 async fn judge<M: Mode>(
     mode: impl Fn() -> M,
     catalogue: &Catalogue<M::Scene>,
@@ -293,16 +293,16 @@ where
     {
         reports::bless(file, &runs)?;
     }
-    // Only now: a terminal that is gone takes no report with it.
+    // Printed last, so that the reports are written even if the terminal is gone.
     said?;
     Ok(ExitCode::from(worst(&runs).code()))
 }
 
-/// How long what belongs to nobody may take to end by itself: a host's guardian, say, which cleans up. Nobody waits for it
-/// who has nothing left.
+/// How long a process without a case, such as a host's guardian that cleans up, may take to end by
+/// itself. Without such a process nothing waits.
 const STRAYS: Duration = Duration::from_secs(3);
 
-/// A run, and what hid from it.
+/// Plays a run and returns it with the processes that hid from it.
 async fn whole_run<M: Mode>(plan: Plan<M>, tell: impl FnMut(Progress<'_>)) -> Run {
     let run = engine::run(plan, tell).await;
     Run { strays: strays(STRAYS).await, ..run }
@@ -353,7 +353,7 @@ fn engine_options(options: &RunOptions, shuffle: Option<u64>, replay: Vec<String
 
 fn known_list<S>(options: &RunOptions, cases: &[Case<S>]) -> Result<Known, Trouble> {
     let Some(file) = &options.known else { return Ok(Known::default()) };
-    // A list that is to be written need not be right, nor there.
+    // A list that will be written may be wrong or missing.
     if options.bless {
         return reports::may_bless().map(|()| Known::default());
     }
@@ -369,7 +369,8 @@ fn new_seed() -> u64 {
     now.as_millis() as u64 % 1_000_000
 }
 
-/// The outcome of several runs is the worst one: what was not proved, then what failed.
+/// Returns the worst outcome of several runs: first those that prove nothing, then those that
+/// failed.
 fn worst(runs: &[Run]) -> Outcome {
     let outcomes: Vec<Outcome> = runs.iter().map(Run::outcome).collect();
     let order = [Outcome::Engine, Outcome::NotConformant, Outcome::NothingSelected];

@@ -13,13 +13,13 @@ use crate::select::Known;
 use crate::subject::SubjectFile;
 use crate::{catalogue, host, plugin};
 
-/// A case's name without its role.
+/// Returns a case's name without its role.
 pub(super) fn bare(name: &str) -> &str {
     let stripped = name.strip_prefix("plugin:").or_else(|| name.strip_prefix("host:"));
     stripped.unwrap_or(name)
 }
 
-/// The role of the case of this name.
+/// Returns the role of the case of this name.
 pub(super) fn role_of(
     name: &str,
     plugins: Option<&Catalogue<plugin::scene::Scene>>,
@@ -107,7 +107,7 @@ fn as_json(role: Role, header: &Header) -> Value {
         "why": header.why,
         "needs": header.needs,
         "budget_ms": header.budget.as_millis() as u64,
-        "mutants": header.mutants,
+        "mutants": header.mutants.names().collect::<Vec<_>>(),
         "catalogue": header.catalogue,
     })
 }
@@ -137,13 +137,13 @@ fn explained<S>(role: Role, case: &Case<S>) -> String {
         let _ = writeln!(text, "needs      {}", header.needs.join(", "));
     }
     let _ = writeln!(text, "budget     {}", header.budget);
-    let _ = writeln!(text, "rejects    {}", header.mutants.join(", "));
+    let _ = writeln!(text, "rejects    {}", header.mutants.names().collect::<Vec<_>>().join(", "));
     let _ = writeln!(text, "stands in  {}\n", case.place);
     let _ = writeln!(text, "{}", source_of(role, case));
     text
 }
 
-/// The case as it is written.
+/// Returns the case as it is written.
 fn source_of<S>(role: Role, case: &Case<S>) -> String {
     let text = catalogue::source(role, case.area()).unwrap_or_default();
     let line: usize = case.place.rsplit(':').next().and_then(|line| line.parse().ok()).unwrap_or(1);
@@ -166,7 +166,7 @@ pub(super) fn schema(name: &str) -> Result<ExitCode, Trouble> {
 /// What has a schema.
 pub(super) const SCHEMAS: [&str; 4] = ["plugin-cases", "host-cases", "subject", "known"];
 
-/// A schema as it is checked in.
+/// Returns a schema as it is checked in.
 fn schema_of(name: &str) -> Option<String> {
     let schema = match name {
         "plugin-cases" => cases_schema(schemars::schema_for!(plugin::scene::Scene)),
@@ -178,7 +178,7 @@ fn schema_of(name: &str) -> Option<String> {
     serde_json::to_string_pretty(&schema).ok()
 }
 
-/// A file of cases: each has the header's members and its scene's in one table.
+/// Returns a file of cases: each has the header's members and its scene's in one table.
 fn cases_schema(scene: schemars::Schema) -> Value {
     let mut case = scene.to_value();
     let header = schemars::schema_for!(Header).to_value();

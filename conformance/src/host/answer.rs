@@ -17,7 +17,7 @@ pub(super) struct Answer {
     pub(super) line: Value,
     /// Why the step failed, where it did.
     pub(super) fault: Option<Fault>,
-    /// How long it took, seen from outside.
+    /// How long it took, measured by the suite.
     pub(super) took: Duration,
 }
 
@@ -40,7 +40,8 @@ pub(super) enum Said {
 }
 
 impl Said {
-    /// Reads the line that should answer the operation `op`. The error says what is wrong with it.
+    /// Reads the answer to the operation `op`. Fails with a description of what is wrong with the
+    /// line.
     pub(super) fn read(line: &[u8], op: &str, took: Duration) -> Result<Self, String> {
         let text = excerpt(&String::from_utf8_lossy(line));
         let line: Value =
@@ -71,7 +72,7 @@ impl Fault {
 }
 
 impl Answer {
-    /// The same, where the host's own words say more than a vague kind: `errors` has parts of its messages, by the kind that they mean.
+    /// Returns the same, where the host's own words say more than a vague kind: `errors` has parts of its messages, by the kind that they mean.
     #[must_use]
     pub(super) fn named_by(mut self, errors: &BTreeMap<String, String>) -> Self {
         if let Some(fault) = &mut self.fault
@@ -84,13 +85,13 @@ impl Answer {
         self
     }
 
-    /// A member that holds bytes.
+    /// Returns a member that holds bytes.
     pub(super) fn bytes(&self, name: &str) -> Result<Vec<u8>, String> {
         let text = self.line[name].as_str().ok_or_else(|| format!("the answer has no {name}"))?;
         STANDARD.decode(text).map_err(|error| format!("{name} is no base64: {error}"))
     }
 
-    /// How it came out, in one line.
+    /// Returns the outcome in one line.
     pub(super) fn outcome(&self) -> String {
         match &self.fault {
             None => "it succeeded".to_owned(),

@@ -1,4 +1,5 @@
-//! The subject's driver: a program that does what the suite tells it, with the host that is judged.
+//! The subject's driver: a program that follows the suite's instructions with the host that is
+//! judged.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::answer::{Answer, Said};
 
-/// A driver in the midst of its task.
+/// A driver that is performing its task.
 #[derive(Debug)]
 pub(super) struct Driver {
     running: Running,
@@ -19,18 +20,18 @@ pub(super) struct Driver {
     last: Instant,
 }
 
-/// What came in place of an answer.
+/// What happened instead of an answer.
 #[derive(Debug)]
 pub(super) enum Break {
     /// The driver said that it cannot do this.
     Unimplemented(String),
-    /// It said something else than an answer.
+    /// It printed something other than an answer.
     Nonsense(String),
     /// It ended.
     Ended(Option<Exit>),
 }
 
-/// As much output of a driver as is read: with more, it does not answer any more but flood.
+/// The output limit of a driver: more than this is a flood, not answers.
 const MOST: u64 = 4 << 20;
 /// How long a driver may take to end, once it has closed its output.
 const END: Duration = Duration::from_secs(3);
@@ -38,7 +39,7 @@ const END: Duration = Duration::from_secs(3);
 const UNIMPLEMENTED: i32 = 89;
 
 impl Driver {
-    /// Starts it, and hands it its task.
+    /// Starts the driver and sends it the task.
     pub(super) async fn start(
         command: &[String],
         variables: impl IntoIterator<Item = (&String, &String)>,
@@ -57,13 +58,13 @@ impl Driver {
             .map_err(|error| format!("{program}: {error}"))?;
         trace.event("suite", format!("the driver's task: {task}"));
         if let Some(mut stdin) = running.stdin.take() {
-            // One that ends without reading its task shows that by its answers, or their absence.
+            // If the driver exits without reading its task, its missing answers show that.
             tokio::spawn(async move { stdin.write_all(task.as_bytes()).await });
         }
         Ok(Self { running, read: 0, last: Instant::now() })
     }
 
-    /// Waits for the answer to an operation. A driver that says nothing is the budget's to end.
+    /// Waits for the answer to an operation. The budget of the case limits the wait.
     pub(super) async fn answer(&mut self, op: &str) -> Result<Answer, Break> {
         let line = self.line().await?;
         let took = self.last.elapsed();
@@ -99,17 +100,17 @@ impl Driver {
         }
     }
 
-    /// Kills its process; whether it is gone.
+    /// Kills its process and returns whether it is gone.
     pub(super) async fn kill(&self) -> bool {
         self.running.signal(Signal::KILL) && self.running.exited(END).await.is_some()
     }
 
-    /// Waits for its end, once it has answered everything. The error is what it did instead.
+    /// Waits for its exit after the last answer. Fails with what it did instead.
     pub(super) async fn finish(&mut self, scale: u32) -> Result<(), String> {
         self.ends_with(0, scale).await
     }
 
-    /// Waits for its end, once it has said that it cannot do something.
+    /// Waits for its exit after it has declined an operation.
     pub(super) async fn declined(&self, scale: u32) -> Result<(), String> {
         self.ends_with(UNIMPLEMENTED, scale).await
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 #[serde(try_from = "String")]
 pub struct Kind(String);
 
-/// The vocabulary. It is closed: a driver that says anything else is mistaken.
+/// All kinds. Any other word of a driver is an error.
 const KINDS: [&str; 25] = [
     "broker",
     "broker.refused",
@@ -60,7 +60,7 @@ const CODES: [&str; 16] = [
 ];
 
 impl Kind {
-    /// A driver's word, with the code where it is a status.
+    /// Returns a driver's word, with the code where it is a status.
     pub fn of(kind: &str, code: Option<&str>) -> Result<Self, String> {
         match (kind, code) {
             ("status", Some(code)) => format!("status.{code}").try_into(),
@@ -69,17 +69,17 @@ impl Kind {
         }
     }
 
-    /// Whether an error of kind `seen` is one of this kind.
+    /// Returns whether an error of kind `seen` is one of this kind.
     pub fn takes(&self, seen: &Self) -> bool {
         self == seen || (self.0 == "status" && seen.0.starts_with("status."))
     }
 
-    /// Whether it is what a call meets where there is no connection.
+    /// Returns whether it is the error of a call without a connection.
     pub fn is_no_connection(&self) -> bool {
         matches!(self.0.as_str(), "status.UNAVAILABLE" | "gone")
     }
 
-    /// Whether it says no more than that something is wrong.
+    /// Returns whether the kind does not say what is wrong.
     pub fn is_vague(&self) -> bool {
         matches!(self.0.as_str(), "other" | "start.other")
     }

@@ -6,10 +6,11 @@ use super::scene::Entry;
 use super::steps::{Check, wrong};
 use crate::matching::excerpt;
 
-/// What the scripted plugin logs when it begins to listen, as Go's do.
+/// The scripted plugin logs one entry when it begins to listen, as Go plugins do.
 const OWN: u64 = 1;
 
-/// How many entries to wait for. Pieces are waited for until the time is over: how many there are is the host's to say.
+/// Returns how many entries to wait for. With pieces the wait uses the whole timeout, since the
+/// host decides their number.
 pub(super) fn awaited(entries: &[Entry]) -> u64 {
     match entries.iter().any(|entry| entry.pieces.is_some()) {
         true => u64::from(u32::MAX),
@@ -17,7 +18,7 @@ pub(super) fn awaited(entries: &[Entry]) -> u64 {
     }
 }
 
-/// Whether these entries are in the log, one right after the other.
+/// Returns whether these entries are in the log, one right after the other.
 pub(super) fn check(wanted: &[Entry], log: &Value) -> Check {
     let Some(log) = log.as_array() else {
         return wrong("the log's entries", "the answer has none");
@@ -40,7 +41,7 @@ pub(super) fn check(wanted: &[Entry], log: &Value) -> Check {
 }
 
 impl Entry {
-    /// Takes its entry, or all of its pieces. The error is what came in their place.
+    /// Takes its entry, or all of its pieces. Fails with what came instead.
     fn take<'a>(&self, log: &mut impl Iterator<Item = &'a Value>) -> Result<(), String> {
         let mut bytes = 0;
         loop {

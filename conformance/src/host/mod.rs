@@ -1,5 +1,5 @@
-//! Host mode: the suite is the plugin. The subject is a host library, reached by its driver; the driver starts the suite's
-//! scripted plugin, and both tell what they saw.
+//! Host mode: the suite is the plugin. The subject is a host library behind a driver; the driver
+//! starts the suite's scripted plugin, and both report what they saw.
 
 mod answer;
 mod driver;
@@ -31,9 +31,9 @@ use stage::{Program, Stage};
 use steps::Check;
 use task::Attached;
 
-/// How long the plugin's last notes, and the end of what should be gone, may take after the driver's.
+/// How long the plugin's last notes and its exit may take after the driver's exit.
 const MOMENT: Duration = Duration::from_secs(2);
-/// How long what should live is looked at.
+/// How long a process that should stay alive is observed.
 const SETTLED: Duration = Duration::from_millis(500);
 
 /// Plays the cases about hosts.
@@ -44,7 +44,8 @@ pub struct HostMode {
 }
 
 impl HostMode {
-    /// `timeout_scale` makes what a step may take longer, as the engine does with the budgets. 1 on a fast machine.
+    /// `timeout_scale` multiplies the timeouts of steps, as the engine does with the budgets. 1 on
+    /// a fast machine.
     pub fn new(timeout_scale: u32) -> Self {
         Self { timeout_scale: timeout_scale.max(1), program: Arc::default() }
     }
@@ -128,7 +129,7 @@ impl Play<'_> {
         self.aftermath().await
     }
 
-    /// Kills the driver in the midst of a step: it and nothing else, as the system does when memory is short.
+    /// Kills only the driver in the middle of a step, as the kernel does when memory is short.
     async fn kill(
         &self,
         moment: &Sighting,
@@ -143,7 +144,7 @@ impl Play<'_> {
                 let expected = format!("the plugin sees {moment}");
                 return Err(Judgement::fail(self.step_name(number), expected, why));
             }
-            // The plugin writes a file; nobody tells of that.
+            // The plugin writes to a file, which does not notify.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         match driver.kill().await {
@@ -194,7 +195,7 @@ impl Play<'_> {
         accepted.map(|accepted| accepted.reason.clone())
     }
 
-    /// What a driver cannot do it says by its exit status, too.
+    /// Checks that a driver that declines also says so with its exit status.
     async fn declined(&self, what: String, driver: &Driver) -> Judgement {
         match driver.declined(self.scale).await {
             Ok(()) => Judgement::unimplemented(what),
@@ -239,7 +240,7 @@ impl Play<'_> {
             if nothing_missing || Instant::now() > give_up {
                 break witnessed;
             }
-            // The plugin writes a file; nobody tells of that.
+            // The plugin writes to a file, which does not notify.
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         if let Some((sighting, why)) = missing(&scene.witness, &witnessed) {
@@ -262,7 +263,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Looks at what is left.
+    /// Checks what is left.
     async fn aftermath(&self) -> Result<(), Judgement> {
         let after = &self.case.scene.after;
         let sockets =
@@ -293,7 +294,7 @@ impl Play<'_> {
         let give_up = Instant::now() + look * self.scale;
         let mut there = left().map_err(unreadable)?;
         while !there.is_empty() && Instant::now() < give_up {
-            // The table of processes tells nobody of its changes.
+            // The process table does not notify of changes.
             tokio::time::sleep(Duration::from_millis(5)).await;
             there = left().map_err(unreadable)?;
         }
@@ -309,7 +310,7 @@ impl Play<'_> {
     }
 }
 
-/// A case without the plugin's notes proves nothing.
+/// Fails without the plugin's notes, since a case without them proves nothing.
 fn unreadable(error: io::Error) -> Judgement {
     Judgement::error(format!("what the plugin noted cannot be read: {error}"))
 }

@@ -1,4 +1,4 @@
-//! The words in which a host's case is written.
+//! The format of a case for hosts.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +18,17 @@ pub struct Scene {
     /// How the host is to start the plugin.
     #[serde(default)]
     pub plugin: Setting,
-    /// In what the plugin is not healthy.
+    /// How the plugin misbehaves.
     #[serde(default)]
     #[schemars(with = "Value")]
     pub script: Script,
-    /// What the driver does, and what has to come of it.
+    /// The operations of the driver, and their expected results.
     pub steps: Vec<Step>,
     /// Other ways that are tolerated.
     #[serde(default)]
     pub accept: Vec<Accepted>,
-    /// What shows that the plugin did as the script says. Without it the case proves nothing, and is an error.
+    /// What proves that the plugin did what the script says. Without it the case proves nothing and
+    /// is an error.
     #[serde(default)]
     pub witness: Vec<Sighting>,
     /// What the plugin has to see of its host.
@@ -39,7 +40,7 @@ pub struct Scene {
     /// The driver is killed in its last step, once the plugin has noted this.
     #[serde(default)]
     pub killed_at: Option<Sighting>,
-    /// What there is afterwards.
+    /// What remains afterwards.
     #[serde(default)]
     pub after: After,
 }
@@ -80,7 +81,7 @@ pub enum Tls {
 pub struct Reattach {
     /// Whether it is in test mode.
     pub test: bool,
-    /// The record's protocol.
+    /// The protocol of the record.
     pub protocol: String,
 }
 
@@ -90,13 +91,14 @@ pub struct Reattach {
 pub enum Step {
     /// Starts the plugin, or fails with one of these.
     Start(Start),
-    /// Must not become a working host: fails to start, or where it is tolerant for so long, at a later step.
+    /// Must not become a working host: the start fails, or a later step if the host is that
+    /// tolerant.
     Refused(Refused),
     /// The host's own health check.
     Ping(Ping),
     /// A unary call.
     Call(Call),
-    /// A call whose answer is a stream.
+    /// A call with a streamed answer.
     Stream(Stream),
     /// The host serves an echo on a brokered id.
     BrokerAccept(BrokerAccept),
@@ -116,11 +118,11 @@ pub enum Step {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Start {
-    /// With which kinds of error it may fail; none: it has to succeed.
+    /// The kinds of error with which it may fail; if empty, it has to succeed.
     pub fails: Vec<Kind>,
     /// The app version that was agreed on.
     pub version: Option<u32>,
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
 }
 
@@ -128,23 +130,23 @@ pub struct Start {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Refused {
-    /// With which kinds of error the start may fail.
+    /// The kinds of error with which the start may fail.
     pub kinds: Vec<Kind>,
-    /// By when: go-plugin's hosts connect with the first call.
+    /// The deadline: go-plugin's hosts connect at the first call.
     #[serde(default)]
     pub latest: Latest,
     /// How long it may take, start and ping together.
     pub within: Option<Span>,
 }
 
-/// The last step that may still find the mistake.
+/// The last step that may still detect the mistake.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Latest {
     /// The start.
     #[default]
     Start,
-    /// A ping after it, which fails in whatever way.
+    /// A ping after the start, which may fail in any way.
     Ping,
 }
 
@@ -152,9 +154,9 @@ pub enum Latest {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Ping {
-    /// With which kinds of error it may fail; none: it has to succeed.
+    /// The kinds of error with which it may fail; if empty, it has to succeed.
     pub fails: Vec<Kind>,
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
 }
 
@@ -162,19 +164,19 @@ pub struct Ping {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Call {
-    /// `Service/Method`, where Probe and BrokerProbe need no package.
+    /// `Service/Method`; Probe and BrokerProbe need no package.
     pub method: String,
     /// The request.
     #[serde(default = "nothing")]
     pub request: Value,
-    /// The call's deadline; 5 s where none is said.
+    /// The call's deadline. Default: 5 s.
     pub timeout: Option<Span>,
     /// Metadata to send.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
     /// When it is cancelled.
     pub cancel_after: Option<Span>,
-    /// With which kinds of error it has to fail; none: it has to succeed.
+    /// The kinds of error with which it has to fail; if empty, it has to succeed.
     #[serde(default)]
     pub fails: Vec<Kind>,
     /// The status's text, where it fails.
@@ -185,7 +187,7 @@ pub struct Call {
     pub headers: Option<Wanted>,
     /// What its trailers have to have.
     pub trailers: Option<Wanted>,
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
 }
 
@@ -198,16 +200,16 @@ pub struct Stream {
     /// The request.
     #[serde(default = "nothing")]
     pub request: Value,
-    /// The call's deadline; 5 s where none is said.
+    /// The call's deadline. Default: 5 s.
     pub timeout: Option<Span>,
-    /// With which kinds of error it has to end; none: it has to end well.
+    /// The kinds of error with which it has to end; if empty, it has to end successfully.
     #[serde(default)]
     pub fails: Vec<Kind>,
     /// How many messages come.
     pub messages: Option<u64>,
     /// How many bytes they have.
     pub bytes: Option<u64>,
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
 }
 
@@ -225,20 +227,20 @@ pub struct BrokerAccept {
 pub struct BrokerDial {
     /// The id.
     pub id: u32,
-    /// The call's method; `Probe/Echo` where none is said.
+    /// The call's method. Default: `Probe/Echo`.
     #[serde(default = "echo")]
     pub method: String,
     /// The call's request.
     #[serde(default = "nothing")]
     pub request: Value,
-    /// How long dial and call may take together; 8 s where none is said, for a dial alone takes 5 s to give up.
+    /// The limit for dial and call together. Default: 8 s, since a failing dial alone takes 5 s.
     pub timeout: Option<Span>,
-    /// With which kinds of error it has to fail; none: it has to succeed.
+    /// The kinds of error with which it has to fail; if empty, it has to succeed.
     #[serde(default)]
     pub fails: Vec<Kind>,
     /// What the reply has to have.
     pub reply: Option<Wanted>,
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
 }
 
@@ -250,7 +252,7 @@ pub struct CollectStdio {
     pub stdout: String,
     /// All of standard error so far.
     pub stderr: String,
-    /// The same in hexadecimal digits, for what is no text.
+    /// The same in hexadecimal digits, for bytes that are not text.
     pub stdout_hex: Option<String>,
     /// Only how much has come on standard output, at the least.
     pub stdout_bytes: Option<u64>,
@@ -278,7 +280,7 @@ pub struct Entry {
     pub message: Option<Wanted>,
     /// What its fields have to have.
     pub fields: Option<Wanted>,
-    /// So many bytes of message, in one entry or more.
+    /// This many bytes of message, in one or more entries.
     pub pieces: Option<u64>,
 }
 
@@ -294,20 +296,20 @@ pub struct WaitExit {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Kill {
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
 }
 
-/// Another way that is tolerated: not what is asked for, and no failure.
+/// A tolerated result: not what is required, but not a failure.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Accepted {
     /// The step, from 1.
     pub step: usize,
-    /// With which kinds of error it may fail.
+    /// The kinds of error with which it may fail.
     #[serde(default)]
     pub fails: Vec<Kind>,
-    /// That it may succeed, where it should fail.
+    /// Whether it may succeed although it should fail.
     #[serde(default)]
     pub succeeds: bool,
     /// Why that is tolerable.
@@ -322,19 +324,19 @@ pub struct Sighting {
     pub event: String,
     /// What else it has to have.
     pub with: Option<Wanted>,
-    /// How often exactly; where nothing is said, once or more.
+    /// The exact number of times. Default: once or more.
     pub times: Option<usize>,
 }
 
-/// What there is when the driver has ended.
+/// What remains when the driver has ended.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct After {
     /// The plugin's process.
     pub plugin: Fate,
-    /// What the plugin started; nobody asks where nothing is said.
+    /// What the plugin started; not checked by default.
     pub children: Option<Fate>,
-    /// The plugin's sockets; nobody asks where nothing is said.
+    /// The plugin's sockets; not checked by default.
     pub sockets: Option<Fate>,
 }
 
@@ -342,7 +344,7 @@ pub struct After {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
-    /// It is gone, or goes in these moments.
+    /// It is gone, or disappears within moments.
     #[default]
     Gone,
     /// It is there.

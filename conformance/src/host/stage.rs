@@ -1,4 +1,4 @@
-//! The folder of a case: the scripted plugin, its script, and what it noted of its life.
+//! The directory of a case: the scripted plugin, its script, and its witness.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -15,15 +15,18 @@ use tempfile::TempDir;
 
 use super::scene::Sighting;
 
-/// As much as is read of what the plugin noted. No case comes near it; a subject can write into the file, too.
+/// The size limit for reading the witness. No case comes near it, but a subject can also write to
+/// the file.
 const MOST: u64 = 4 << 20;
 
-/// The suite's program, for all cases: not the one that runs, since a driver could write to it or take its rights away.
+/// A copy of the suite's program for all cases: a driver could write to the running program or
+/// change its permissions.
 #[derive(Debug, Default)]
 pub(super) struct Program(OnceLock<TempDir>);
 
 impl Program {
-    /// Puts it into a case's folder: by a hard link where that is possible, so that it is copied once.
+    /// Puts the program into a case's directory, with a hard link if possible, so that it is copied
+    /// only once.
     fn put(&self, plugin: &Path) -> io::Result<()> {
         let copy = self.folder()?.join("plugin");
         fs::hard_link(&copy, plugin).or_else(|_| fs::copy(&copy, plugin).map(drop))
@@ -34,10 +37,11 @@ impl Program {
             let folder = tempfile::Builder::new().prefix("pwc").tempdir()?;
             let copy = folder.path().join("plugin");
             if fs::copy(std::env::current_exe()?, &copy).is_err() {
-                // The file was replaced while the suite runs, by a build for one. Linux still has the one that runs.
+                // The file was replaced while the suite runs, for example by a build. Linux still
+                // has the running one.
                 fs::copy("/proc/self/exe", &copy)?;
             }
-            // Another case may have been faster; then this copy goes again.
+            // Another case may have been faster; then this copy is dropped.
             let _ = self.0.set(folder);
         }
         self.0.get().map(TempDir::path).ok_or_else(|| io::Error::other("no copy of the program"))
@@ -54,8 +58,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Puts the program into the folder, and the script beside it. A program that finds a script beside itself plays it: hosts
-    /// may hand on neither arguments nor environment.
+    /// Puts the program and the script into the directory. A program that finds a script beside
+    /// itself plays it, since hosts may pass on neither arguments nor environment.
     pub(super) fn set(
         program: &Program,
         folder: &Path,
@@ -66,14 +70,15 @@ impl Stage {
         let plugin = folder.join("plugin");
         program.put(&plugin)?;
         let mut script = script.clone();
-        // What a host leaves behind must show. Go's plugins, too, live on without a host, unless they multiplex (SHD-9).
+        // A plugin that a host leaves behind must be noticed. Go plugins also stay alive without a
+        // host unless they multiplex (SHD-9).
         script.shutdown.outlives_host |= !multiplex;
         fs::write(folder.join("script.json"), serde_json::to_vec(&script)?)?;
         Ok(Self { plugin, witness: folder.join("witness.jsonl"), trace: trace.clone() })
     }
 
-    /// What the plugin noted so far. The last line may still be under way, and is left out then.
-    /// The error is a file that is not as the plugin writes it.
+    /// Returns what the plugin has noted so far, without an incomplete last line. Fails if the file
+    /// is not in the plugin's format.
     pub(super) fn witnessed(&self) -> io::Result<Vec<Value>> {
         let text = read(&self.witness)?;
         let whole =
@@ -81,12 +86,12 @@ impl Stage {
         Ok(whole.filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
-    /// The processes of plugins that were started and live.
+    /// Returns the processes of plugins that were started and live.
     pub(super) fn living(&self) -> io::Result<Vec<u32>> {
         self.living_of("started")
     }
 
-    /// The processes that these plugins started and that live.
+    /// Returns the processes that these plugins started and that live.
     pub(super) fn living_children(&self) -> io::Result<Vec<u32>> {
         self.living_of("grandchild")
     }
@@ -98,7 +103,8 @@ impl Stage {
     }
 }
 
-/// Reads what lies in the subject's reach: it may have put anything there, a pipe without an end for one.
+/// Reads a file within the subject's reach, where it may have put anything, such as an endless
+/// pipe.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -117,10 +123,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// However the case ends, what the plugin noted is part of its timeline.
+/// The plugin's notes are part of the timeline, however the case ends.
 impl Drop for Stage {
     fn drop(&mut self) {
-        // The plugin counts from its own beginning, which is when it made the file.
+        // The plugin's clock starts when it creates the file.
         let began = fs::symlink_metadata(&self.witness).and_then(|file| file.created());
         let age = began.ok().and_then(|began| SystemTime::now().duration_since(began).ok());
         for event in self.witnessed().unwrap_or_default() {
@@ -132,7 +138,8 @@ impl Drop for Stage {
 }
 
 impl Sighting {
-    /// Whether this was noted, and as often as it should be. The error is what was noted of that name.
+    /// Checks that this was noted as often as it should be. The error contains the events of that
+    /// name.
     pub(super) fn check(&self, witnessed: &[Value]) -> Result<(), String> {
         let of_name: Vec<&Value> =
             witnessed.iter().filter(|noted| noted["event"] == self.event.as_str()).collect();
@@ -167,7 +174,7 @@ impl std::fmt::Display for Sighting {
     }
 }
 
-/// An event in one line: its name and its other members.
+/// Returns an event in one line: its name and its other members.
 fn told(event: &Value) -> String {
     let mut text = event["event"].as_str().unwrap_or_default().to_owned();
     for (name, value) in event.as_object().into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Each step's two halves: what the driver is told, and whether what it answers is right.
+//! The two halves of each step: the driver's instructions, and the check of its answers.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::scene::{CollectLogs, CollectStdio, Latest, Refused, Start, Step, Stre
 use crate::case::Span;
 use crate::matching::{Wanted, excerpt, message, unhex};
 
-/// How an answer compares with what its step wants.
+/// The result of comparing an answer with its step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Check {
     /// As wanted.
@@ -31,12 +31,12 @@ pub(super) enum Check {
 }
 
 const CALL: Duration = Duration::from_secs(5);
-/// A dial of an id that nobody accepts takes Go's hosts 5 s.
+/// A dial of an id that is not accepted takes Go hosts 5 s.
 const DIAL: Duration = Duration::from_secs(8);
 const COLLECT: Duration = Duration::from_secs(5);
 
 impl Step {
-    /// What the driver is told: one operation, of a refusal that may come late two.
+    /// Returns the driver's operations: one, or two for a refusal that may come late.
     pub(super) fn operations(&self, scale: u32) -> Result<Vec<Value>, String> {
         let operation = match self {
             Self::Start(_) => json!({"op": "start"}),
@@ -86,7 +86,7 @@ impl Step {
         Ok(vec![operation])
     }
 
-    /// Whether the answers to these operations are right.
+    /// Returns whether the answers to these operations are right.
     pub(super) fn check(&self, answers: &[Answer], scale: u32) -> Check {
         let last = answers.last().expect("a step has an operation");
         let outcome = match self {
@@ -130,7 +130,7 @@ impl Step {
             Self::Stream(stream) => stream.within,
             Self::BrokerDial(dial) => dial.within,
             Self::Kill(kill) => kill.within,
-            // These say to the driver how long.
+            // For these the task contains a time.
             Self::BrokerAccept(_)
             | Self::CollectStdio(_)
             | Self::CollectLogs(_)
@@ -184,7 +184,7 @@ impl Step {
     }
 }
 
-/// What it does, in a few words.
+/// Describes the step in a few words.
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -215,7 +215,7 @@ impl Refused {
             Some(ping) if ping.fault.is_none() => {
                 wrong(expected, "it was started, and a ping succeeded")
             }
-            // A host that connects late says of a connection that cannot be made what gRPC says of it.
+            // A host that connects late reports a failed connection with gRPC's status.
             Some(ping)
                 if ping.fault.as_ref().is_some_and(|fault| fault.kind.is_no_connection()) =>
             {
@@ -259,7 +259,7 @@ impl CollectStdio {
 }
 
 impl Check {
-    /// The next check, unless this one found something.
+    /// Returns the next check, unless this one found something.
     pub(super) fn then(self, next: impl FnOnce() -> Self) -> Self {
         match self {
             Self::Good => next(),

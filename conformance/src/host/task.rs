@@ -15,10 +15,10 @@ use crate::subject::Subject;
 
 /// The version of the driver contract.
 const CONTRACT: u32 = 1;
-/// How long a plugin to attach to may take to print its line.
+/// The time limit for the line of a plugin to attach to.
 const LINE: Duration = Duration::from_secs(10);
 
-/// The whole task of a case.
+/// Returns the whole task of a case.
 pub(super) fn task(
     case: &Case<Scene>,
     subject: &Subject,
@@ -32,7 +32,8 @@ pub(super) fn task(
     for step in &case.scene.steps {
         operations.extend(step.operations(scale)?);
     }
-    // Hosts need not hand their own environment on; the mark shows whose the process is.
+    // Hosts need not pass on their own environment; the mark shows which case the process belongs
+    // to.
     let (mark, value) = cage.mark();
     let mut env = setting.env.clone();
     env.insert(mark.to_owned(), value.to_owned());
@@ -66,7 +67,7 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    /// Starts it as somebody else would have.
+    /// Starts it as another process would have.
     pub(super) async fn start(reattach: &Reattach, play: &Play<'_>) -> Result<Self, String> {
         let Play { subject, stage, cage, trace, scale, .. } = play;
         let mut command = cage.command(&stage.plugin);

@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use plugwire_conformance_wire::broker::{is_answer, knock};
 use plugwire_conformance_wire::caller::{Caller, Options};
 use plugwire_conformance_wire::identity::Identity;
 use plugwire_conformance_wire::messages::method;
 use serde_json::{Value, json};
 
-use super::broker::{Broker, Held, Way, is_answer, knock};
+use super::broker::{Broker, Held, Way};
 use super::call::{decoded, encoded, full};
 use super::host::{Failure, Host, Outcome, within};
 use super::scene::{self, Announced, Certificate, Dial, DialBack, HostAccepts, Knock, Offer};
 
 /// What is echoed on brokered connections.
 const ECHOED: &[u8] = b"over the broker";
-/// How many messages, of how many bytes, are exchanged there as well.
+/// The number and size of messages that are exchanged there as well.
 const CHAT: (u64, u64) = (3, 100);
-/// A plugin gives up dialling after 5 s, and a Go plugin then calls in vain.
+/// A plugin gives up dialling after 5 s, and a Go plugin then makes its call anyway.
 const DIAL_BACK: Duration = Duration::from_secs(8);
 
 impl Host<'_> {
@@ -82,7 +83,7 @@ impl Host<'_> {
         Ok(())
     }
 
-    /// Makes a call of the probe that has to succeed, and takes its answer.
+    /// Makes a call of the probe that has to succeed, and returns its answer.
     pub(super) async fn ask(
         &self,
         name: &str,
@@ -122,7 +123,7 @@ impl Host<'_> {
             within(self.limit(dial.within), &format!("an answer at id {id}"), reached).await;
         let (caller, served) = match (reached, dial.refused) {
             (Ok(Ok(_)), true) => {
-                return Err(Failure::differs("nobody is reached", "the call was answered"));
+                return Err(Failure::differs("no service is reached", "the call was answered"));
             }
             (Ok(Err(_)), true) => return Ok(()),
             (Ok(Err(error)), false) => {
@@ -214,7 +215,7 @@ impl Host<'_> {
             }
         };
         let broker = self.broker()?;
-        broker.say(knock(id, false, ""));
+        broker.say(knock(id));
         let answer = broker.hears(|info| is_answer(info, id));
         let answer = tokio::time::timeout(self.scaled(*wait), answer).await;
         match answer.ok().and_then(|answer| answer.knock) {
@@ -244,7 +245,7 @@ async fn echo(caller: &Caller) -> Result<Option<u32>, String> {
     Ok(header.and_then(|id| id.parse().ok()))
 }
 
-/// Whether the plugin's dial came to what is wanted of it.
+/// Checks that the plugin's dial had the expected result.
 fn judge(back: &DialBack, report: &Value) -> Outcome {
     let worked = report["dialled"] == true && report["code"] == 0;
     if back.fails {

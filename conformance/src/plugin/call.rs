@@ -1,4 +1,4 @@
-//! Calls: whole ones, many at once, and such as stay open.
+//! Calls: unary ones, many at once, and calls that stay open.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -39,7 +39,7 @@ impl Host<'_> {
         compare_answer(&method, wanted, &request, &reply)
     }
 
-    /// A request with the placeholders of its texts filled in.
+    /// Returns a request with the placeholders of its texts filled in.
     fn filled_json(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.filled(text)),
@@ -126,7 +126,7 @@ impl Host<'_> {
         Ok(())
     }
 
-    /// An open call and its method.
+    /// Returns an open call and its method.
     pub(super) fn open_call(&mut self, name: &str) -> Outcome<(String, &mut caller::Call)> {
         let open = self.calls.get_mut(name);
         let (method, call) =
@@ -137,10 +137,10 @@ impl Host<'_> {
     pub(super) async fn shutdown(&mut self, shutdown: &Shutdown) -> Outcome {
         let caller = self.connection(shutdown.on.as_deref())?.clone();
         let call = async move {
-            // A Go plugin ends in the midst of it (SHD-2).
+            // A Go plugin ends in the middle of it (SHD-2).
             let _ = caller.unary(method::SHUTDOWN, Bytes::new(), &Options::default()).await;
         };
-        // Nobody waits for its answer: a plugin that gives none has to end all the same.
+        // The answer is not awaited: a plugin that gives none has to end anyway.
         tokio::spawn(call);
         self.may_end = true;
         Ok(())
@@ -181,7 +181,8 @@ fn compare_answer(method: &str, wanted: &Call, request: &Value, reply: &Reply) -
     Ok(())
 }
 
-/// A status that is none of the wanted ones. A probe that is not served is another thing than one that answers wrongly.
+/// Returns the failure for an unexpected status. A probe that is not served is not the same as one
+/// that answers wrongly.
 fn unwanted(method: &str, expected: String, reply: &Reply) -> Failure {
     let is_probe = method.starts_with(method::PROBE) || method.starts_with(method::BROKER_PROBE);
     match is_probe && reply.status.name() == "UNIMPLEMENTED" {
@@ -211,7 +212,7 @@ fn readable(headers: &HeaderMap) -> Value {
     Value::Object(members)
 }
 
-/// The whole name of a method: the probe's need no package in cases.
+/// Returns the whole name of a method: the probe's need no package in cases.
 pub(super) fn full(method: &str) -> String {
     match method.split_once('/') {
         Some(("Probe" | "BrokerProbe", _)) => format!("/plugwire.probe.v1.{method}"),

@@ -1,4 +1,5 @@
-//! What the host serves on brokered connections: as much of the probe as a plugin calls there.
+//! What the host serves on brokered connections: the methods of the probe that a plugin calls
+//! there.
 
 use std::sync::Arc;
 
@@ -46,7 +47,8 @@ async fn nest(mut call: Incoming, broker: Broker) {
     }
 }
 
-/// As `proto/probe/broker_probe.proto` says: one call deeper, and one byte longer on the way back.
+/// Implements `Nest` of `proto/probe/broker_probe.proto`: one call deeper, and one byte longer on
+/// the way back.
 pub(super) async fn nested(request: &Bytes, broker: &Broker) -> Result<Bytes, String> {
     let request = NestRequest::decode(request.clone()).map_err(|error| error.to_string())?;
     if request.depth == 0 {

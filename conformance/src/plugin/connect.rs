@@ -47,7 +47,7 @@ impl Host<'_> {
         }
     }
 
-    /// The bytes' way to the plugin: a socket, or a stream of the session that they share.
+    /// Opens a byte stream to the plugin: a socket, or a stream of the shared session.
     async fn channel(&mut self, limit: Duration) -> Outcome<Io> {
         let line = self.announced()?;
         let address = Address::parse(line.network(), line.address())
@@ -71,13 +71,13 @@ impl Host<'_> {
         }
     }
 
-    /// Whether host and plugin have agreed on multiplexing.
+    /// Returns whether host and plugin have agreed on multiplexing.
     pub(super) fn multiplexes(&self) -> bool {
         let says_so = self.line.as_ref().is_some_and(|line| line.multiplex() == Some("true"));
         self.multiplex && says_so
     }
 
-    /// TLS as this connection does it; none where it is spoken in plain.
+    /// Returns the TLS of this connection; none for plaintext.
     fn tls(&self, wanted: &Connect) -> Outcome<Option<Tls>> {
         if wanted.plaintext {
             return Ok(None);
@@ -94,7 +94,7 @@ impl Host<'_> {
         Ok(Some(tls))
     }
 
-    /// The agreed TLS; none where the host did not ask for any.
+    /// Returns the agreed TLS; none where the host did not ask for any.
     pub(super) fn mutual_tls(&self, shown: Certificate) -> Outcome<Option<Tls>> {
         let Some(own) = &self.identity else { return Ok(None) };
         let announced = self.announced()?.certificate();
@@ -108,14 +108,16 @@ impl Host<'_> {
             Certificate::Other => Some(Identity::new()),
             Certificate::Stolen => Some(own.with_key_of(&Identity::new())),
         };
-        // Whoever breaks the rules here is the suite: that the plugin shows the right one is not the question.
+        // Here the suite breaks the rules; whether the plugin presents the right certificate does
+        // not matter.
         if shown != Certificate::Right {
             tls.expect = Expect::Any;
         }
         Ok(Some(tls))
     }
 
-    /// Whether a health check comes through. In TLS 1.3 a refusal is seen only after the handshake.
+    /// Secures the connection and makes a health check. In TLS 1.3 a refusal shows only after the
+    /// handshake.
     async fn serves(
         &self,
         io: Io,
@@ -185,7 +187,7 @@ impl Host<'_> {
         let bytes = unhex(&digits).map_err(|error| Failure::engine("the case's bytes", error))?;
         let mut io = self.channel(self.limit(raw.within)).await?;
         self.trace.event("suite", format!("sends {} raw bytes", bytes.len()));
-        // The plugin may close before it has read all of it; what it answers is what counts.
+        // The plugin may close before it has read everything; only its answer matters.
         let _ = io.write_all(&bytes).await;
         let _ = io.flush().await;
         if raw.expect == RawWanted::Nothing {
@@ -206,14 +208,15 @@ impl Host<'_> {
     }
 }
 
-/// Asks what every plugin serves. Any status will do: the answer shows that somebody is there.
+/// Makes a health check, which every plugin serves. Any status will do: the answer proves that a
+/// server is there.
 async fn check(caller: &Caller) -> Result<(), String> {
     let request = messages::encode_request(method::CHECK, &json!({"service": "plugin"}))?;
     let reply = caller.unary(method::CHECK, request, &Options::default()).await;
     reply.map(|_| ()).map_err(|error| error.to_string())
 }
 
-/// What comes until the other side closes, in whatever way; as far as anybody wants to look at it.
+/// Reads until the other side closes in whatever way, and returns the beginning.
 async fn read_to_end(io: &mut Io) -> Vec<u8> {
     const KEPT: usize = 64 * 1024;
     let mut came = Vec::new();

@@ -1,4 +1,4 @@
-//! What a plugin of which nothing is known can do, or must.
+//! Detects the features of a plugin without a description.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,15 @@ use super::host::{Host, MAIN};
 use super::scene::{LineWanted, Start};
 use crate::subject::Subject;
 
-/// What every plugin has, of whatever release: one that does not show it is broken, and none that lacks a feature.
+/// The features of every release: a plugin without one of them is broken.
 const PRESUMED: [&str; 4] = ["mutual-tls", "stdio", "broker", "reflection"];
 
-/// The features that every plugin has, and those that this one shows: its line says some, and an answer another.
+/// Returns the features that every plugin has, and those that this one shows in its line and in an
+/// answer.
 ///
-/// A plugin without a seventh field counts as one from before multiplexing, which is no fault.
-/// One that does not start shows nothing. The cases then say what is wrong with it.
-/// `timeout_scale` is how much longer than usual everything may take.
+/// A plugin without a seventh field counts as one from before multiplexing, which is not an error.
+/// If it does not start, no feature is detected, and the cases show what is wrong. `timeout_scale`
+/// is the factor by which every wait is longer than usual.
 pub async fn detect(subject: &Subject, timeout_scale: u32) -> BTreeSet<String> {
     let mut found = BTreeSet::from(PRESUMED);
     if let Ok(cage) = Cage::new() {
@@ -52,14 +53,14 @@ async fn by_line(host: &mut Host<'_>) -> Vec<&'static str> {
     }
     match line.network() {
         "tcp" => found.push("tcp"),
-        // Who knows the seventh field knows these, which are older (chapter 15).
+        // A plugin with the seventh field supports these older features, too (chapter 15).
         _ if line.multiplex().is_some() => found.extend(["socket-dir", "socket-group"]),
         _ => {}
     }
     found
 }
 
-/// Whether the probe's contract is served. What is not answered at all is for the black-box cases to judge.
+/// Returns whether the probe's contract is served. A missing answer is left to the black-box cases.
 async fn serves_probe(host: &mut Host<'_>) -> bool {
     if host.begin(&Start::default()).await.is_err() {
         return false;

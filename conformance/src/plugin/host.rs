@@ -1,4 +1,4 @@
-//! The suite as a host, in the midst of a case.
+//! The suite as a host, in the middle of a case.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,19 +16,19 @@ use super::scene::Step;
 use crate::case::Span;
 use crate::subject::Subject;
 
-/// How long a step waits that says nothing else.
+/// The default time limit of a step.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a process that died may take to be gone.
+/// How long the exit of a dead process may take to be noticed.
 const DEATH: Duration = Duration::from_millis(250);
 
-/// The connection that steps mean which name none.
+/// The connection of steps that name none.
 pub(super) const MAIN: &str = "main";
 
 /// Why a step ended the case.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The plugin did otherwise.
+    /// The plugin behaved differently.
     Differs {
         /// What was wanted.
         expected: String,
@@ -37,9 +37,9 @@ pub(super) enum Failure {
     },
     /// The plugin does not serve the probe's method.
     Unimplemented(String),
-    /// The case is about something that this plugin does not do.
+    /// The case does not apply to this plugin.
     DoesNotApply(String),
-    /// The suite could not do its part.
+    /// The suite itself failed.
     Engine(String),
 }
 
@@ -56,16 +56,16 @@ impl Failure {
 /// What came of a step.
 pub(super) type Outcome<T = ()> = Result<T, Failure>;
 
-/// What the suite holds while it plays a plugin's host.
+/// The state of the suite while it acts as the plugin's host.
 pub(super) struct Host<'a> {
     pub(super) subject: &'a Subject,
     pub(super) cage: &'a Cage,
     pub(super) trace: &'a Trace,
-    /// Makes every wait for the plugin longer.
+    /// The factor by which every wait for the plugin is longer.
     timeout_scale: u32,
     /// The plugin's process.
     pub(super) process: Option<Running>,
-    /// What the host shows under mutual TLS.
+    /// The host's certificate under mutual TLS.
     pub(super) identity: Option<Identity>,
     /// Whether the host multiplexes if the plugin can.
     pub(super) multiplex: bool,
@@ -111,7 +111,7 @@ impl<'a> Host<'a> {
     /// Does one step.
     pub(super) async fn step(&mut self, step: &Step) -> Outcome {
         if step.may_end_it() {
-            // Once it is gone, nobody can say what it started.
+            // Once it is gone, the processes that it started can no longer be attributed.
             self.cage.processes();
         }
         match step {
@@ -149,24 +149,25 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// A step's limit.
+    /// Returns a step's limit.
     pub(super) fn limit(&self, within: Option<Span>) -> Duration {
         self.scaled(within.map_or(PATIENCE, |span| *span))
     }
 
-    /// A wait for the plugin, on this machine.
+    /// Returns a time limit, scaled for this machine.
     pub(super) fn scaled(&self, time: Duration) -> Duration {
         time * self.timeout_scale
     }
 
-    /// Whether the plugin died although nobody asked it to. Its connections tell of that a moment before the system does.
+    /// Returns whether the plugin died without being asked to. Its connections show that a moment
+    /// before the system does.
     pub(super) async fn crashed(&self) -> bool {
         let Some(process) = self.process.as_ref().filter(|_| !self.may_end) else { return false };
         let ended = process.exited(self.scaled(DEATH)).await;
         ended.is_some_and(|exit| exit.code() != Some(0))
     }
 
-    /// Puts what it knows into a case's text.
+    /// Fills in the placeholders of a case's text.
     pub(super) fn filled(&self, text: &str) -> String {
         let version = |version: Option<&u32>| version.copied().unwrap_or(1).to_string();
         text.replace("{version}", &version(self.subject.app_versions.last()))
@@ -198,7 +199,7 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Waits for something, so long and no longer.
+/// Waits for something, with a timeout.
 pub(super) async fn within<T>(
     limit: Duration,
     what: &str,

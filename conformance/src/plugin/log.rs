@@ -1,18 +1,17 @@
-//! Standard error, as far as it has records of hclog in it.
+//! The hclog records on standard error.
 
+use plugwire_conformance_wire::hclog::{LEVELS, is_timestamp};
 use serde_json::Value;
 
 use super::host::{Failure, Outcome};
 use super::scene::Output;
 
-const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
-
-/// Whether a text has a record with this level in it.
+/// Returns whether a text has a record with this level in it.
 pub(super) fn has_record_at(text: &str, level: &str) -> bool {
     lines(text).any(|line| line.record.is_some_and(|record| has_level(&record, level)))
 }
 
-/// Looks at each line that is a record, or begins like one.
+/// Checks each line that is a record, or begins like one.
 pub(super) fn check(text: &str, wanted: &Output) -> Outcome {
     if let Some(most) = wanted.stderr_longest_line
         && let Some(line) = text.lines().find(|line| line.len() > most)
@@ -47,7 +46,7 @@ pub(super) fn check(text: &str, wanted: &Output) -> Outcome {
 /// A line that begins like a JSON object.
 struct Line<'a> {
     text: &'a str,
-    /// None where it is no object.
+    /// None if it is not an object.
     record: Option<Value>,
 }
 
@@ -60,17 +59,10 @@ fn has_level(record: &Value, level: &str) -> bool {
     record["@level"].as_str().is_some_and(|seen| seen.eq_ignore_ascii_case(level))
 }
 
-/// What is missing kills nobody (LOG-13).
+/// A missing member does no harm (LOG-13).
 fn has_texts(record: &Value) -> bool {
     let members = ["@message", "@level", "@timestamp"].map(|name| record.get(name));
     members.into_iter().flatten().all(Value::is_string)
-}
-
-/// `2006-01-02T15:04:05.000000Z07:00` (LOG-4).
-fn is_timestamp(text: &str) -> bool {
-    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    let zone = shape.strip_prefix("0000-00-00T00:00:00.000000");
-    matches!(zone, Some("Z" | "+00:00" | "-00:00"))
 }
 
 #[cfg(test)]

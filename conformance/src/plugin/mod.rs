@@ -1,6 +1,7 @@
 //! Plugin mode: the subject is a plugin, and the suite plays its host, step by step.
 //!
-//! A case is data: [`scene`] has its words, `host` does what they say. The few that need code are in `code`.
+//! A case is data: [`scene`] defines the steps, `host` performs them. The few cases that need code
+//! are in `code`.
 
 mod broker;
 mod brokering;
@@ -30,7 +31,8 @@ use crate::subject::Subject;
 /// Plays the cases about plugins.
 #[derive(Debug, Clone, Copy)]
 pub struct PluginMode {
-    /// Makes every wait for the plugin longer, as the engine does with the budgets. 1 on a fast machine.
+    /// The factor by which every wait for the plugin is longer, as with the engine's budgets. 1 on
+    /// a fast machine.
     pub timeout_scale: u32,
 }
 
@@ -87,7 +89,7 @@ mod tests {
     async fn verdict(scene: &str) -> Verdict {
         let text = format!(
             "[[case]]\nid = \"one\"\ntier = \"raw\"\nlevel = \"must\"\nclause = [\"X\"]\nrequirement = \"\"\n\
-             why = \"\"\nmutants = [\"m\"]\n{scene}"
+             why = \"\"\nmutants = {{ m = \"1\" }}\n{scene}"
         );
         let cases = case::parse::<Scene>("a", Source { name: "a.toml", text: &text });
         let case = cases.unwrap().remove(0);

@@ -1,4 +1,4 @@
-//! The plugin's process: its start, its line, its pipes, its end.
+//! The plugin's process: its start, its line, its pipes, its exit.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,13 +19,13 @@ use super::scene::{
     self, CertificateWanted, Cookie, Exit, HostTls, LineWanted, SocketWanted, Start, Stdin,
 };
 
-/// How long what ends with a process may take to be gone after it.
+/// How long pipes and child processes may outlive the process.
 const AFTERMATH: Duration = Duration::from_millis(500);
-/// The folder for sockets, where a case asks for one.
+/// The directory for sockets, where a case asks for one.
 const SOCKETS: &str = "s";
 
 impl Host<'_> {
-    /// From nothing to a connection.
+    /// Starts the plugin, reads its line and connects.
     pub(super) async fn begin(&mut self, start: &Start) -> Outcome {
         self.start(start).await?;
         self.read_line(&LineWanted { within: start.within, ..LineWanted::default() }).await?;
@@ -68,7 +68,7 @@ impl Host<'_> {
         Ok(())
     }
 
-    /// Lets go of an earlier plugin, which is killed.
+    /// Drops an earlier plugin, which kills it.
     fn forget(&mut self) {
         self.calls.clear();
         self.broker = None;
@@ -87,7 +87,7 @@ impl Host<'_> {
         }
     }
 
-    /// The protocol's variables, as a Go host sets them, and the case's own.
+    /// Returns the protocol's variables, as a Go host sets them, and the case's own.
     fn variables(&self, start: &Start) -> Outcome<BTreeMap<String, String>> {
         let versions = start.versions.as_deref().unwrap_or("{version}");
         let mut variables = BTreeMap::from([
@@ -104,7 +104,7 @@ impl Host<'_> {
         if start.socket_dir {
             let folder = self.cage.folder().join(SOCKETS);
             fs::create_dir_all(&folder)
-                .map_err(|error| Failure::engine("a folder for sockets", error))?;
+                .map_err(|error| Failure::engine("creating a directory for sockets", error))?;
             variables.insert(environment::SOCKET_DIR.to_owned(), folder.display().to_string());
         }
         for (name, value) in &start.env {
@@ -120,7 +120,8 @@ impl Host<'_> {
         let limit = self.limit(wanted.within);
         let bytes = self.process()?.stdout.first_line(limit).await;
         let Some(bytes) = bytes else {
-            // Who closes its output mostly ends, too, and how is the better half of the answer.
+            // A plugin that closes its output usually exits as well, and its exit status explains
+            // more.
             let aftermath = self.scaled(AFTERMATH);
             let grace = if self.process()?.stdout.has_ended() { aftermath } else { Duration::ZERO };
             let how = match self.process()?.exited(grace).await {
@@ -252,14 +253,14 @@ impl Host<'_> {
         if wanted.alone { self.alone().await } else { Ok(()) }
     }
 
-    /// Whether the process took all with it: its pipes end, and nobody is left.
+    /// Checks that the process left nothing: its pipes end, and no process remains.
     async fn alone(&self) -> Outcome {
         let process = self.process()?;
         let aftermath = self.scaled(AFTERMATH);
         for (name, pipe) in [("output", &process.stdout), ("error", &process.stderr)] {
             if !pipe.ends(aftermath).await {
                 let expected = format!("standard {name} ends with the process");
-                return Err(Failure::differs(expected, "somebody holds it open"));
+                return Err(Failure::differs(expected, "another process holds it open"));
             }
         }
         let left = self.cage.left(aftermath).await;
@@ -305,7 +306,7 @@ impl Host<'_> {
     }
 
     fn no_socket_left(&self) -> Outcome {
-        // The host's own, of brokered connections, lie in the case's folder itself.
+        // The host's own sockets for brokered connections are in the case's directory itself.
         let left = self.cage.sockets();
         match left.iter().find(|left| left.parent() != Some(self.cage.folder())) {
             Some(left) => Err(Failure::differs("no socket is left", left.display().to_string())),
@@ -348,9 +349,9 @@ impl Host<'_> {
     }
 }
 
-/// Waits until standard error is as wanted; what came is what counts when it ends or the time is over.
+/// Waits until standard error is as wanted, it ends, or the time is over.
 async fn seen(output: &Output, limit: Duration, wanted: impl Fn(&str) -> bool) -> bool {
-    // Each line may be what is wanted, by itself.
+    // A single line may be what is wanted.
     let look = |seen: Seen<'_>| wanted(&String::from_utf8_lossy(seen.fresh_lines())).then_some(());
     output.find(limit, look).await.is_some() || wanted(&output.text())
 }

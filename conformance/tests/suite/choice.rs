@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::desk::{Desk, Done, program};
 
-/// The plugin of a user who has made one mistake: its protocol is `netrpc`. It lives until it is ended.
+/// Returns a plugin with one mistake: its protocol is `netrpc`. It lives until it is killed.
 fn plugin(desk: &Desk) -> String {
     desk.plugin("echo '1|1|unix|/x|netrpc|'; exec sleep 600")
 }
@@ -20,7 +20,7 @@ const SHORT: [&str; 4] = [
     "handshake/six-fields-unless-mux-requested",
 ];
 
-/// Each verdict, by case, as JSON lines say.
+/// Returns each verdict, by case, as JSON lines say.
 fn verdicts(desk: &Desk, file: &str) -> BTreeSet<(String, String)> {
     let text = desk.read(file);
     let cases = text.lines().filter_map(|line| {
@@ -92,7 +92,7 @@ async fn one_case_is_shown_whole_and_its_folder_kept_on_request() {
     let subject = plugin(&desk);
     let run = ["run", SHORT[0], "--subject", &subject];
     desk.run(run).await.says(0, &["step 1: start", "1|1|unix|/x|netrpc|"]);
-    // To be kept where nobody looks for what is left.
+    // Kept in a directory that is not checked for leftovers.
     let kept = desk.path("kept");
     std::fs::create_dir(&kept).unwrap();
     let keeping =
@@ -104,7 +104,7 @@ async fn one_case_is_shown_whole_and_its_folder_kept_on_request() {
     done.says(0, &[&folders[0].display().to_string()]);
 }
 
-/// The folder that a run kept, in the desk's `kept`.
+/// Returns the directory that a run kept, in the desk's `kept`.
 async fn kept_by(desk: &Desk, run: &[&str]) -> std::path::PathBuf {
     let kept = desk.path("kept");
     std::fs::create_dir_all(&kept).unwrap();
@@ -115,7 +115,7 @@ async fn kept_by(desk: &Desk, run: &[&str]) -> std::path::PathBuf {
     folders.remove(0).path()
 }
 
-/// The plugin, from its script and nothing else: it prints its line, with the folder and the variables of its case.
+/// The plugin, from its script and nothing else: it prints its line, with the directory and the variables of its case.
 #[tokio::test]
 async fn a_kept_plugin_is_started_again_by_hand() {
     let desk = Desk::new();
@@ -130,7 +130,7 @@ async fn a_kept_plugin_is_started_again_by_hand() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), line, "{output:?}");
 }
 
-/// The driver gets its task once more, and the scripted plugin lies where the task says.
+/// The driver gets its task once more, and the scripted plugin is where the task says.
 #[tokio::test]
 async fn a_kept_driver_is_started_again_by_hand() {
     let desk = Desk::new();

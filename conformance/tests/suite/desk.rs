@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// How long a run may take here, on however slow a machine. That it ends at all is the point.
 pub(crate) const LONGEST: Duration = Duration::from_secs(60);
 
-/// A folder with the run's temporary folder in it, and the subjects that a test writes.
+/// A directory with the run's temporary directory in it, and the subjects that a test writes.
 pub(crate) struct Desk(TempDir);
 
 /// How a run ended.
@@ -29,7 +29,7 @@ pub(crate) struct Done {
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        // Short, since sockets are made in it; and its name shows whose a process is.
+        // Short, since sockets are created in it; its name shows which test a process belongs to.
         let folder = tempfile::Builder::new().prefix("desk").tempdir_in("/tmp").unwrap();
         fs::create_dir(folder.path().join("t")).unwrap();
         Self(folder)
@@ -39,7 +39,7 @@ impl Desk {
         self.0.path().join(name)
     }
 
-    /// The path as a word of a command.
+    /// Returns the path as a word of a command.
     pub(crate) fn word(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
@@ -55,7 +55,7 @@ impl Desk {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// A program of these bytes. A shell writes it: a file that this process has open for writing cannot be run, and other
+    /// Returns a program of these bytes. A shell writes it: a file that this process has open for writing cannot be run, and other
     /// tests' children have what it has open.
     pub(crate) async fn program(&self, name: &str, text: &str, mode: u32) -> String {
         let draft = self.write(&format!("{name}.draft"), text);
@@ -66,28 +66,28 @@ impl Desk {
         path
     }
 
-    /// A subject file for a plugin that is this shell script. Of a described plugin no features are looked for.
+    /// Returns a subject file for a plugin that is this shell script. Of a described plugin no features are looked for.
     pub(crate) fn plugin(&self, script: &str) -> String {
         let script = self.write("plugin.sh", &script.replace("DESK", &self.word("")));
         self.write("plugin.toml", &described(&["/bin/sh", &script]))
     }
 
-    /// A subject file for a plugin of this command.
+    /// Returns a subject file for a plugin of this command.
     pub(crate) fn described(&self, command: &[&str]) -> String {
         self.write("plugin.toml", &described(command))
     }
 
-    /// A script as driver: its path. `sh PATH` is the command.
+    /// Returns a script as driver: its path. `sh PATH` is the command.
     pub(crate) fn driver(&self, script: &str) -> String {
         self.write("driver.sh", &script.replace("DESK", &self.word("")))
     }
 
-    /// The suite, about to be started.
+    /// Returns the suite, about to be started.
     pub(crate) fn suite<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         self.wrapped(&[env!("CARGO_BIN_EXE_plugwire-conformance")], arguments)
     }
 
-    /// The same, started by another program.
+    /// Returns the same, started by another program.
     pub(crate) fn wrapped<S: AsRef<OsStr>>(
         &self,
         program: &[&str],
@@ -107,7 +107,7 @@ impl Desk {
         command
     }
 
-    /// Runs the suite to its end, and makes sure that nothing is left.
+    /// Runs the suite and checks that nothing is left.
     pub(crate) async fn run<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
@@ -122,7 +122,7 @@ impl Desk {
         self.run(arguments).await
     }
 
-    /// Waits for a run's end, and makes sure that nothing is left.
+    /// Waits for the end of a run and checks that nothing is left.
     pub(crate) async fn finish(&self, running: Child) -> Done {
         let ended = timeout(LONGEST, running.wait_with_output()).await;
         let done = Done::of(ended.expect("the run ends").unwrap());
@@ -143,7 +143,7 @@ impl Desk {
         done
     }
 
-    /// The processes that have to do with this place: by their environment or arguments, or because a subject noted their
+    /// Returns the processes that have to do with this place: by their environment or arguments, or because a subject noted their
     /// number in the file `pids`.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let here = self.word("");
@@ -162,7 +162,7 @@ impl Desk {
         living
     }
 
-    /// The processes whose numbers a subject wrote into the file `pids`.
+    /// Returns the processes whose numbers a subject wrote into the file `pids`.
     pub(crate) fn noted(&self) -> Vec<u32> {
         self.read("pids").lines().filter_map(|line| line.parse().ok()).collect()
     }
@@ -172,7 +172,7 @@ impl Desk {
         let give_up = Instant::now() + LONGEST;
         while !self.path(name).exists() {
             assert!(Instant::now() < give_up, "{name} never appears");
-            // Another process writes it, and tells nobody.
+            // Another process writes the file, which does not notify.
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -213,7 +213,7 @@ fn described(command: &[&str]) -> String {
     )
 }
 
-/// The program that everything is built for.
+/// Returns the program that everything is built for.
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_plugwire-conformance"))
 }

@@ -98,7 +98,7 @@ async fn one_that_does_not_start_is_an_error_of_the_run() {
     desk.run(missing).await.says(2, &["there is no", "/nowhere"]);
 }
 
-/// A driver that answers everything, after it has done something with the plugin's folder.
+/// A driver that answers everything, after it has done something with the plugin's directory.
 const LIAR: &str = r#"read task
     plugin=${task#*'"command":["'}; plugin=${plugin%%'"'*}; folder=${plugin%/*}
     MEANWHILE

@@ -11,7 +11,7 @@ clause = [\"HS-10\"]
 requirement = \"The first field is 1.\"
 why = \"So it is.\"
 budget = \"5s\"
-mutants = [\"core-version-2\"]
+mutants = { core-version-2 = \"2: line\" }
 steps = [
     { start = {} },
     { line = { core = \"1\" } },
@@ -30,7 +30,7 @@ async fn a_mistake_in_a_case_is_named_with_file_and_line() {
         ("why =", "wy =", "area.toml", "wy"),
         ("id = \"first\"", "id = \"First Case\"", "area.toml:1", "no name of a case"),
         ("clause = [\"HS-10\"]", "clause = []", "area.toml:1", "names no clause"),
-        ("mutants = [\"core-version-2\"]", "mutants = []", "area.toml:1", "no mutant"),
+        ("mutants = { core-version-2 = \"2: line\" }", "mutants = {}", "area.toml:1", "no mutant"),
         ("steps = [", "steps = [[", "area.toml", ""),
     ] {
         assert!(CASE.contains(good), "{good}");

@@ -13,7 +13,7 @@ const HANGS: &str =
     while [ $(wc -l < DESKpids) -lt 2 ]; do :; done
     cp DESKpids DESKdraft; mv DESKdraft DESKready; exec sleep 600";
 
-/// The last thing that is said of a run.
+/// The last line of a run.
 const CONCLUSION: &str = "not conformant";
 
 async fn interrupted(desk: &Desk, arguments: &[&str], signal: Signal) {
@@ -65,7 +65,7 @@ async fn interrupted_at_its_end(desk: &Desk, running: Child) {
     desk.finish(running).await.says(130, &[]);
 }
 
-/// More than a pipe takes: nobody reads on, and so what comes after the report never comes.
+/// More than a pipe holds: without a reader the rest of the output never comes.
 #[tokio::test]
 async fn while_the_run_is_told() {
     let desk = Desk::new();
@@ -88,7 +88,7 @@ async fn while_runs_are_read() {
     assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
     let report = format!("html={}", desk.word("report.html"));
     let running = desk.suite(["report", &pipe, "--report", &report]).spawn().unwrap();
-    // The pipe opens when there is a reader, who listens for signals by then.
+    // The pipe opens when there is a reader; by then the suite listens for signals.
     let (opened, open) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || opened.send(std::fs::File::options().write(true).open(pipe)));
     let _writer = tokio::time::timeout(LONGEST, open).await.unwrap().unwrap().unwrap();
@@ -98,7 +98,7 @@ async fn while_runs_are_read() {
     assert!(!desk.path("report.html").exists());
 }
 
-/// A report that nobody reads is waited for, but not when somebody has had enough.
+/// A report without a reader blocks the suite, but not after a signal.
 #[tokio::test]
 async fn while_a_report_is_written() {
     let desk = Desk::new();
@@ -110,7 +110,7 @@ async fn while_a_report_is_written() {
     let mut running =
         desk.suite([&only[..], &["--", "/bin/sh", &driver]].concat()).spawn().unwrap();
     let mut stdout = running.stdout.take().unwrap();
-    // What is said of the run is said before it is written.
+    // The verdict is printed before the report is written.
     let mut told = String::new();
     while !told.contains(CONCLUSION) {
         let mut part = vec![0; 4096];

@@ -100,7 +100,7 @@ async fn whose_a_daemon_is_shows_while_there_is_one_case_only() {
     assert_eq!(desk.noted().len(), 1);
 }
 
-/// Both cases are there until both have a daemon, and so nobody can tell which is whose.
+/// Both cases run until both have a daemon, so the suite cannot tell which belongs to which.
 #[tokio::test]
 async fn a_daemon_that_may_be_several_cases_is_an_error_of_the_run() {
     let desk = Desk::new();

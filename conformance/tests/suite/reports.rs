@@ -11,7 +11,8 @@ fn plugin(desk: &Desk) -> String {
     desk.plugin("echo '1|1|unix|/x|netrpc|'; exec sleep 600")
 }
 
-/// The limit stands for a disk that is full: a write beyond it fails, and whoever does not look at the result has half a file.
+/// The limit simulates a full disk: a write beyond it fails, and ignoring the result would leave
+/// half a file.
 #[tokio::test]
 async fn a_full_disk_is_said_and_an_older_report_stays() {
     let desk = Desk::new();
@@ -36,9 +37,9 @@ async fn a_full_disk_is_said_and_an_older_report_stays() {
 async fn a_place_that_cannot_be_written_is_said() {
     let desk = Desk::new();
     let subject = plugin(&desk);
-    // A folder that is missing is said before the run, what is no file at its end.
+    // A missing directory is reported before the run, a path that is not a file after it.
     for (place, status, words) in
-        [("nowhere/report", 2, "there is no folder"), ("t", 3, "cannot write")]
+        [("nowhere/report", 2, "does not exist"), ("t", 3, "cannot write")]
     {
         let report = format!("junit={}", desk.word(place));
         let run = ["plugin", "--subject", &subject, "--only", RIGHT, "--report", &report];

@@ -19,7 +19,7 @@ const WINDOW: u32 = 16 * 1024 * 1024;
 /// A future that a handler returns.
 pub type Handling = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Whoever answers calls.
+/// A handler of calls.
 pub trait Service: Send + Sync {
     /// Answers one call. What is dropped unanswered is reset.
     fn call(&self, call: Incoming) -> Handling;
@@ -37,16 +37,19 @@ const PLUMBING: [&str; 2] = ["/plugin.", "/grpc."];
 /// How a connection is served.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
-    /// How many calls at once are allowed; none is no limit.
+    /// The number of concurrent calls; `None` for no limit.
     pub concurrent: Option<u32>,
-    /// The connection ends with GOAWAY when so many calls were cancelled before they were taken. None: never.
+    /// The number of calls cancelled before they were taken after which the connection ends with
+    /// GOAWAY. `None`: never.
     pub resets: Option<usize>,
-    /// After so many calls the connection ends with GOAWAY; those are answered. None: never. Calls of services that every
-    /// plugin has do not count: when they are made is each host's own affair.
+    /// The number of calls after which the connection ends with GOAWAY; these calls are answered.
+    /// `None`: never. Calls of services that every plugin has do not count, since each host makes
+    /// them at different times.
     pub calls: Option<u32>,
 }
 
-/// Serves one connection to its end; says how it ended. Dropping the future cuts it, and the calls under way with it.
+/// Serves one connection until it ends and returns how it ended. Dropping the future cuts the
+/// connection and its calls.
 pub async fn serve(
     io: Io,
     service: Arc<dyn Service>,
@@ -124,7 +127,8 @@ impl Incoming {
         }
     }
 
-    /// The caller's next message; none at its end. An error: the call was cancelled, or is no gRPC. Cancel safe.
+    /// Returns the caller's next message, none at its end. Fails if the call was cancelled or is
+    /// not gRPC. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<Bytes>, String> {
         loop {
             if let Some(message) = self.unframer.message()? {
@@ -147,7 +151,7 @@ impl Incoming {
         self.start(StatusCode::OK, "application/grpc")
     }
 
-    /// Sends these headers in place of the right ones.
+    /// Sends these headers instead of the right ones.
     pub fn start(&mut self, status: StatusCode, kind: &'static str) -> Result<(), String> {
         if self.answer.is_some() {
             return Ok(());
@@ -194,7 +198,7 @@ impl Incoming {
         if self.begin().is_ok()
             && let Some(answer) = &mut self.answer
         {
-            // The caller may have gone; then nobody is left to tell.
+            // Fails if the caller is gone, which does not matter.
             let _ = answer.send_trailers(trailers);
         }
     }
@@ -209,7 +213,7 @@ impl Incoming {
         }
     }
 
-    /// One message and success.
+    /// Sends one message and success.
     pub async fn reply(mut self, message: &[u8]) {
         if self.send(message).await.is_ok() {
             self.finish(&Status::OK);

@@ -38,8 +38,9 @@ impl Drop for Connection {
     }
 }
 
-/// A call that has no status: the connection or the stream broke, or the answer is no gRPC.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A call without a status: the connection or the stream broke, or the answer is not gRPC.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
 pub struct Broken {
     why: String,
     /// What the other side reset the stream with.
@@ -51,14 +52,6 @@ impl Broken {
         Self { why: why.into(), reset: None }
     }
 }
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl std::error::Error for Broken {}
 
 /// What travels with a call besides its messages.
 #[derive(Debug, Clone, Default)]
@@ -120,7 +113,7 @@ impl Caller {
         })
     }
 
-    /// One request, all answers.
+    /// Sends one request and collects all answers.
     pub async fn unary(
         &self,
         method: &str,
@@ -128,7 +121,7 @@ impl Caller {
         options: &Options,
     ) -> Result<Reply, Broken> {
         let mut call = self.open(method, options).await?;
-        // The answer may come before the request was taken to its end; then only the answer counts.
+        // The answer may come before the whole request was taken; then only the answer counts.
         let sent = call.send_last(&request).await;
         let reply = match (call.rest().await, sent) {
             (Err(_), Err(sent)) => Err(sent),
@@ -186,7 +179,7 @@ impl Caller {
         how.unwrap_or_else(|| "closed by the suite".to_owned())
     }
 
-    /// How the connection ended, if it has.
+    /// Returns how the connection ended, if it has.
     pub fn has_ended(&self) -> Option<String> {
         self.connection.ended.borrow().clone()
     }
@@ -198,7 +191,7 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// A call under way. Dropping it cancels it.
+/// A call in progress. Dropping it cancels the call.
 pub struct Call {
     body: SendStream<Bytes>,
     response: Option<ResponseFuture>,
@@ -249,7 +242,7 @@ impl Call {
         self.body.send_reset(Reason::CANCEL);
     }
 
-    /// The next message; none when the answer has ended, and [`Call::status`] tells how. Cancel safe.
+    /// Returns the next message; none when the answer has ended, and [`Call::status`] tells how. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         self.answered().await?;
         loop {
@@ -295,7 +288,7 @@ impl Call {
         Ok(())
     }
 
-    /// The status, once the answer has ended.
+    /// Returns the status, once the answer has ended.
     pub fn status(&self) -> Option<Status> {
         self.trailers.as_ref().and_then(Status::of)
     }

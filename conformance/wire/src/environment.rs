@@ -10,12 +10,12 @@ pub const MAX_PORT: &str = "PLUGIN_MAX_PORT";
 pub const CLIENT_CERT: &str = "PLUGIN_CLIENT_CERT";
 /// Multiplexing is wanted.
 pub const MULTIPLEX_GRPC: &str = "PLUGIN_MULTIPLEX_GRPC";
-/// The folder for sockets.
+/// The directory for sockets.
 pub const SOCKET_DIR: &str = "PLUGIN_UNIX_SOCKET_DIR";
 /// The group that may use the sockets.
 pub const SOCKET_GROUP: &str = "PLUGIN_UNIX_SOCKET_GROUP";
 
-/// All of them: what a plugin must not inherit from whoever started the suite.
+/// All of them: a plugin must not inherit these from the suite's own environment.
 pub const ALL: [&str; 7] =
     [PROTOCOL_VERSIONS, MIN_PORT, MAX_PORT, CLIENT_CERT, MULTIPLEX_GRPC, SOCKET_DIR, SOCKET_GROUP];
 

@@ -39,18 +39,19 @@ impl Status {
     /// Success.
     pub const OK: Self = Self { code: 0, message: String::new() };
 
-    /// A status by its name; a name that is none of the seventeen is UNKNOWN.
+    /// Returns a status by its name; a name that is none of the seventeen is UNKNOWN.
     pub fn new(name: &str, message: impl Into<String>) -> Self {
         let code = CODES.iter().position(|code| *code == name).unwrap_or(2);
         Self { code: code as u32, message: message.into() }
     }
 
-    /// The code's name.
+    /// Returns the code's name.
     pub fn name(&self) -> &'static str {
         CODES.get(self.code as usize).copied().unwrap_or("UNKNOWN")
     }
 
-    /// From trailers, or from the headers of an answer that has nothing else; none where there is no status.
+    /// Reads a status from trailers, or from the headers of a trailers-only answer; none if there
+    /// is no status.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let code = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
         let message = headers.get("grpc-message").map_or("", |value| value.to_str().unwrap_or(""));
@@ -132,7 +133,7 @@ impl Unframer {
         self.0.extend_from_slice(data);
     }
 
-    /// The next whole message, if there is one.
+    /// Returns the next whole message, if there is one.
     pub fn message(&mut self) -> Result<Option<Bytes>, String> {
         let Some(prefix) = self.0.get(..5) else { return Ok(None) };
         if prefix[0] > 1 {
@@ -152,7 +153,7 @@ impl Unframer {
         Ok(Some(self.0.split_to(size).freeze()))
     }
 
-    /// Whether the stream ended between two messages.
+    /// Returns whether the stream ended between two messages.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -26,7 +26,7 @@ impl Default for Identity {
 }
 
 impl Identity {
-    /// A fresh one on P-256, as `docs/spec.md` TLS-5 asks for.
+    /// Returns a fresh one on P-256, as `docs/spec.md` TLS-5 asks for.
     ///
     /// # Panics
     ///
@@ -35,7 +35,7 @@ impl Identity {
         Self::made(|_| {})
     }
 
-    /// A fresh one that ended ten years ago.
+    /// Returns a fresh one that ended ten years ago.
     ///
     /// # Panics
     ///
@@ -74,7 +74,8 @@ impl Identity {
         }
     }
 
-    /// One on P-521 that is an authority's, as Go's are. Its key is no secret: it is in this source.
+    /// Returns one on P-521 that is marked as a CA, as in Go. Its key is part of this source, so it
+    /// is not a secret.
     ///
     /// # Panics
     ///
@@ -92,12 +93,12 @@ impl Identity {
         Self { certificate: self.certificate.clone(), key: other.key.clone_key() }
     }
 
-    /// The certificate's bytes.
+    /// Returns the certificate's bytes.
     pub fn der(&self) -> &[u8] {
         &self.certificate
     }
 
-    /// The certificate for `PLUGIN_CLIENT_CERT`.
+    /// Returns the certificate for `PLUGIN_CLIENT_CERT`.
     pub fn pem(&self) -> String {
         let text = BASE64_STANDARD.encode(self.der());
         let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
@@ -109,7 +110,7 @@ impl Identity {
         pem
     }
 
-    /// The certificate for the handshake line's sixth field.
+    /// Returns the certificate for the handshake line's sixth field.
     pub fn field(&self) -> String {
         BASE64_STANDARD_NO_PAD.encode(self.der())
     }
@@ -123,12 +124,12 @@ impl Identity {
     }
 }
 
-/// Whether these bytes are one whole certificate, whoever may trust it.
+/// Returns whether these bytes are exactly one certificate, trusted or not.
 pub fn is_certificate(der: &[u8]) -> bool {
     rustls::server::ParsedCertificate::try_from(&CertificateDer::from(der)).is_ok()
 }
 
-/// The DER of the one certificate in a PEM text.
+/// Returns the DER of the one certificate in a PEM text.
 pub fn der_of_pem(pem: &str) -> Result<Vec<u8>, String> {
     CertificateDer::from_pem_slice(pem.as_bytes())
         .map(|der| der.to_vec())

@@ -1,7 +1,5 @@
 //! The handshake line (spec, chapter 3).
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 
@@ -15,16 +13,9 @@ pub struct Line {
 }
 
 /// What is wrong with a line that is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct LineError(pub String);
-
-impl fmt::Display for LineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for LineError {}
 
 impl Line {
     /// Takes a line apart: white space around it does not count (HS-3), fewer than four fields are none (HS-4).
@@ -65,12 +56,12 @@ impl Line {
         self.fields.get(4).map_or("netrpc", String::as_str)
     }
 
-    /// Field 6 as it stands there.
+    /// Returns field 6 unchanged.
     pub fn certificate_field(&self) -> &str {
         self.fields.get(5).map_or("", String::as_str)
     }
 
-    /// The certificate's DER: none where the field is short (HS-17), an error where it is not unpadded base64 (TLS-10).
+    /// Returns the certificate's DER: none where the field is short (HS-17), an error where it is not unpadded base64 (TLS-10).
     pub fn certificate(&self) -> Result<Option<Vec<u8>>, LineError> {
         let field = self.certificate_field();
         if field.len() <= 50 {
@@ -79,13 +70,13 @@ impl Line {
         decode_certificate(field).map(Some)
     }
 
-    /// Field 7 as it stands there.
+    /// Returns field 7 unchanged.
     pub fn multiplex(&self) -> Option<&str> {
         self.fields.get(6).map(String::as_str)
     }
 }
 
-/// The DER in a certificate field: standard base64 without padding.
+/// Returns the DER in a certificate field: standard base64 without padding.
 pub fn decode_certificate(field: &str) -> Result<Vec<u8>, LineError> {
     BASE64_STANDARD_NO_PAD
         .decode(field)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-/// Bytes both ways.
+/// A bidirectional byte stream.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
@@ -16,7 +16,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// A connection, whatever carries it.
 pub type Io = Box<dyn Duplex>;
 
-/// Where somebody listens.
+/// The address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A unix socket.
@@ -43,7 +43,7 @@ impl Address {
         }
     }
 
-    /// The path, if it has one.
+    /// Returns the path, if it has one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Unix(path) => Some(path),
@@ -106,21 +106,21 @@ enum Kind {
 }
 
 impl Listener {
-    /// A unix socket at this path, which must not exist.
+    /// Returns a unix socket at this path, which must not exist.
     pub fn unix(path: &Path) -> io::Result<Self> {
         let listener = UnixListener::bind(path)?;
         let address = Address::Unix(path.to_owned());
         Ok(Self { kind: Kind::Unix(listener), address, keep_file: false })
     }
 
-    /// A port of the loopback interface; 0 is any free one.
+    /// Returns a port of the loopback interface; 0 is any free one.
     pub async fn tcp(port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = Address::Tcp(listener.local_addr()?.to_string());
         Ok(Self { kind: Kind::Tcp(listener), address, keep_file: false })
     }
 
-    /// The next connection. Cancel safe.
+    /// Returns the next connection. Cancel safe.
     pub async fn accept(&self) -> io::Result<Io> {
         match &self.kind {
             Kind::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),

@@ -16,7 +16,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::identity::Identity;
 use crate::socket::Io;
 
-/// Which certificates of the peer are taken. Its handshake signature is verified, too, where nothing else is said.
+/// Which certificates of the peer are accepted. Its handshake signature is verified as well unless
+/// stated otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
     /// Exactly this one.
@@ -71,7 +72,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// The right way: shows this, takes exactly that.
+    /// Returns the right way: shows this, takes exactly that.
     pub fn mutual(present: Identity, expect: &[u8]) -> Self {
         Self {
             present: Some(present),
@@ -106,7 +107,7 @@ impl fmt::Display for Seen {
     }
 }
 
-/// Shakes hands as the connecting side.
+/// Performs the handshake as the connecting side.
 pub async fn connect(io: Io, tls: &Tls) -> Result<(Io, Seen), String> {
     let verifier = Arc::new(Verifier::new(tls.expect.clone()));
     let builder = ClientConfig::builder_with_provider(verifier.provider.clone())
@@ -115,7 +116,8 @@ pub async fn connect(io: Io, tls: &Tls) -> Result<(Io, Seen), String> {
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     let mut config = match &tls.present {
-        // Not `with_client_auth_cert`: that one compares key and certificate, and a thief's do not match.
+        // Not `with_client_auth_cert`: it compares key and certificate, and those of a stolen
+        // certificate do not match.
         Some(identity) => builder.with_client_cert_resolver(Arc::new(Always(signing(identity)?))),
         None => builder.with_no_client_auth(),
     };
@@ -134,7 +136,7 @@ pub async fn connect(io: Io, tls: &Tls) -> Result<(Io, Seen), String> {
     Ok((Box::new(stream), seen))
 }
 
-/// Shakes hands as the accepting side.
+/// Performs the handshake as the accepting side.
 pub async fn accept(io: Io, tls: &Tls) -> Result<(Io, Seen), String> {
     let identity = tls.present.as_ref().ok_or("the accepting side needs a certificate")?;
     let verifier = Arc::new(Verifier::new(tls.expect.clone()));
@@ -169,13 +171,13 @@ fn alpn(wanted: bool) -> Vec<Vec<u8>> {
     }
 }
 
-/// A certificate with a key that may be another's.
+/// Returns a certificate with a key that may be another's.
 fn signing(identity: &Identity) -> Result<Arc<rustls::sign::CertifiedKey>, String> {
     let key = aws_lc_rs::sign::any_supported_type(&identity.key()).map_err(text)?;
     Ok(Arc::new(rustls::sign::CertifiedKey::new(identity.chain(), key)))
 }
 
-/// Shows the same certificate to everybody.
+/// Presents the same certificate to every peer.
 #[derive(Debug)]
 struct Always(Arc<rustls::sign::CertifiedKey>);
 

@@ -1,14 +1,16 @@
-//! What was seen, in the order of time.
+//! The timeline of a case.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Microseconds since the trace began.
     pub at_us: u64,
-    /// Who saw it.
+    /// The source that saw it.
     pub source: String,
     /// What it was.
     pub text: String,
@@ -40,7 +42,7 @@ impl Default for Trace {
 }
 
 impl Trace {
-    /// An empty one, which begins now.
+    /// Returns an empty one, which begins now.
     pub fn new() -> Self {
         Self { began: Instant::now(), kept: Arc::default() }
     }
@@ -50,12 +52,12 @@ impl Trace {
         self.event_before(Duration::ZERO, source, text);
     }
 
-    /// Notes what happened so long ago.
+    /// Notes what happened this long ago.
     pub fn event_before(&self, ago: Duration, source: &str, text: impl Into<String>) {
         let at = self.began.elapsed().saturating_sub(ago);
         let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
         let event = Event { at_us, source: source.to_owned(), text: shortened(text.into()) };
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         if kept.events.len() == EVENTS {
             kept.events.remove(EVENTS / 2);
             kept.dropped += 1;
@@ -63,9 +65,9 @@ impl Trace {
         kept.events.push(event);
     }
 
-    /// All that is kept, in the order of time.
+    /// Returns all events that are kept, in the order of time.
     pub fn events(&self) -> Vec<Event> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock();
         let mut events = kept.events.clone();
         events.sort_by_key(|event| event.at_us);
         if kept.dropped > 0

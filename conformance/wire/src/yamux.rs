@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BufMut, BytesMut};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -22,7 +23,7 @@ use crate::trace::Trace;
 pub const DATA: u8 = 0;
 /// More room for the sender; also how a stream is opened and acknowledged.
 pub const WINDOW_UPDATE: u8 = 1;
-/// Are you there?
+/// A ping.
 pub const PING: u8 = 2;
 /// The session ends.
 pub const GO_AWAY: u8 = 3;
@@ -58,12 +59,12 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame of version 0.
+    /// Returns a frame of version 0.
     pub fn new(kind: u8, flags: u16, stream: u32, length: u32) -> Self {
         Self { version: 0, kind, flags, stream, length }
     }
 
-    /// The twelve bytes.
+    /// Returns the twelve bytes.
     pub fn encoded(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(12);
         bytes.put_u8(self.version);
@@ -166,7 +167,7 @@ impl Half {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn end(&self, how: String) {
@@ -236,7 +237,7 @@ impl Session {
         Stream { id, shared: self.shared.clone(), frames: self.frames.clone() }
     }
 
-    /// The peer's next stream; none when the session has ended. Cancel safe.
+    /// Returns the peer's next stream; none when the session has ended. Cancel safe.
     pub async fn accept(&self) -> Option<Stream> {
         let mut ended = self.shared.ended.subscribe();
         let mut accepted = self.accepted.lock().await;
@@ -273,7 +274,7 @@ impl Session {
         how.unwrap_or_default()
     }
 
-    /// How it ended, if it has.
+    /// Returns how it ended, if it has.
     pub fn has_ended(&self) -> Option<String> {
         self.shared.ended.borrow().clone()
     }
@@ -300,7 +301,7 @@ async fn receive(
             Err(error) => return Err(error),
         }
         let frame = Frame::decoded(&head);
-        // Data and windows are too many to be told of one by one.
+        // Data and window updates are too frequent to trace each one.
         if frame.flags != 0 || frame.kind > WINDOW_UPDATE {
             trace.event("yamux", format!("received {frame}"));
         }

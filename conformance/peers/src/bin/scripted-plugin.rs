@@ -1,4 +1,4 @@
-//! The scripted plugin as a program of its own, healthy where no script lies beside it.
+//! The scripted plugin as a separate program, healthy unless a script is in its directory.
 
 use std::process::ExitCode;
 

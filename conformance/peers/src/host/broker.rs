@@ -1,17 +1,20 @@
 //! `plugin.GRPCBroker`: what goes over its stream, and brokered connections on sockets of their own (spec, chapter 12).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use plugwire_conformance_wire::answerer::{self, Handling, Incoming, Limits};
+use plugwire_conformance_wire::broker::{Inbox, announcement, exchange};
 use plugwire_conformance_wire::caller::{Call, Caller, Options};
 use plugwire_conformance_wire::grpc::Status;
 use plugwire_conformance_wire::messages::{ConnInfo, method};
 use plugwire_conformance_wire::socket::{Address, Io, Listener};
 use prost::Message;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -22,8 +25,8 @@ use super::link::Link;
 use super::mux::{self, Pairing};
 use super::sockets::Sockets;
 
-/// As many announcements as are kept (BRK-15).
-const KEPT: usize = 1024;
+/// The most ids whose announcement is remembered (BRK-15).
+const KNOWN: usize = 64 * 1024;
 /// How late a careless host listens.
 const CARELESS: Duration = Duration::from_millis(700);
 
@@ -33,8 +36,8 @@ pub(super) struct Broker {
     pub(super) link: Arc<Link>,
     sockets: Arc<Sockets>,
     to_plugin: mpsc::UnboundedSender<ConnInfo>,
+    inbox: Inbox,
     state: Mutex<State>,
-    changed: Notify,
     pub(super) pairing: Pairing,
     /// What serves the ids of this side.
     pub(super) serving: Mutex<JoinSet<()>>,
@@ -42,13 +45,10 @@ pub(super) struct Broker {
 
 #[derive(Default)]
 struct State {
-    /// What the plugin said of an id, and nobody has taken.
-    heard: HashMap<u32, ConnInfo>,
-    /// All ids that were ever announced.
+    /// All ids that the plugin has ever announced.
     announced: HashSet<u32>,
-    /// The ids of this side.
+    /// The ids that this side serves.
     accepting: HashSet<u32>,
-    ended: bool,
 }
 
 /// Opens the broker's stream.
@@ -57,7 +57,7 @@ pub(super) async fn open(caller: &Caller) -> Option<Call> {
 }
 
 impl Broker {
-    /// A broker, and what it will say to the plugin.
+    /// Returns a broker, and what it will say to the plugin.
     pub(super) fn new(
         settings: &Arc<Settings>,
         link: &Arc<Link>,
@@ -69,8 +69,8 @@ impl Broker {
             link: link.clone(),
             sockets: sockets.clone(),
             to_plugin,
+            inbox: Inbox::default(),
             state: Mutex::default(),
-            changed: Notify::new(),
             pairing: Pairing::default(),
             serving: Mutex::default(),
         };
@@ -78,39 +78,33 @@ impl Broker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
-    /// Reads and writes the stream for as long as it is there.
+    /// Reads and writes the stream until it ends.
     pub(super) async fn run(
         self: &Arc<Self>,
-        mut call: Call,
-        mut queue: mpsc::UnboundedReceiver<ConnInfo>,
+        call: Call,
+        queue: mpsc::UnboundedReceiver<ConnInfo>,
     ) {
-        loop {
-            let heard = tokio::select! {
-                Some(message) = queue.recv() => match call.send(&message.encode_to_vec()).await {
-                    Ok(()) => continue,
-                    Err(_) => break,
-                },
-                heard = call.next() => heard,
-            };
-            let Ok(Some(message)) = heard else { break };
-            let Ok(message) = ConnInfo::decode(message) else { break };
-            if !self.heed(message) {
-                break;
-            }
-        }
+        let heed = |message| match ConnInfo::decode(message) {
+            Ok(message) => self.heed(message),
+            Err(_) => false,
+        };
+        exchange(call, queue, |message| match heed(message) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+        .await;
         self.end();
     }
 
-    /// No further connection comes about.
+    /// Ends the broker: dials fail from now on.
     pub(super) fn end(&self) {
-        self.state().ended = true;
-        self.changed.notify_waiters();
+        self.inbox.end("the broker's stream has ended");
     }
 
-    /// Takes one message; whether the broker goes on.
+    /// Takes one message. Returns false if the broker breaks off.
     fn heed(self: &Arc<Self>, message: ConnInfo) -> bool {
         let id = message.service_id;
         let knock = message.knock.clone().unwrap_or_default();
@@ -121,19 +115,18 @@ impl Broker {
             return true;
         }
         let mut state = self.state();
-        let again = !state.announced.insert(id);
+        let again = state.announced.len() < KNOWN && !state.announced.insert(id);
+        let is_own = state.accepting.contains(&id);
+        drop(state);
         let unusable = again || !matches!(&*message.network, "unix" | "tcp");
         if self.settings.has(Flaw::SecondAnnouncementEndsTheBroker) && unusable && !knock.ack {
             return false;
         }
-        let taken =
-            self.settings.has(Flaw::OneTableForBothDirections) && state.accepting.contains(&id);
-        if state.heard.len() < KEPT && state.announced.len() < 64 * KEPT && !taken {
-            // The newer one counts: it is a new socket.
-            state.heard.insert(id, message);
+        if !(is_own && self.settings.has(Flaw::OneTableForBothDirections)) {
+            // The newest announcement counts: it is a new socket.
+            self.inbox.forget(id);
+            self.inbox.add(message);
         }
-        drop(state);
-        self.changed.notify_waiters();
         true
     }
 
@@ -143,44 +136,29 @@ impl Broker {
         let _ = self.to_plugin.send(message);
     }
 
-    /// Whether this side serves the id.
+    /// Returns whether this side serves the id.
     pub(super) fn accepts(&self, id: u32) -> bool {
         self.state().accepting.contains(&id)
     }
 
-    /// Forgets what the plugin said of an id so far.
+    /// Drops what the plugin has said about an id so far.
     pub(super) fn forget(&self, id: u32) {
-        self.state().heard.remove(&id);
+        self.inbox.forget(id);
     }
 
-    /// What the plugin says of an id next.
+    /// Waits for what the plugin says about an id next.
     pub(super) async fn hear(&self, id: u32, within: Duration) -> Result<ConnInfo, Failure> {
+        let any = self.settings.has(Flaw::AnyAcknowledgement);
+        let heard = self.inbox.next(|message| any || message.service_id == id);
+        let waits = self.settings.has(Flaw::WaitsForDeadPlugins);
         let waiting = async {
-            loop {
-                let mut changed = std::pin::pin!(self.changed.notified());
-                changed.as_mut().enable();
-                if let Some(heard) = self.heard(id) {
-                    return Ok(heard);
-                }
-                if self.state().ended && !self.settings.has(Flaw::WaitsForDeadPlugins) {
-                    return Err(Failure::new("broker", "the broker's stream has ended"));
-                }
-                changed.await;
+            match heard.await {
+                Err(_) if waits => std::future::pending().await,
+                heard => heard.map_err(|ended| Failure::new("broker", ended)),
             }
         };
-        let late = || Failure::new("broker.timeout", format!("nobody announces the id {id}"));
+        let late = || Failure::new("broker.timeout", format!("id {id} was not announced"));
         timeout(within, waiting).await.unwrap_or_else(|_| Err(late()))
-    }
-
-    /// What was said of an id already.
-    pub(super) fn heard(&self, id: u32) -> Option<ConnInfo> {
-        let mut state = self.state();
-        let any = || state.heard.keys().next().copied();
-        let id = match self.settings.has(Flaw::AnyAcknowledgement) {
-            true => any()?,
-            false => id,
-        };
-        state.heard.remove(&id)
     }
 
     /// Dials an id of the plugin.
@@ -217,7 +195,7 @@ impl Broker {
         address.connect().await.map_err(|error| refused(format!("{address}: {error}")))
     }
 
-    /// Whether the plugin may send its host there: into the private folder, to where its main socket is, or to a port of
+    /// Returns whether the plugin may send its host there: into the private directory, to where its main socket is, or to a port of
     /// this machine if it listens on one itself.
     fn is_the_plugins(&self, address: &Address) -> bool {
         match (address, &self.link.address) {
@@ -260,17 +238,12 @@ impl Broker {
     }
 
     fn announce(&self, id: u32, address: &Address) {
-        self.say(ConnInfo {
-            service_id: id,
-            network: address.network().to_owned(),
-            address: address.to_string(),
-            knock: None,
-        });
+        self.say(announcement(id, address));
     }
 
     /// Does this for as long as the broker is there; what is done already makes room.
     pub(super) fn serve(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut serving = self.serving.lock();
         while serving.try_join_next().is_some() {}
         serving.spawn(task);
     }

@@ -23,10 +23,10 @@ const PING: Duration = Duration::from_secs(5);
 const SERVING: i32 = 1;
 /// gRPC libraries take no more by default.
 const DEFAULT_LIMIT: usize = 4 * 1024 * 1024;
-/// As many small messages as an impatient host takes.
+/// The number of small messages after which an impatient host gives up.
 const ATTACK: u64 = 10_000;
 
-/// The host's own health check.
+/// Runs the host's own health check.
 pub(super) async fn ping(settings: &Settings, link: &Link) -> Result<Map<String, Value>, Failure> {
     let caller = match link.caller().await {
         Err(_) if settings.has(Flaw::BelievesTheLine) => return Ok(Map::new()),
@@ -58,7 +58,7 @@ pub(super) async fn ping(settings: &Settings, link: &Link) -> Result<Map<String,
     }
 }
 
-/// A unary call on the main connection.
+/// Makes a unary call on the main connection.
 pub(super) async fn unary(
     settings: &Settings,
     link: &Link,
@@ -68,7 +68,7 @@ pub(super) async fn unary(
     answered(finish(settings, step, exchange(call, request(step)?)).await?, settings)
 }
 
-/// A unary call on another connection.
+/// Makes a unary call on another connection.
 pub(super) async fn unary_there(
     settings: &Settings,
     caller: &Caller,
@@ -79,7 +79,7 @@ pub(super) async fn unary_there(
     answered(finish(settings, step, exchange(call, request(step)?)).await?, settings)
 }
 
-/// A call whose answer is a stream: how much of it came.
+/// Makes a call with a streamed answer and returns how much of it arrived.
 pub(super) async fn stream(
     settings: &Settings,
     link: &Link,

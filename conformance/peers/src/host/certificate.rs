@@ -10,7 +10,7 @@ use super::flaw::Flaw;
 use super::task::Tls;
 use super::{DEAD, Settings};
 
-/// The object identifier of the curve P-521, as it stands in a certificate with such a key.
+/// The object identifier of the curve P-521, as it appears in a certificate with such a key.
 const P521: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
 /// The head of a point in time, `YYMMDDhhmmssZ`.
 const UTC_TIME: [u8; 2] = [0x17, 13];
@@ -44,7 +44,7 @@ pub(super) fn expected(
         }
         (false, Some(_)) => Err(Failure::new(
             "start.unexpected-certificate",
-            "the plugin announces a certificate that nobody asked for",
+            "the plugin announces a certificate that was not requested",
         )),
     }
 }
@@ -63,7 +63,7 @@ fn mutual(settings: &Settings, der: Vec<u8>) -> Result<Expect, Failure> {
     }
 }
 
-/// Whether the second of the certificate's two times is over.
+/// Returns whether the second of the certificate's two times has passed.
 fn has_expired(der: &[u8]) -> bool {
     let mut times = der.windows(15).filter(|part| part.starts_with(&UTC_TIME));
     let format = format_description!("[year repr:last_two][month][day][hour][minute][second]Z");

@@ -39,7 +39,7 @@ fn is_handed_on(settings: &Settings, name: &OsString) -> bool {
     settings.has(Flaw::HandsOnEverything) || HANDED_ON.contains(&&*name)
 }
 
-/// The protocol's variables.
+/// Returns the protocol's variables.
 fn own(
     settings: &Settings,
     identity: Option<&Identity>,
@@ -74,7 +74,7 @@ fn own(
     own
 }
 
-/// The versions that are offered (HS-30).
+/// Returns the versions that are offered (HS-30).
 fn offered(settings: &Settings) -> String {
     let mut versions = settings.plugin.app_versions.clone();
     if settings.has(Flaw::OffersOneVersion) {

@@ -22,12 +22,12 @@ impl Failure {
         Self { kind, message: message.into(), code: None, members: Map::new() }
     }
 
-    /// A call that ended badly.
+    /// Returns the failure of a call with this status.
     pub(super) fn status(status: Status) -> Self {
         Self { code: Some(status.name()), ..Self::new("status", status.message) }
     }
 
-    /// A call that found no plugin.
+    /// Returns the failure of a call that reached no plugin.
     pub(super) fn unavailable(message: impl fmt::Display) -> Self {
         Self::status(Status::new("UNAVAILABLE", message.to_string()))
     }
@@ -36,7 +36,7 @@ impl Failure {
         Self::new("not-started", "there is no plugin")
     }
 
-    /// The same, with these members in its answer.
+    /// Returns the same, with these members in its answer.
     pub(super) fn with(self, members: Map<String, Value>) -> Self {
         Self { members, ..self }
     }

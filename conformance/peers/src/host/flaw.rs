@@ -1,6 +1,6 @@
-//! In what a scripted host can be wrong: one flaw at a time.
+//! The flaws of which a scripted host can have one.
 //!
-//! Each is consulted at the place where a healthy host does the right thing; nothing else differs.
+//! The code consults a flaw where a healthy host does the right thing; nothing else differs.
 
 use std::collections::BTreeMap;
 
@@ -69,8 +69,8 @@ pub(super) enum Flaw {
     /// Multiplexes whatever the seventh field says.
     AnyMuxField,
     // process and start
-    /// Waits to the end of the start timeout for another line, when the first is none or the
-    /// plugin has ended.
+    /// Waits to the end of the start timeout for another line, when the first is none or the plugin
+    /// has ended.
     WaitsOutTheStartTimeout,
     /// Takes a plugin that ended with status 0 for one that has started.
     #[serde(rename = "takes-exit-0-for-a-start")]
@@ -81,16 +81,16 @@ pub(super) enum Flaw {
     LeavesRefusedPlugins,
     /// Reads standard output no further than the line.
     StopsReadingStdout,
-    /// Has no deadlines, and tries again for ever.
+    /// Has no deadlines, and retries forever.
     WaitsForEver,
-    /// Takes the line for a connection: looks neither at the address nor at what is there, and
-    /// says that a plugin without a connection is well.
+    /// Takes the line for a connection: looks neither at the address nor at what is there, and says
+    /// that a plugin without a connection is well.
     BelievesTheLine,
     /// Connects with the first call only.
     ConnectsWithTheFirstCall,
     /// Connects at once or not at all.
     TriesOnce,
-    /// Does not connect again when a connection has ended.
+    /// Does not connect again when a connection has ended, and waits for one.
     ConnectsOnce,
     /// Cannot go on when the stdio stream ends.
     InsistsOnStdio,
@@ -217,7 +217,7 @@ pub(super) enum Flaw {
     WaitsForThePipes,
     /// Ends the plugin's own process only.
     LeavesTheProcessGroup,
-    /// Leaves the folder with the plugin's sockets behind.
+    /// Leaves the directory with the plugin's sockets behind.
     LeavesSockets,
     /// Does nothing for the case that it is killed itself.
     PluginsOutliveIt,
@@ -226,41 +226,29 @@ pub(super) enum Flaw {
 }
 
 impl Flaw {
-    /// The flaw of this name.
+    /// Returns the flaw of this name.
     pub(super) fn named(name: &str) -> Result<Self, String> {
         let name: serde::de::value::StrDeserializer<'_, Error> = name.into_deserializer();
         Self::deserialize(name).map_err(|error| error.to_string())
     }
 }
 
-/// All of them, each with what it is in a sentence, from `conformance/mutants/host.toml`.
-///
-/// # Errors
-///
-/// The file has a mistake; the text says where.
-pub fn flaws() -> Result<BTreeMap<String, String>, String> {
-    toml::from_str(include_str!("../../../mutants/host.toml"))
-        .map_err(|error| format!("conformance/mutants/host.toml: {error}"))
+/// Returns the names of all flaws, each with the sentence that documents it.
+pub fn flaws() -> BTreeMap<String, String> {
+    let schema = schemars::schema_for!(Flaw);
+    let all = schema.get("oneOf").and_then(|all| all.as_array()).into_iter().flatten();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().replace('\n', " ");
+    all.map(|flaw| (text(&flaw["const"]), text(&flaw["description"]))).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
-    /// The names in the type, which no list can forget.
-    fn of_the_type() -> BTreeSet<String> {
-        let schema = schemars::schema_for!(Flaw);
-        let one_of = schema.get("oneOf").and_then(|all| all.as_array()).unwrap();
-        let name = |one: &serde_json::Value| one["const"].as_str().unwrap().to_owned();
-        one_of.iter().map(name).collect()
-    }
-
     #[test]
-    fn the_file_names_the_flaws_of_the_type_and_no_others() {
-        let flaws = flaws().unwrap();
-        assert_eq!(flaws.keys().cloned().collect::<BTreeSet<_>>(), of_the_type());
+    fn each_flaw_has_a_name_and_a_sentence() {
+        let flaws = flaws();
+        assert!(flaws.len() > 90);
         for (name, sentence) in &flaws {
             Flaw::named(name).unwrap();
             assert!(sentence.ends_with('.'), "{name}: {sentence}");

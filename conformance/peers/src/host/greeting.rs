@@ -1,4 +1,5 @@
-//! The first words of a plugin: HTTP/2 begins with its settings, and only they show that somebody speaks it (GRPC-12).
+//! The first frame of a plugin: HTTP/2 begins with SETTINGS, and only they prove that the peer
+//! speaks it (GRPC-12).
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +16,7 @@ const HEAD: usize = 9;
 const TYPE: usize = 3;
 const SETTINGS: u8 = 4;
 
-/// Begins HTTP/2, and waits until the other side has, too. The error says what came in place of that.
+/// Begins HTTP/2, and waits until the other side has, too. The error says what came instead of that.
 pub(super) async fn connect(
     io: Io,
     authority: &str,
@@ -36,7 +37,7 @@ pub(super) async fn connect(
     }
 }
 
-/// A connection whose first bytes are told.
+/// A connection that reports its first bytes.
 struct Listening {
     io: Io,
     head: Vec<u8>,
@@ -58,7 +59,7 @@ impl AsyncRead for Listening {
         if self.head.len() == HEAD
             && let Some(tell) = self.tell.take()
         {
-            // Nobody listens any more where the connection was given up.
+            // The receiver is gone if the connection was given up.
             let _ = tell.send(std::mem::take(&mut self.head));
         }
         Poll::Ready(Ok(()))

@@ -28,7 +28,7 @@ pub(super) struct Announced {
     pub(super) certificate: Option<Expect>,
 }
 
-/// The first line of standard output (HS-2), as it stands there.
+/// Returns the first line of standard output (HS-2), unchanged.
 pub(super) async fn first_line(
     settings: &Settings,
     process: &Process,
@@ -175,7 +175,10 @@ fn address(settings: &Settings, line: &Line) -> Result<Address, Failure> {
     };
     if !is_possible && !settings.has(Flaw::BelievesTheLine) {
         let text = line.address();
-        return Err(Failure::new("start.address", format!("nobody can connect to {text:?}")));
+        return Err(Failure::new(
+            "start.address",
+            format!("no connection to {text:?} is possible"),
+        ));
     }
     Ok(address)
 }

@@ -21,7 +21,7 @@ use super::{FOR_EVER, Settings};
 
 /// How long a socket is tried that is not there yet (SOCK-8).
 const TRY: Duration = Duration::from_secs(1);
-/// The pause between two tries: the file system tells nobody.
+/// The pause between two tries: the file system does not notify.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The longest wait for the first words of a plugin.
 const GREETING: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ impl Link {
         }
     }
 
-    /// The connection for calls: the one that there is, or a new one (SOCK-7).
+    /// Returns the connection for calls: the one that there is, or a new one (SOCK-7).
     pub(super) async fn caller(&self) -> Result<Caller, Failure> {
         let mut main = self.main.lock().await;
         if let Some(caller) = main.as_ref().filter(|caller| caller.has_ended().is_none()) {
@@ -106,7 +106,7 @@ impl Link {
         self.settings.plugin.multiplex && !self.settings.has(Flaw::MultiplexesByHalf)
     }
 
-    /// Within the time for a connection; a host that waits for ever tries again for ever, too.
+    /// Within the time for a connection; a host that waits forever tries again forever, too.
     async fn patiently<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         mut attempt: impl FnMut() -> F,
@@ -132,7 +132,7 @@ impl Link {
         self.begin(io, "main").await
     }
 
-    /// A connection to somewhere else, or a stream, as a brokered one.
+    /// Secures a connection or a stream and begins HTTP/2 on it, as on a brokered connection.
     pub(super) async fn brokered(&self, io: Io, name: &str) -> Result<Caller, Failure> {
         match self.settings.has(Flaw::BrokeredPlaintext) {
             true => self.begin(io, name).await,
@@ -147,7 +147,7 @@ impl Link {
             .map_err(|why| Failure::new("start.connect", why))
     }
 
-    /// A socket connection, or a stream of the session for the main connection.
+    /// Returns a socket connection, or a stream of the session for the main connection.
     async fn stream(&self) -> Result<Io, Failure> {
         if !self.multiplexes() {
             return self.socket().await;
@@ -157,7 +157,7 @@ impl Link {
         open(&session).await
     }
 
-    /// The session, which is there from the first connection on.
+    /// Returns the session, which is there from the first connection on.
     pub(super) async fn session(&self) -> Result<yamux::Session, Failure> {
         let mut session = self.session.lock().await;
         if let Some(session) = &*session {
@@ -219,7 +219,7 @@ impl Link {
         self.tls.as_ref().filter(|_| !self.settings.has(Flaw::TlsAroundTheSession))
     }
 
-    /// How long a brokered connection may take to come about.
+    /// Returns the time limit for a brokered connection.
     pub(super) fn patience(&self) -> Duration {
         match self.settings.has(Flaw::WaitsForEver) {
             true => FOR_EVER,

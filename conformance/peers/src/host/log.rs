@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use plugwire_conformance_wire::hclog::{self, LEVELS};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
@@ -11,13 +12,11 @@ use tokio::time::timeout;
 
 use super::DEAD;
 use super::flaw::Flaw;
-use super::timestamp;
 
 /// The longest piece of a line (LOG-6).
 const PIECE: u64 = 64 * 1024;
-/// As many bytes as are kept; what comes later is read and thrown away.
+/// The number of bytes that are kept; later ones are read and discarded.
 const KEPT: usize = 64 * 1024 * 1024;
-const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 
 /// One entry.
 #[derive(Debug, Clone, Serialize)]
@@ -63,7 +62,7 @@ impl Log {
         }
     }
 
-    /// Keeps an entry that came in so many bytes.
+    /// Keeps an entry that was read from this many bytes.
     fn add(&self, entry: Entry, size: usize) {
         self.0.send_modify(|kept| {
             kept.bytes += size_of::<Entry>() + size;
@@ -73,7 +72,7 @@ impl Log {
         });
     }
 
-    /// Waits for so many entries, and tells all that came.
+    /// Waits for this many entries and returns all of them.
     pub(super) async fn collect(&self, count: usize, within: Duration) -> Map<String, Value> {
         let mut changed = self.0.subscribe();
         let _ = timeout(within, changed.wait_for(|kept| kept.entries.len() >= count)).await;
@@ -113,7 +112,7 @@ impl Reader {
         }
     }
 
-    /// A line in JSON (LOG-3).
+    /// Interprets a JSON line (LOG-3).
     fn record(&self, line: &str) -> Record {
         let Ok(json) = serde_json::from_str::<Value>(line) else { return Record::Text };
         if self.flaw == Some(Flaw::LogsAreText) {
@@ -134,7 +133,7 @@ impl Reader {
             _ => None,
         };
         let (level, message, time) = (take("@level"), take("@message"), take("@timestamp"));
-        let is_time = time.is_none_or(|time| timestamp::is_valid(&time));
+        let is_time = time.is_none_or(|time| hclog::is_timestamp(&time));
         if !is_time && self.flaw != Some(Flaw::AnyTimestamp) {
             return Record::Text;
         }

@@ -1,10 +1,10 @@
-//! The scripted host: a complete small host on the suite's own wire, as a driver. It is the reference of the cases for
-//! hosts, healthy or with one flaw.
+//! The scripted host: a small but complete host on the suite's wire crate, as a driver. It is the
+//! reference for the cases for hosts, healthy or with one flaw.
 //!
-//! The way through: [`drive`] reads the task and does its steps; `session` is one plugin from its start to its end.
-//! `environment`, `process` and `handshake` start it, `link` connects, `calls` calls; `stdio` and `log` collect what it
-//! prints; `broker` and `mux` are the two ways to a brokered connection. Each flaw sits where the healthy thing would
-//! have been done.
+//! [`drive`] reads the task and performs its steps; `session` is one plugin from its start to its
+//! end. `environment`, `process` and `handshake` start it, `link` connects, `calls` calls; `stdio`
+//! and `log` collect what it prints; `broker` and `mux` are the two ways to a brokered connection,
+//! on the wire crate's `broker`. Each flaw is handled where the healthy action would take place.
 
 mod broker;
 mod calls;
@@ -22,7 +22,6 @@ mod session;
 mod sockets;
 mod stdio;
 mod task;
-mod timestamp;
 #[cfg(test)]
 mod vectors;
 
@@ -60,7 +59,7 @@ const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 struct Settings {
     plugin: task::Plugin,
     flaw: Option<Flaw>,
-    /// Nobody reads it: what a host did is told by its answers, and by the plugin's witness.
+    /// Never read: the host's answers and the plugin's witness show what the host did.
     trace: Trace,
 }
 
@@ -74,8 +73,8 @@ impl Settings {
     }
 }
 
-/// Is a driver: reads one task from standard input, does its steps and answers each on standard output. The exit status is
-/// the process's. `flaw` is one of [`flaws`].
+/// Acts as a driver: reads one task from standard input, performs its steps and answers each on
+/// standard output. Returns the exit status of the process. `flaw` is one of [`flaws`].
 pub fn drive(flaw: Option<&str>) -> ExitCode {
     let flaw = match flaw.map(Flaw::named).transpose() {
         Ok(flaw) => flaw,
@@ -192,6 +191,6 @@ impl Host {
 /// One line of standard output.
 fn say(answer: &Value) {
     let mut stdout = io::stdout().lock();
-    // Nobody is left to tell where this fails.
+    // If this fails, the suite is gone.
     let _ = writeln!(stdout, "{answer}").and_then(|()| stdout.flush());
 }

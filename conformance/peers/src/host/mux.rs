@@ -1,10 +1,12 @@
 //! The broker of a multiplexed session: knocks, and the streams that belong to them (spec, chapter 13).
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use plugwire_conformance_wire::messages::{ConnInfo, Knock};
+use parking_lot::{Mutex, MutexGuard};
+use plugwire_conformance_wire::broker::{self as stream, acknowledgement};
+use plugwire_conformance_wire::messages::Knock;
 use plugwire_conformance_wire::socket::Io;
 
 use super::broker::Broker;
@@ -12,30 +14,31 @@ use super::failure::Failure;
 use super::flaw::Flaw;
 use super::link;
 
-/// Which stream is whose.
+/// Which stream belongs to which knock.
 #[derive(Debug, Default)]
 pub(super) struct Pairing(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The id whose knock was acknowledged last, and whose stream has not come. A new knock takes its place (MUX-17).
+    /// The id whose knock was acknowledged last and whose stream has not arrived. A new knock
+    /// replaces it (MUX-17).
     expected: Option<u32>,
-    /// Knocks for ids that nobody accepts, yet.
+    /// Knocks for ids that are not accepted yet.
     knocked: HashSet<u32>,
-    /// Ids whose acknowledgement is waited for.
+    /// The ids whose acknowledgement is pending.
     dialling: HashSet<u32>,
-    /// Ids whose acknowledgement did not come in time.
+    /// The ids whose acknowledgement did not arrive in time.
     given_up: HashSet<u32>,
 }
 
 /// How long a host waits for an acknowledgement that it did not ask for, if that is its flaw.
 const UNASKED: Duration = Duration::from_secs(1);
-/// As many early knocks as are kept.
+/// The number of early knocks that are kept.
 const KEPT: usize = 1024;
 
 impl Pairing {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -65,8 +68,7 @@ fn acknowledge(broker: &Broker, id: u32) {
         return;
     }
     broker.pairing.state().expected = Some(id);
-    let ack = Knock { knock: true, ack: true, error: String::new() };
-    broker.say(ConnInfo { service_id: id, knock: Some(ack), ..ConnInfo::default() });
+    broker.say(acknowledgement(id, ""));
 }
 
 /// Takes the plugin's streams, each for the knock that was acknowledged last (MUX-10).
@@ -74,7 +76,7 @@ pub(super) async fn take_all(broker: Arc<Broker>) {
     let Ok(session) = broker.link.session().await else { return };
     while let Some(stream) = session.accept().await {
         let expected = broker.pairing.state().expected.take();
-        // One that nobody expects is broken off by its drop.
+        // Dropping an unexpected stream resets it.
         if let Some(id) = expected {
             let serving = broker.clone();
             broker.serve(async move { serving.answer(Box::new(stream), id).await });
@@ -82,7 +84,8 @@ pub(super) async fn take_all(broker: Arc<Broker>) {
     }
 }
 
-/// Whether nobody waits for this answer any more. One that comes late has queued a pairing at the plugin (MUX-16).
+/// Returns whether the answer came too late. A late one has queued a pairing in the plugin
+/// (MUX-16).
 pub(super) fn came_too_late(broker: &Arc<Broker>, id: u32, answer: &Knock) -> bool {
     let mut state = broker.pairing.state();
     if state.dialling.contains(&id) || broker.settings.has(Flaw::AnyAcknowledgement) {
@@ -117,8 +120,7 @@ pub(super) async fn dial(broker: &Broker, id: u32) -> Result<Io, Failure> {
 async fn knock(broker: &Broker, id: u32) -> Result<(), Failure> {
     broker.forget(id);
     broker.pairing.state().dialling.insert(id);
-    let knock = Knock { knock: true, ..Knock::default() };
-    broker.say(ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() });
+    broker.say(stream::knock(id));
     let heard = broker.hear(id, broker.link.patience()).await;
     let mut state = broker.pairing.state();
     state.dialling.remove(&id);
@@ -131,7 +133,10 @@ async fn knock(broker: &Broker, id: u32) -> Result<(), Failure> {
         }
     };
     if !answer.ack {
-        return Err(Failure::new("broker", "the plugin announces an id in place of an answer"));
+        return Err(Failure::new(
+            "broker",
+            "the plugin announces an id instead of answering the knock",
+        ));
     }
     match answer.error.is_empty() || broker.settings.has(Flaw::OpensAfterARefusal) {
         true => Ok(()),

@@ -74,7 +74,7 @@ impl Process {
         self.exit.borrow().is_some()
     }
 
-    /// Waits for its end, at most so long. Cancel safe.
+    /// Waits for its end, with a timeout. Cancel safe.
     pub(super) async fn exited(&self, within: Duration) -> Option<ExitStatus> {
         let mut exit = self.exit.clone();
         let ended = timeout(within, exit.wait_for(Option::is_some)).await;
@@ -117,7 +117,7 @@ impl Process {
     }
 
     fn kill_now(&self) {
-        // Where nobody is left, there is nothing to do.
+        // Fails if the group is empty; then nothing is left to do.
         let _ = match self.flaw {
             Some(Flaw::LeavesTheProcessGroup) if self.has_ended() => return,
             Some(Flaw::LeavesTheProcessGroup) => kill_process(self.pid, Signal::KILL),
@@ -126,7 +126,8 @@ impl Process {
     }
 }
 
-/// The system kills it when the host has been (SHD-12). The host has one thread, whose end is the host's.
+/// Makes the kernel kill the plugin when the host dies (SHD-12). The host has a single thread, so
+/// its end is the host's.
 #[cfg(target_os = "linux")]
 fn ends_with_its_host(command: &mut Command) {
     let in_the_child =

@@ -177,7 +177,7 @@ impl Session {
         });
     }
 
-    /// Waits until the process has ended, at most so long.
+    /// Waits until the process has ended, with a timeout.
     pub(super) async fn exited(&mut self, within: Duration) -> bool {
         match &mut self.process {
             Some(process) => process.gone(within).await,
@@ -213,7 +213,7 @@ impl Session {
         ended
     }
 
-    /// Leaves a plugin that somebody else started (RAT-5, RAT-6).
+    /// Detaches from a plugin that another process started (RAT-5, RAT-6).
     async fn leave(&mut self, is_test: bool) -> Result<(), Failure> {
         let asks = match is_test {
             true => self.settings.has(Flaw::EndsTestPlugins),
@@ -260,12 +260,12 @@ impl Session {
     async fn close(&mut self) {
         self.reading.abort_all();
         self.broker.end();
-        self.broker.serving.lock().unwrap_or_else(std::sync::PoisonError::into_inner).abort_all();
+        self.broker.serving.lock().abort_all();
         self.link.close().await;
     }
 }
 
-/// The line, read and checked; from then on what comes on standard output is thrown away.
+/// Reads and checks the line; from then on standard output is discarded.
 async fn announced(
     settings: &Settings,
     process: &mut Process,

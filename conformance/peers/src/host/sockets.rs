@@ -1,4 +1,4 @@
-//! The plugin's private folder for sockets, its own and the host's (SOCK-4).
+//! The plugin's private directory for sockets, its own and the host's (SOCK-4).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-/// The folder. Dropping it removes it, with what is left in it.
+/// The directory. Dropping it removes it, with what is left in it.
 #[derive(Debug)]
 pub(super) struct Sockets {
     folder: TempDir,
@@ -15,7 +15,7 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// A new one; only this user gets in. `keep` leaves it behind.
+    /// Creates the directory, accessible only to this user. With `keep` it is left behind.
     pub(super) fn new(keep: bool) -> io::Result<Self> {
         let mut folder = tempfile::Builder::new().prefix("host").tempdir()?;
         folder.disable_cleanup(keep);
@@ -26,13 +26,13 @@ impl Sockets {
         self.folder.path()
     }
 
-    /// A path for a socket of the host.
+    /// Returns a path for a socket of the host.
     pub(super) fn path(&self) -> PathBuf {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         self.folder().join(format!("b{number}"))
     }
 
-    /// Removes the folder and all that is in it. A second time does nothing.
+    /// Removes the directory and its contents. A second call does nothing.
     pub(super) fn remove(&self) {
         if !self.keep {
             let _ = std::fs::remove_dir_all(self.folder());

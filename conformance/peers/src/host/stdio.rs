@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::Settings;
 use super::flaw::Flaw;
 
-/// As much as is kept of each channel.
+/// The number of bytes that are kept of each channel.
 const KEPT: usize = 64 * 1024 * 1024;
 const STDOUT: i32 = 1;
 const STDERR: i32 = 2;
@@ -40,7 +40,7 @@ pub(super) async fn open(caller: &Caller) -> Option<Call> {
 }
 
 impl Stdio {
-    /// Reads the stream to its end, however that comes (STD-4).
+    /// Reads the stream until it ends in whatever way (STD-4).
     pub(super) async fn read(&self, settings: &Settings, mut call: Call) {
         let mut read = 0;
         while let Ok(Some(message)) = call.next().await {

@@ -52,7 +52,7 @@ fn settings(host: &Value) -> Settings {
     Settings { plugin, flaw: None, trace: Trace::new() }
 }
 
-/// The driver contract's kind for the vectors' name of an error.
+/// Returns the driver contract's kind for the vectors' name of an error.
 fn kind(error: &str) -> &'static str {
     match error {
         "unrecognized" => "start.not-a-handshake",

@@ -28,7 +28,7 @@ impl Out {
         }
     }
 
-    /// Blocks for as long as nobody reads.
+    /// Blocks while the pipe is full.
     fn write_all(self, bytes: &[u8]) -> io::Result<()> {
         // Not by std's own streams: those keep back what does not end in a line feed.
         let mut rest = bytes;
@@ -116,7 +116,7 @@ async fn print_hex(plugin: &Plugin, to: Out, text: &str) {
 /// Writes lines of 80 bytes, or one line, of this many bytes; tells from time to time how far it came.
 async fn flood(plugin: &Plugin, to: Out, size: u64, lines: bool) {
     const PART: u64 = 64 * 80;
-    // A pipe takes as much with nobody reading.
+    // A pipe holds this much without a reader.
     const UNREAD: u64 = 12 * PART;
     let part: Vec<u8> = match lines {
         true => format!("{}\n", "x".repeat(79)).repeat(64).into_bytes(),
@@ -159,7 +159,7 @@ fn close(plugin: &Plugin, which: Out) {
     plugin.witness.saw("closed", json!({ "descriptor": which.name(), "error": error }));
 }
 
-/// A signal by its name.
+/// Returns a signal by its name.
 fn signal(name: &str) -> Option<Signal> {
     Some(match name {
         "SIGABRT" => Signal::ABORT,

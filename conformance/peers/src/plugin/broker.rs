@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use plugwire_conformance_wire::caller::Caller;
 use plugwire_conformance_wire::messages::ConnInfo;
 use plugwire_conformance_wire::socket::{Address, Io, Listener};
@@ -18,7 +19,7 @@ use crate::script::Announce;
 
 /// Longer than any host takes to open the broker's stream.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// As many announcements as are kept: a host that announces for ever must not fill the memory.
+/// The number of announcements that are kept, so that a host cannot exhaust the memory.
 const KEPT: usize = 20_000;
 
 /// The broker's stream, and what has come over it.
@@ -34,7 +35,7 @@ struct State {
     opened: bool,
     last_id: u32,
     to_host: Option<mpsc::UnboundedSender<ConnInfo>>,
-    /// Announcements, and answers to knocks, that nobody has waited for yet.
+    /// Announcements and answers to knocks that were not taken yet.
     heard: HashMap<u32, ConnInfo>,
     /// How many wait for an id.
     waiting: HashMap<u32, u32>,
@@ -44,17 +45,17 @@ struct State {
 
 impl Broker {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
-    /// An id of this side that nobody has had.
+    /// Returns a new id of this side.
     pub(super) fn next_id(&self) -> u32 {
         let mut state = self.state();
         state.last_id += 1;
         state.last_id
     }
 
-    /// Waits until the state has something, at most so long.
+    /// Waits until `look` finds something in the state, with a timeout.
     async fn wait<T>(
         &self,
         most: Duration,
@@ -73,7 +74,7 @@ impl Broker {
         tokio::time::timeout(most, waiting).await.ok()
     }
 
-    /// What the host says of an id next, within this broker's patience.
+    /// Waits for what the host says about an id next, with a timeout.
     pub(super) async fn hear(&self, id: u32, most: Duration) -> Option<ConnInfo> {
         *self.state().waiting.entry(id).or_default() += 1;
         let heard = self.wait(most, |state| state.heard.remove(&id)).await;
@@ -83,7 +84,7 @@ impl Broker {
         heard
     }
 
-    /// Forgets what the host has said of an id so far.
+    /// Drops what the host has said about an id so far.
     pub(super) fn forget(&self, id: u32) {
         self.state().heard.remove(&id);
     }
@@ -94,7 +95,7 @@ impl Broker {
         to_host.is_some_and(|to_host| to_host.send(message).is_ok())
     }
 
-    /// Stops accepting an id; false where nobody did.
+    /// Stops accepting an id. Returns false if it was not accepted.
     pub(super) fn release(&self, id: u32) -> bool {
         let serving = self.state().serving.remove(&id);
         serving.inspect(AbortHandle::abort).is_some()
@@ -172,7 +173,7 @@ fn heed(plugin: &Arc<Plugin>, message: ConnInfo) {
         plugin.witness.saw("forgotten", json!({ "id": message.service_id }));
         return;
     }
-    // As go-plugin: what comes again before somebody took it is dropped.
+    // As in go-plugin, a repetition is dropped until the first message is taken.
     state.heard.entry(message.service_id).or_insert(message);
     drop(state);
     plugin.broker.changed.notify_waiters();
@@ -217,20 +218,20 @@ async fn make_up(
     let Announce { id, network, times, .. } = announcement;
     let message = connection_info(*id, network, &address);
     for _ in 0..*times {
-        // Its other end is read by whoever called this.
+        // The caller reads the other end.
         let said = to_host.send(message.clone()).is_ok();
         let told = json!({ "id": id, "network": network, "address": address, "said": said });
         plugin.witness.saw("announced", told);
     }
 }
 
-/// Where this program lies: no place for a plugin's sockets.
+/// Returns the directory of this program, where a plugin's sockets must not be.
 fn own_folder() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     program.parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// Notes who comes to a place where no host should.
+/// Notes connections to an address that no host should use.
 async fn watch_elsewhere(plugin: Arc<Plugin>, listener: Listener) {
     while let Ok(io) = listener.accept().await {
         plugin.witness.saw("elsewhere", json!({ "address": listener.address.to_string() }));
@@ -303,7 +304,7 @@ pub(super) async fn accept_on_socket(
     Ok(())
 }
 
-/// Serves whoever connects, until it is aborted; the connections end with it.
+/// Serves every connection until the task is aborted; the connections end with it.
 async fn serve(plugin: Arc<Plugin>, listener: Listener, id: u32, raw: bool) {
     let mut connections = JoinSet::new();
     loop {

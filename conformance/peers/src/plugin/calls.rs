@@ -48,12 +48,12 @@ pub(super) struct At {
 }
 
 impl At {
-    /// The host's `number`th main connection.
+    /// Returns the host's `number`th main connection.
     pub(super) fn main(number: u32) -> Self {
         Self { name: format!("main {number}"), id: None, cut: Arc::default() }
     }
 
-    /// A connection to what the plugin accepts.
+    /// Returns a connection to what the plugin accepts.
     pub(super) fn brokered(id: u32) -> Self {
         Self { name: format!("broker {id}"), id: Some(id), cut: Arc::default() }
     }
@@ -117,7 +117,7 @@ impl Call {
         let (method, on) = (self.incoming.method.clone(), self.at.name.clone());
         plugin.witness.saw("call", json!({ "call": self.id, "method": method, "connection": on }));
         let script = &plugin.script.calls;
-        // The host holds its calls of these open for as long as it lives.
+        // The host keeps its calls of these open for the whole session.
         let lasting = method.starts_with("/plugin.");
         let _turn = match script.one_at_a_time && !lasting {
             true => Some(plugin.calls.turn.lock().await),
@@ -202,9 +202,9 @@ impl Call {
         let method = self.incoming.method.clone();
         let status = match plugin.script.calls.unknown_method {
             UnknownMethod::Unimplemented => {
-                Status::new("UNIMPLEMENTED", format!("nobody serves {method}"))
+                Status::new("UNIMPLEMENTED", format!("unknown method {method}"))
             }
-            UnknownMethod::Internal => Status::new("INTERNAL", format!("nobody serves {method}")),
+            UnknownMethod::Internal => Status::new("INTERNAL", format!("unknown method {method}")),
             UnknownMethod::Ok => {
                 let _ = self.send_bytes(Bytes::new()).await;
                 Status::OK
@@ -236,7 +236,7 @@ impl Call {
         acts::run(&plugin, &due).await;
     }
 
-    /// The caller's next message; none at its end. Cancel safe where the script lets it through.
+    /// Returns the caller's next message; none at its end. Cancel safe where the script lets it through.
     pub(super) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, End> {
         let Some(bytes) = self.incoming.next().await.map_err(End::Gone)? else { return Ok(None) };
         // As the peers of the probe: brokered connections have no limit.
@@ -252,7 +252,7 @@ impl Call {
         Ok(Some(message))
     }
 
-    /// The one message of a call that has one.
+    /// Returns the one message of a call that has one.
     pub(super) async fn request<M: Message + Default>(&mut self) -> Result<M, End> {
         let message = self.next().await?;
         message.ok_or_else(|| End::status("INTERNAL", "no request came"))
@@ -296,7 +296,7 @@ impl Call {
         Ok(())
     }
 
-    /// The deadline that the caller has set.
+    /// Returns the deadline that the caller has set.
     pub(super) fn deadline(&self) -> Option<Duration> {
         if self.plugin.script.calls.ignores_deadline {
             return None;
@@ -320,7 +320,7 @@ const HEALTH: &str = "grpc.health.v1.Health";
 const PROBE: &str = "plugwire.probe.v1.Probe";
 const BROKER_PROBE: &str = "plugwire.probe.v1.BrokerProbe";
 
-/// The services that a connection has, in the order of their registration.
+/// Returns the services that a connection has, in the order of their registration.
 pub(super) fn services(plugin: &Plugin, at: &At) -> Vec<&'static str> {
     let script = &plugin.script;
     if at.id.is_some() && !script.broker.serves_everything {
@@ -339,7 +339,7 @@ pub(super) fn services(plugin: &Plugin, at: &At) -> Vec<&'static str> {
     all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
 }
 
-/// A rule is a path, or a service's path with its last slash.
+/// Returns whether a rule matches; a rule is a path, or a service's path with its last slash.
 fn fits(rule: &str, method: &str) -> bool {
     rule == method || (rule.ends_with('/') && method.starts_with(rule))
 }

@@ -24,7 +24,7 @@ pub(super) struct Asked {
     pub(super) multiplex_field: bool,
     /// Multiplexing is wanted.
     pub(super) multiplex: bool,
-    /// The folder for sockets.
+    /// The directory for sockets.
     pub(super) folder: PathBuf,
     /// The group for sockets.
     pub(super) group: Option<String>,
@@ -43,14 +43,14 @@ pub(super) struct Refusal {
     pub(super) exit: u8,
 }
 
-/// A variable of the environment; empty is as good as none.
+/// Returns a variable of the environment; empty is as good as none.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name)
         .filter(|value| !value.is_empty())
         .map(|value| value.to_string_lossy().into_owned())
 }
 
-/// The protocol's variables as they are set, for the witness.
+/// Returns the protocol's variables as they are set, for the witness.
 pub(super) fn protocol_variables() -> BTreeMap<String, String> {
     std::env::vars_os()
         .map(|(name, value)| {
@@ -60,7 +60,7 @@ pub(super) fn protocol_variables() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Refuses whoever has not the cookie.
+/// Refuses a start without the cookie.
 pub(super) fn check_cookie(script: &Script) -> Result<(), Refusal> {
     let cookie = &script.cookie;
     let found = variable(&cookie.key);
@@ -158,7 +158,7 @@ fn version(script: &Script) -> Result<u32, Refusal> {
     }
 }
 
-/// The ports for a plugin on TCP; nobody else looks at them.
+/// Returns the ports for a plugin on TCP; other plugins ignore them.
 fn ports(script: &Script) -> Result<(u16, u16), Refusal> {
     let rules = &script.environment;
     let reads = script.listen.tcp || rules.reads_ports_for_nothing || rules.needs_ports;
@@ -182,7 +182,7 @@ fn ports(script: &Script) -> Result<(u16, u16), Refusal> {
     }
 }
 
-/// All that the plugin was given, for the witness.
+/// Returns everything that the plugin was given, for the witness.
 pub(super) fn given() -> Value {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let mut names: Vec<String> = std::env::vars_os().map(|(name, _)| text(name)).collect();

@@ -25,7 +25,7 @@ pub(super) async fn answer(call: &mut Call, name: &str) -> Result<(), End> {
     }
 }
 
-/// What is said of a name; none of one that is not known. The empty name is the process as a whole.
+/// Returns the status of a name, none if it is unknown. The empty name is the process as a whole.
 fn status(call: &Call, name: &str) -> Option<i32> {
     let script = &call.plugin.script.health;
     let known = name == script.name || script.knows_everything;

@@ -70,7 +70,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The bytes that a text in hexadecimal stands for; white space in it does not count.
+/// Returns the bytes that a text in hexadecimal stands for; white space in it does not count.
 pub(super) fn unhex(text: &str) -> Result<Vec<u8>, String> {
     let digits: Vec<u32> = text
         .chars()

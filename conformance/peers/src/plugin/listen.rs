@@ -5,10 +5,11 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use plugwire_conformance_wire::answerer::{self, Limits};
 use plugwire_conformance_wire::socket::{Address, Io, Listener};
 use serde_json::json;
@@ -27,7 +28,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// How many there are at this moment.
+    /// Returns the current number of connections.
     pub(super) fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
     }
@@ -60,17 +61,17 @@ pub(super) struct Sockets(Mutex<Vec<PathBuf>>);
 impl Sockets {
     /// Notes one.
     fn add(&self, path: &Path) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+        self.0.lock().push(path.to_owned());
     }
 
-    /// The main connection's, where it has one.
+    /// Returns the main connection's socket, if it has one.
     pub(super) fn first(&self) -> Option<PathBuf> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+        self.0.lock().first().cloned()
     }
 
     /// Removes those that are left.
     pub(super) fn remove(&self) {
-        for path in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for path in self.0.lock().drain(..) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -92,13 +93,13 @@ pub(super) async fn bind(plugin: &Plugin) -> io::Result<(Address, Option<Listene
     Ok((address, Some(listener)))
 }
 
-/// A path that nobody has, in this folder.
+/// Returns an unused path in this directory.
 pub(super) fn new_path(folder: &Path) -> PathBuf {
     let random = std::hash::RandomState::new().build_hasher().finish();
     folder.join(format!("plugin{random}"))
 }
 
-/// A socket at this path, with the group and the mode that the host asked for.
+/// Returns a socket at this path, with the group and the mode that the host asked for.
 pub(super) fn unix(plugin: &Plugin, path: &Path) -> io::Result<Listener> {
     let listener = Listener::unix(path)?;
     plugin.sockets.add(path);
@@ -113,7 +114,7 @@ pub(super) fn unix(plugin: &Plugin, path: &Path) -> io::Result<Listener> {
     Ok(listener)
 }
 
-/// A group by its number or its name.
+/// Returns a group by its number or its name.
 fn group_id(group: &str) -> io::Result<u32> {
     if let Ok(number) = group.parse() {
         return Ok(number);
@@ -165,7 +166,7 @@ pub(super) async fn serve(plugin: Arc<Plugin>, address: Address, listener: Optio
         };
         tokio::spawn(connection(plugin.clone(), io));
         if mux::wanted(&plugin) {
-            // As go-plugin: one connection carries everything, and the others wait in the socket for ever.
+            // As go-plugin: one connection carries everything, and the others wait in the socket forever.
             std::future::pending::<()>().await;
         }
     }
@@ -205,7 +206,7 @@ async fn connection(plugin: Arc<Plugin>, io: Io) {
     plugin.witness.saw("closed", json!({ "connection": at.name }));
 }
 
-/// The connection, unless the script makes something of one that never says a word.
+/// Returns the connection, unless the script reacts to one that closes without a byte.
 async fn unless_empty(plugin: &Plugin, mut io: Io) -> Option<Io> {
     if !plugin.script.listen.empty_connection_ends {
         return Some(io);
@@ -219,7 +220,7 @@ async fn unless_empty(plugin: &Plugin, mut io: Io) -> Option<Io> {
     None
 }
 
-/// Does to a connection what the script says in place of serving it.
+/// Does to a connection what the script says instead of serving it.
 async fn treat(plugin: &Plugin, mut io: Io, name: &str, how: &Accept) {
     let answer = match how {
         Accept::Serve => return,
@@ -288,7 +289,7 @@ pub(super) async fn brokered(plugin: Arc<Plugin>, mut io: Io, id: u32, raw: bool
     acts::run(&plugin, &plugin.script.broker.at_connection_end).await;
 }
 
-/// Secures a connection and answers its calls to its end.
+/// Secures a connection and answers its calls until it ends.
 pub(super) async fn serve_calls(plugin: &Arc<Plugin>, io: Io, at: At, plaintext: bool) {
     let Some(io) = tls::accept(plugin, io, &at.name, plaintext).await else { return };
     let script = &plugin.script.calls;

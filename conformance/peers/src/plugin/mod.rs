@@ -1,8 +1,9 @@
 //! The scripted plugin: one process that does what its script says, and writes down what it really did.
 //!
-//! The way through: [`play`] reads the environment, listens, writes the line and ends; `listen` takes connections and
-//! secures them; `calls` answers, with one file for each service. `broker` and `mux` are the two ways to a brokered
-//! connection. Each deviation sits where the healthy thing would have been done.
+//! [`play`] reads the environment, listens, writes the line and ends; `listen` accepts connections
+//! and secures them; `calls` answers, with one file for each service. `broker` and `mux` are the
+//! two ways to a brokered connection. Each deviation is handled where the healthy action would take
+//! place.
 
 mod acts;
 mod broker;
@@ -44,7 +45,7 @@ struct Plugin {
     witness: Witness,
     asked: Asked,
     identity: Identity,
-    /// Nobody reads it: what a script did is told by the witness.
+    /// Never read: the witness shows what a script did.
     trace: Trace,
     ending: shutdown::Ending,
     connections: listen::Connections,
@@ -56,9 +57,10 @@ struct Plugin {
     mux: mux::Pairing,
 }
 
-/// Plays the script that lies beside this program as `script.json`, if one does, with `witness.jsonl` beside it.
+/// Plays the script `script.json` in the directory of this program, if there is one, with
+/// `witness.jsonl` beside it.
 ///
-/// So a host case makes a plugin of the suite's own program: neither arguments nor environment are left to say it,
+/// Returns so a host case makes a plugin of the suite's own program: neither arguments nor environment are left to say it,
 /// since both are the host's.
 pub fn play_if_scripted() -> Option<ExitCode> {
     let folder = std::env::current_exe().ok()?.parent()?.to_owned();
@@ -69,7 +71,8 @@ pub fn play_if_scripted() -> Option<ExitCode> {
     })
 }
 
-/// Plays a plugin to its end: the exit status is the process's. What it did is appended to the file `witness`.
+/// Plays a plugin to its end and returns the exit status of the process. What it did is appended to
+/// the file `witness`.
 ///
 /// To be called on a program's main thread, before anything else was done with its standard streams and signals.
 pub fn play(script: Script, witness: Option<PathBuf>) -> ExitCode {
@@ -85,11 +88,12 @@ pub fn play(script: Script, witness: Option<PathBuf>) -> ExitCode {
     shutdown::limit_life(script.life_ms, &witness);
     let status = runtime.block_on(live(script, witness.clone()));
     witness.saw("exit", json!({ "status": status }));
-    // Not by returning: threads that write what nobody reads would hold the end up.
+    // Not by returning: threads blocked on a full pipe would delay the exit.
     std::process::exit(i32::from(status))
 }
 
-/// What the suite itself could not do. The witness, or its absence, tells that this is no plugin.
+/// Reports a failure of the suite itself. The witness, or its absence, shows that this was not a
+/// plugin.
 fn failed(why: &str) -> ExitCode {
     eprintln!("the scripted plugin: {why}");
     ExitCode::from(70)

@@ -16,7 +16,7 @@ pub struct Mutant {
     pub script: Script,
 }
 
-/// All of them by their names, from `conformance/mutants/plugin.toml`.
+/// Returns all mutants by name, from `conformance/mutants/plugin.toml`.
 ///
 /// # Errors
 ///

@@ -1,10 +1,11 @@
 //! The multiplexed session: one connection, in which each stream is a main or a brokered connection.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use plugwire_conformance_wire::messages::{ConnInfo, Knock};
+use parking_lot::{Mutex, MutexGuard};
+use plugwire_conformance_wire::broker::{acknowledgement, knock};
 use plugwire_conformance_wire::socket::Io;
 use plugwire_conformance_wire::yamux::{Frame, GO_AWAY, Session, Side, Stream};
 use serde_json::json;
@@ -16,12 +17,12 @@ use crate::script::{KnockAnswer, MuxEnd};
 
 /// How long a stream waits to be taken by the host.
 const TAKEN: Duration = Duration::from_secs(5);
-/// Acknowledgements that nobody asked for begin here.
+/// The first id of unsolicited acknowledgements.
 const UNASKED_ACKS: u32 = 1000;
-/// Knocks that nobody expects begin here.
+/// The first id of unsolicited knocks.
 const UNASKED_KNOCKS: u32 = 2000;
 
-/// Which stream is whose.
+/// Which stream belongs to which knock.
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     state: Mutex<State>,
@@ -36,9 +37,9 @@ struct State {
     accepting: HashMap<u32, bool>,
     last: Option<u32>,
     released: HashSet<u32>,
-    /// Knocks for ids that nobody accepts, yet.
+    /// Knocks for ids that are not accepted yet.
     knocked: HashSet<u32>,
-    /// Ids whose knock was acknowledged, and whose stream has not come.
+    /// The ids whose knock was acknowledged and whose stream has not arrived.
     pending: VecDeque<u32>,
     streams: u32,
     knocks: u32,
@@ -46,14 +47,14 @@ struct State {
 
 impl Pairing {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn session(&self) -> Option<Session> {
         self.state().session.clone()
     }
 
-    /// Stops accepting an id; false where nobody did.
+    /// Stops accepting an id. Returns false if it was not accepted.
     pub(super) fn release(&self, id: u32) -> bool {
         let mut state = self.state();
         state.released.insert(id);
@@ -61,7 +62,7 @@ impl Pairing {
     }
 }
 
-/// The plugin multiplexes.
+/// Returns whether the plugin multiplexes.
 pub(super) fn wanted(plugin: &Plugin) -> bool {
     let script = &plugin.script.mux;
     !script.never && (plugin.asked.multiplex || script.unasked)
@@ -82,7 +83,7 @@ pub(super) async fn serve(plugin: &Arc<Plugin>, io: Io) {
     }
 }
 
-/// Gives a stream of the host to whom it belongs.
+/// Assigns a stream of the host to its service.
 fn take(plugin: &Arc<Plugin>, stream: Stream) {
     let script = &plugin.script.mux;
     let (number, id, raw) = {
@@ -134,7 +135,7 @@ pub(super) fn knocked(plugin: &Arc<Plugin>, id: u32) {
             || script.acks_everything
             || (script.acks_released && state.released.contains(&id));
         if !known {
-            // As go-plugin: it is kept until somebody accepts, and not answered before.
+            // As in go-plugin, it is kept until the id is accepted, and not answered before.
             state.knocked.insert(id);
         }
         (state.knocks == 1, known, state.released.contains(&id))
@@ -197,13 +198,8 @@ async fn answer(plugin: Arc<Plugin>, id: u32) {
 }
 
 async fn say_ack(plugin: &Plugin, id: u32, error: &str) {
-    let knock = Knock { knock: true, ack: true, error: error.to_owned() };
-    let said = say(plugin, id, knock).await;
+    let said = plugin.broker.say(acknowledgement(id, error)).await;
     plugin.witness.saw("acknowledged", json!({ "id": id, "error": error, "said": said }));
-}
-
-async fn say(plugin: &Plugin, id: u32, knock: Knock) -> bool {
-    plugin.broker.say(ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() }).await
 }
 
 /// Opens a stream to an id of the host.
@@ -213,7 +209,7 @@ pub(super) async fn dial(plugin: &Plugin, id: u32, patience: Duration) -> Result
     let session = plugin.mux.session().ok_or("no session")?;
     if !script.dials_without_knock {
         plugin.broker.forget(id);
-        let said = say(plugin, id, Knock { knock: true, ..Knock::default() }).await;
+        let said = plugin.broker.say(knock(id)).await;
         plugin.witness.saw("knocking", json!({ "id": id, "said": said }));
     }
     if !script.dials_without_knock && !script.ignores_answer {
@@ -243,8 +239,7 @@ pub(super) async fn of_its_own_accord(plugin: &Plugin) {
         say_ack(plugin, UNASKED_ACKS + number, "").await;
     }
     for number in 0..script.knocks_unasked {
-        let knock = Knock { knock: true, ..Knock::default() };
-        if !say(plugin, UNASKED_KNOCKS + number, knock).await {
+        if !plugin.broker.say(knock(UNASKED_KNOCKS + number)).await {
             return;
         }
     }

@@ -1,11 +1,11 @@
 //! `plugwire.probe.v1.Probe`: what the plugin serves for its own sake.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::HeaderName;
+use parking_lot::{Mutex, MutexGuard};
 use plugwire_conformance_wire::grpc::Status;
 use plugwire_conformance_wire::messages::{
     AwaitHangRequest, DieRequest, DownloadRequest, Empty, FailRequest, HangReport, HangRequest,
@@ -30,7 +30,7 @@ pub(super) struct Hangs {
 
 impl Hangs {
     fn all(&self) -> MutexGuard<'_, HashMap<String, HangReport>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 
     fn note(&self, id: &str, report: HangReport) {
@@ -102,7 +102,7 @@ pub(super) fn name_the_broker_id(call: &mut Call) {
     }
 }
 
-/// What message `number` of a download holds.
+/// Returns what message `number` of a download holds.
 pub(super) fn pattern(number: u64, size: u64) -> Vec<u8> {
     (0..size).map(|at| number.wrapping_add(at) as u8).collect()
 }
@@ -137,7 +137,7 @@ async fn chat(call: &mut Call) -> Result<(), End> {
 async fn fail(call: &mut Call) -> Result<(), End> {
     use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD_NO_PAD;
-    /// `google.rpc.Status`, whose code and text are the request's.
+    /// `google.rpc.Status` with the code and text of the request.
     #[derive(Clone, PartialEq, Message)]
     struct Details {
         #[prost(int32, tag = "1")]
@@ -224,7 +224,7 @@ async fn die(call: &mut Call) -> Result<(), End> {
             std::future::pending().await
         }
         "stop" => {
-            // It comes back from this when somebody lets it go on.
+            // It continues after SIGCONT.
             acts::signal_self(&plugin, "SIGSTOP");
             call.send(&Payload::default()).await
         }

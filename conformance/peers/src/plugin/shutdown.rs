@@ -1,4 +1,4 @@
-//! How the plugin ends: asked to, by a signal, or because nobody is left.
+//! How the plugin ends: on request, by a signal, or because its host is gone.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -103,7 +103,7 @@ pub(super) fn watch_signals(plugin: &Arc<Plugin>) -> io::Result<()> {
             }
         }
     });
-    // Otherwise SIGTERM does what it does to everybody.
+    // Otherwise SIGTERM has its default effect.
     if plugin.script.shutdown.ignores_sigterm {
         let mut terminations = signal(SignalKind::terminate())?;
         let watching = plugin.clone();
@@ -116,7 +116,7 @@ pub(super) fn watch_signals(plugin: &Arc<Plugin>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the plugin when nobody is left, and where its script says so.
+/// Ends the plugin when its host is gone, and when its script says so.
 pub(super) fn watch(plugin: &Arc<Plugin>) {
     if plugin.script.shutdown.stdin_end_ends {
         let plugin = plugin.clone();
@@ -131,7 +131,8 @@ pub(super) fn watch(plugin: &Arc<Plugin>) {
     }
 }
 
-/// The host is gone when nobody is connected and nobody will ever read standard output, for two looks in a row.
+/// The host counts as gone if, in two consecutive checks, there is no connection and standard
+/// output has no reader.
 async fn watch_host(plugin: Arc<Plugin>) {
     let mut before = false;
     loop {

@@ -1,9 +1,9 @@
-//! `plugin.GRPCStdio`: what was printed, to whoever asks.
+//! `plugin.GRPCStdio`: sends what was printed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use plugwire_conformance_wire::messages::{Empty, StdioData};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -17,10 +17,10 @@ const STDOUT: i32 = 1;
 const STDERR: i32 = 2;
 /// How much of one write goes into one message.
 const PIECE: usize = 1024;
-/// What is kept while nobody listens. A printer that goes on loses the rest, which the witness tells.
+/// The number of bytes that are kept without a listener. The rest is lost, and the witness says so.
 const KEPT: usize = 64 << 20;
 
-/// What was printed, and nobody has taken yet.
+/// What was printed and not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Printed {
     queue: Mutex<Queue>,
@@ -37,10 +37,10 @@ struct Queue {
 
 impl Printed {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
-    /// The next piece. Cancel safe.
+    /// Returns the next piece. Cancel safe.
     async fn next(&self) -> StdioData {
         loop {
             let more = self.more.notified();
@@ -79,7 +79,7 @@ impl Queue {
 pub(super) async fn print(plugin: &Plugin, stdout: Vec<u8>, stderr: Vec<u8>) {
     let script = &plugin.script.stdio;
     if script.to_descriptors_too {
-        // A pipe that nobody reads any more is no reason not to go on.
+        // Without a reader the plugin continues.
         let _ = acts::write(acts::Out::Stdout, stdout.clone()).await;
         let _ = acts::write(acts::Out::Stderr, stderr.clone()).await;
         plugin.witness.saw("wrote-descriptors", json!({ "bytes": stdout.len() + stderr.len() }));
@@ -132,7 +132,7 @@ fn push(plugin: &Plugin, channel: i32, mut bytes: Vec<u8>) {
     plugin.stdio.more.notify_one();
 }
 
-/// One who listens, counted for as long as this lives.
+/// A listener, counted during the lifetime of this value.
 struct Listening<'a>(&'a Printed);
 
 impl Drop for Listening<'_> {

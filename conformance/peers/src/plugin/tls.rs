@@ -15,7 +15,7 @@ use crate::script::{ClientCertificate, Served, TlsVersions};
 /// No host takes this long for a handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The main connection has TLS, and the line a certificate.
+/// Returns whether the main connection has TLS and the line a certificate.
 pub(super) fn wanted(plugin: &Plugin) -> bool {
     let script = &plugin.script.tls;
     !script.never && (plugin.asked.tls || script.unasked)
@@ -83,7 +83,8 @@ pub(super) async fn connect(plugin: &Plugin, io: Io, plaintext: bool) -> Result<
 
 fn accepting(plugin: &Plugin) -> Tls {
     let script = &plugin.script.tls;
-    // A certificate that cannot be read lets nobody in; where none was sent, there is nobody to pin.
+    // An unreadable certificate admits no peer; without a certificate there is none to compare
+    // with.
     let host = plugin.asked.certificate.clone().unwrap_or_default();
     let expect = match script.client {
         _ if !plugin.asked.tls => Expect::Nobody,
@@ -132,7 +133,7 @@ fn told(plugin: &Plugin, name: &str, seen: &Seen) -> Value {
 
 /// Refuses before the handshake what the script refuses.
 fn refused(plugin: &Plugin) -> Option<&'static str> {
-    // The object identifier of the curve P-521, as it stands in a certificate with such a key.
+    // The object identifier of the curve P-521, as it appears in a certificate with such a key.
     const P521: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
     let host = plugin.asked.certificate.as_ref()?;
     let has = host.windows(P521.len()).any(|window| window == P521);
@@ -165,20 +166,20 @@ async fn without_tls(plugin: &Plugin, mut io: Io, name: &str) -> Begun {
     if script.begins_tls11 && is_tls && asks_for < 0x0303 {
         let begun = io.write_all(&tls11_hello()).await.is_ok() && io.flush().await.is_ok();
         plugin.witness.saw("tls11-begun", json!({ "connection": name, "written": begun }));
-        // The host goes on with the handshake, or not; nobody here can finish it.
+        // The host continues the handshake or not; this side cannot finish it.
         let _ = io.read_to_end(&mut Vec::new()).await;
         return Begun::Ended;
     }
     Begun::Tls(replayed(&head, io))
 }
 
-/// The connection as it was before these bytes were read.
+/// Returns the connection as it was before these bytes were read.
 pub(super) fn replayed(read: &[u8], io: Io) -> Io {
     let (reader, writer) = tokio::io::split(io);
     Box::new(tokio::io::join(Cursor::new(read.to_vec()).chain(reader), writer))
 }
 
-/// A server's hello of TLS 1.1 that takes a common cipher.
+/// Returns a server's hello of TLS 1.1 that takes a common cipher.
 fn tls11_hello() -> Vec<u8> {
     const VERSION: [u8; 2] = [3, 2];
     let mut hello = VERSION.to_vec();

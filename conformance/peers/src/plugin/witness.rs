@@ -1,15 +1,17 @@
 //! What a scripted plugin really did, line by line, as JSON.
 //!
-//! The suite believes nothing else: a misbehaviour without its line here has not happened. So a line is written after the
-//! fact, and it is in the file when the call returns. Four come before theirs, because the process may not live to tell:
-//! `exit`, `signal-self`, `line` and `writes`; the last two have `line-written` and `wrote` after them.
+//! The suite believes nothing else: a misbehaviour without a line here did not happen. A line is
+//! therefore written after the fact and is in the file when the call returns. Four are written
+//! before the fact, because the process may not survive it: `exit`, `signal-self`, `line` and
+//! `writes`; the last two are followed by `line-written` and `wrote`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 /// Writes down what happened; a clone writes into the same file. Without a file it forgets.
@@ -25,7 +27,7 @@ struct Kept {
     room: usize,
 }
 
-/// As much as is written: a host that calls for ever must not fill the disk.
+/// The size limit of the file: a host that calls endlessly must not fill the disk.
 const MOST: usize = 16 * 1024 * 1024;
 
 impl Witness {
@@ -44,7 +46,7 @@ impl Witness {
             record.extend(details);
         }
         let line = format!("{record}\n");
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         if line.len() > kept.room {
             return;
         }

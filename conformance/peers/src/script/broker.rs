@@ -13,13 +13,13 @@ pub struct Broker {
     pub absent: bool,
     /// Ends the broker's stream at once with this status.
     pub ends_with: Option<Code>,
-    /// Ends the broker's stream after so many messages of the host, with OK.
+    /// Ends the broker's stream with OK after this many messages of the host.
     pub ends_after: Option<u64>,
     /// Ends with status 1 when the broker's stream ends.
     pub stream_end_ends: bool,
-    /// Refuses the broker's stream, with UNAVAILABLE, to everybody but the first.
+    /// Refuses the broker's stream with UNAVAILABLE except for the first call.
     pub first_stream_only: bool,
-    /// Puts the sockets of brokered connections into the system's temporary folder, wherever the main one is.
+    /// Puts the sockets of brokered connections into the system's temporary directory, wherever the main one is.
     pub ignores_socket_dir: bool,
     /// Ids that it accepts of its own accord, as soon as the host has opened the broker's stream.
     pub accepts: Vec<u32>,
@@ -31,29 +31,29 @@ pub struct Broker {
     pub plaintext: bool,
     /// Says an id that is greater by so much than the one it serves.
     pub wrong_id: u32,
-    /// Announces each connection so many times.
+    /// Announces each connection this many times.
     pub times: u32,
-    /// Announces first, and listens so many milliseconds later.
+    /// Announces first, and listens this many milliseconds later.
     pub listens_late_ms: u64,
     /// Never announces what it accepts.
     pub never_announces: bool,
-    /// Announces the main connection's socket in place of one of its own.
+    /// Announces the main connection's socket instead of one of its own.
     pub main_socket: bool,
     /// Leaves the sockets of brokered connections.
     pub keeps_sockets: bool,
     /// Serves what the main connection has on brokered ones, too.
     pub serves_everything: bool,
-    /// Takes any certificate of whom it dials.
+    /// Accepts any certificate from the peer that it dials.
     pub trusts_anybody: bool,
     /// Does not dial what the host announced.
     pub never_dials: bool,
     /// How long it waits for an announcement, or for the answer to a knock, in milliseconds. 5 s.
     pub patience_ms: u64,
-    /// Says that a dial of an id succeeded that nobody announced, once its patience is over.
+    /// Claims, after its timeout, that the dial of an unannounced id succeeded.
     pub believes_in_unknown: bool,
     /// Dials an id once only.
     pub dials_once: bool,
-    /// Forgets an announcement that comes before somebody waits for it.
+    /// Drops an announcement that arrives before a dial waits for it.
     pub forgets_early: bool,
     /// Does, in order, when a brokered connection ends.
     pub at_connection_end: Vec<Act>,
@@ -117,9 +117,9 @@ pub enum Behind {
     /// Probe and BrokerProbe.
     #[default]
     Probe,
-    /// Nobody: it is closed at once.
+    /// Nothing: it is closed at once.
     Closes,
-    /// Nobody: it is held open, unread.
+    /// Nothing: it is held open, unread.
     Silent,
     /// 64 bytes of neither TLS nor HTTP/2.
     Garbage,
@@ -135,7 +135,7 @@ pub struct Mux {
     pub unasked: bool,
     /// How it answers a knock for an id that it accepts.
     pub knock: KnockAnswer,
-    /// Answers knocks so many milliseconds late.
+    /// Answers knocks this many milliseconds late.
     pub ack_late_ms: u64,
     /// Takes one stream for each id that it accepts.
     pub once_per_id: bool,
@@ -145,7 +145,8 @@ pub struct Mux {
     pub acks_released: bool,
     /// Cuts the session at a knock for an id that it has accepted once and released.
     pub cuts_at_released: bool,
-    /// Says so many acknowledgements, for ids from 1000 on that nobody asked for, when the broker's stream opens.
+    /// Sends this many unsolicited acknowledgements, for ids from 1000 on, when the broker's stream
+    /// opens.
     pub acks_unasked: u32,
     /// Takes a stream without a knock for the last id that it accepts.
     pub needs_no_knock: bool,
@@ -157,11 +158,12 @@ pub struct Mux {
     pub ignores_refusal: bool,
     /// Opens its stream without waiting for the host's answer.
     pub ignores_answer: bool,
-    /// Knocks for ids from 2000 on, so many, when the broker's stream opens, and reads no answers.
+    /// Sends this many knocks, for ids from 2000 on, when the broker's stream opens, and ignores
+    /// the answers.
     pub knocks_unasked: u32,
     /// Does not acknowledge the host's streams.
     pub never_acknowledges: bool,
-    /// Opens so many streams when the broker's stream opens, without a knock.
+    /// Opens this many streams without a knock when the broker's stream opens.
     pub opens_unasked: u32,
     /// TLS is left out inside the session.
     pub plaintext: bool,

@@ -12,17 +12,17 @@ use super::Act;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Calls {
-    /// Methods that fail with this status in place of what they do.
+    /// Methods that fail with this status instead of what they do.
     pub status: BTreeMap<String, Code>,
     /// Methods that never answer.
     pub hang: Vec<String>,
-    /// Methods whose stream is cut by an RST_STREAM in place of an answer.
+    /// Methods whose stream is reset with RST_STREAM instead of an answer.
     pub reset: Vec<String>,
-    /// Methods whose connection is closed in place of an answer, without a GOAWAY.
+    /// Methods whose connection is closed instead of an answer, without a GOAWAY.
     pub cut: Vec<String>,
-    /// What is done in the midst of a call.
+    /// What is done in the middle of a call.
     pub acts: Vec<ActsAt>,
-    /// What a method gets that nobody serves.
+    /// The answer to an unknown method.
     pub unknown_method: UnknownMethod,
     /// Loses the request's metadata: Echo answers without.
     pub loses_metadata: bool,
@@ -32,13 +32,13 @@ pub struct Calls {
     pub request_limit: usize,
     /// What a request gets that is larger.
     pub too_large: TooLarge,
-    /// Ends with status 1 in place of an answer that is larger than so many bytes.
+    /// Exits with status 1 instead of sending an answer of more than this many bytes.
     pub dies_of_answer_over: Option<usize>,
-    /// Changes one byte in each Payload of more than so many bytes.
+    /// Changes one byte in each Payload of more than this many bytes.
     pub damages_over: Option<usize>,
-    /// Ends a connection with GOAWAY after so many calls, which are answered.
+    /// Ends a connection with GOAWAY after this many calls, which are answered.
     pub goaway_after: Option<u32>,
-    /// Ends a connection with GOAWAY after so many calls that were cancelled before it took them.
+    /// Ends a connection with GOAWAY after this many calls that were cancelled before it took them.
     pub most_resets: Option<usize>,
     /// Resets calls that ask for another `:authority`.
     pub demands_authority: Option<String>,
@@ -84,20 +84,20 @@ impl Default for Calls {
     }
 }
 
-/// What is done in the midst of a call.
+/// What is done in the middle of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ActsAt {
     /// The method.
     pub method: String,
-    /// After so many messages of the answer; 0 = before the first.
+    /// After this many messages of the answer; 0 = before the first.
     #[serde(default)]
     pub after_messages: u64,
     /// What is done, in order.
     pub acts: Vec<Act>,
 }
 
-/// What a method gets that nobody serves.
+/// The answer to an unknown method.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnknownMethod {
@@ -155,12 +155,12 @@ pub enum Code {
 }
 
 impl Code {
-    /// The number on the wire.
+    /// Returns the number on the wire.
     pub fn number(self) -> u32 {
         self as u32
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn name(self) -> &'static str {
         plugwire_conformance_wire::grpc::CODES[self as usize]
     }
@@ -222,7 +222,7 @@ pub struct Reflection {
     pub one_question: bool,
 }
 
-/// `plugin.GRPCStdio`: what was printed by `Probe/Print`, to whoever asks.
+/// `plugin.GRPCStdio`: sends what `Probe/Print` printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Stdio {
@@ -246,13 +246,13 @@ pub struct Stdio {
     pub lossy_utf8: bool,
     /// Sends each piece twice.
     pub twice: bool,
-    /// Lets a printed text wait for somebody who listens, and the printer with it.
+    /// Blocks the printer until a host listens.
     pub blocks_printer: bool,
-    /// Loses what is printed while nobody listens.
+    /// Loses what is printed while no host listens.
     pub loses_unheard: bool,
     /// Ends the process when a second caller listens.
     pub dies_of_second: bool,
-    /// Sends so many bytes, in messages of 1024, to standard output before anything else.
+    /// Sends this many bytes as standard output, in messages of 1024, before anything else.
     pub flood: u64,
     /// The largest piece of one message. 1024, as Go's.
     pub piece: Option<usize>,

@@ -21,7 +21,8 @@ pub use socket::{Accept, ClientCertificate, Identity, Listen, Served, Tls, TlsVe
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Script {
-    /// It ends itself, without any clean-up, after so many milliseconds, whatever else it does. 60 s.
+    /// Exits after this many milliseconds without any clean-up, whatever else it does. Default: 60
+    /// s.
     pub life_ms: u64,
     /// The cookie, and what happens without it.
     pub cookie: Cookie,
@@ -97,7 +98,7 @@ pub struct Cookie {
     pub any_value: bool,
     /// The exit status of a refusal.
     pub exit: u8,
-    /// What a refusal tells the person who started a plugin by hand.
+    /// The text of a refusal, for a user who starts the plugin by hand.
     pub text: String,
     /// Prints that text to standard output.
     pub to_stdout: bool,
@@ -127,9 +128,9 @@ pub struct Environment {
     pub falls_back_to_highest: bool,
     /// Ends with status 1 where it has no version in common with the host.
     pub dies_without_common_version: bool,
-    /// Ends with status 1 at an entry of `PLUGIN_PROTOCOL_VERSIONS` that is no number.
+    /// Exits with status 1 at an entry of `PLUGIN_PROTOCOL_VERSIONS` that is not a number.
     pub dies_of_bad_version: bool,
-    /// Puts its sockets into the system's temporary folder, whatever `PLUGIN_UNIX_SOCKET_DIR` says.
+    /// Puts its sockets into the system's temporary directory, whatever `PLUGIN_UNIX_SOCKET_DIR` says.
     pub ignores_socket_dir: bool,
     /// Leaves group and mode of its sockets alone, whatever `PLUGIN_UNIX_SOCKET_GROUP` says.
     pub ignores_socket_group: bool,
@@ -137,17 +138,17 @@ pub struct Environment {
     pub ignores_ports: bool,
     /// Serves with a minimum above the maximum: takes them the other way around.
     pub swaps_ports: bool,
-    /// Takes a port that is no number for none given.
+    /// Treats a port that is not a number as absent.
     pub takes_bad_port_for_none: bool,
     /// Does not start without `PLUGIN_MIN_PORT` and `PLUGIN_MAX_PORT`, also where it needs no port.
     pub needs_ports: bool,
     /// Reads the ports, and ends with status 1 at bad ones, also where it needs no port.
     pub reads_ports_for_nothing: bool,
-    /// Puts its sockets into the working directory where no folder is given.
+    /// Puts its sockets into the working directory where no directory is given.
     pub sockets_in_working_directory: bool,
     /// Takes a `PLUGIN_CLIENT_CERT` that cannot be read for none.
     pub bad_certificate_is_none: bool,
-    /// Serves nobody, with TLS, where the host's certificate cannot be read.
+    /// Serves TLS but admits no peer if the host's certificate cannot be read.
     pub bad_certificate_is_nobodys: bool,
     /// Takes an empty `PLUGIN_CLIENT_CERT` for a certificate that cannot be read.
     pub empty_certificate_is_one: bool,
@@ -188,13 +189,13 @@ pub enum Act {
     StdoutHex(String),
     /// Writes bytes, in hexadecimal, to standard error.
     StderrHex(String),
-    /// Writes at least so many bytes, in lines of 80, to standard output.
+    /// Writes at least this many bytes, in lines of 80, to standard output.
     StdoutFlood(u64),
-    /// Writes at least so many bytes, in lines of 80, to standard error.
+    /// Writes at least this many bytes, in lines of 80, to standard error.
     StderrFlood(u64),
-    /// Writes one line of so many `x` to standard output.
+    /// Writes one line of this many `x` to standard output.
     StdoutLine(u64),
-    /// Writes one line of so many `x` to standard error.
+    /// Writes one line of this many `x` to standard error.
     StderrLine(u64),
     /// Writes `x` without a line's end to standard output until that fails.
     StdoutForever,
@@ -206,7 +207,7 @@ pub enum Act {
     CloseStdout,
     /// Closes standard error.
     CloseStderr,
-    /// Waits so many milliseconds.
+    /// Waits this many milliseconds.
     WaitMs(u64),
     /// Does nothing more, until its life is over.
     Hang,
@@ -244,9 +245,9 @@ pub enum Grandchild {
 pub struct Shutdown {
     /// What it makes of `plugin.GRPCController/Shutdown`.
     pub call: ShutdownCall,
-    /// Takes so many milliseconds longer, after the call.
+    /// Delays the exit by this many milliseconds after the call.
     pub delay_ms: u64,
-    /// Ends with this status in place of 0.
+    /// Ends with this status instead of 0.
     pub exit: u8,
     /// Leaves its sockets.
     pub keeps_socket: bool,
@@ -260,8 +261,8 @@ pub struct Shutdown {
     pub stdin_end_ends: bool,
     /// Ends with status 0 when the last connection has ended.
     pub last_connection_ends: bool,
-    /// Lives on when its host is gone: nobody reads its standard output and nobody is connected, or a multiplexed
-    /// session has ended.
+    /// Stays alive when its host is gone: its standard output has no reader and there is no
+    /// connection, or the multiplexed session has ended.
     pub outlives_host: bool,
     /// Ends by `Probe/Die` of a panic without a word on standard error.
     pub dies_silently: bool,
@@ -278,10 +279,10 @@ pub enum ShutdownCall {
     Ends,
     /// Answers OK first, and ends once the host has had time to read that.
     AnswersThenEnds,
-    /// Answers OK, and lives on.
+    /// Answers OK, and stays alive.
     AnswersOnly,
-    /// Answers UNIMPLEMENTED, and lives on.
+    /// Answers UNIMPLEMENTED, and stays alive.
     Unimplemented,
-    /// Never answers, and lives on.
+    /// Never answers, and stays alive.
     Hangs,
 }

@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Listen {
-    /// Listens on 127.0.0.1 in place of a Unix socket.
+    /// Listens on 127.0.0.1 instead of a Unix socket.
     pub tcp: bool,
     /// Never listens. The address of the line is where it would have been.
     pub never: bool,
-    /// Listens so many milliseconds after the line.
+    /// Listens this many milliseconds after the line.
     pub late_ms: u64,
-    /// Takes no further connection after so many; the socket is closed and removed.
+    /// Accepts only this many connections; then the socket is closed and removed.
     pub connections: Option<u32>,
     /// The socket's permissions, such as 0o600, whatever the umask and the group.
     pub mode: Option<u32>,
     /// What becomes of a connection.
     pub accept: Accept,
-    /// Only the first so many connections are treated so; the others are served. All, by default.
+    /// The number of connections that are treated this way; later ones are served. Default: all.
     pub accept_first: Option<u32>,
     /// Ends with status 0 when a connection ends that never said a word.
     pub empty_connection_ends: bool,
@@ -52,14 +52,14 @@ pub enum Accept {
     Hex(String),
 }
 
-/// The TLS of a plugin's sockets. A healthy plugin speaks it where the host sends a certificate, asks for that
-/// certificate, and lets nobody else in.
+/// The TLS of a plugin's sockets. A healthy plugin uses it if the host sends a certificate, and
+/// admits only the peer with that certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Tls {
     /// Has neither TLS nor a certificate, whatever the host sends.
     pub never: bool,
-    /// Has TLS and a certificate although the host sent none; lets everybody in.
+    /// Has TLS and a certificate although the host sent none, and admits every peer.
     pub unasked: bool,
     /// Announces a certificate as it should, and speaks plaintext.
     pub plaintext: bool,
@@ -117,16 +117,16 @@ pub enum Served {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientCertificate {
-    /// The host whose certificate it was given, and which has the key to it.
+    /// Only the host with the announced certificate and its key.
     #[default]
     Required,
-    /// Also somebody without a certificate.
+    /// Also a peer without a certificate.
     Optional,
-    /// Everybody who has a certificate and its key.
+    /// Any peer with a certificate and its key.
     Any,
-    /// Everybody who shows the host's certificate, whether or not he has the key.
+    /// Any peer that presents the host's certificate, with or without its key.
     Unproved,
-    /// Everybody: nobody is asked.
+    /// Any peer; no certificate is requested.
     NotAsked,
 }
 

@@ -81,7 +81,7 @@ async fn announcements_are_made_up_as_the_script_says() {
     assert!(address.connect().await.is_ok());
 }
 
-/// Lets the plugin dial an id that this side serves, or not; what it reports.
+/// Makes the plugin dial an id that this side serves or not, and returns its report.
 async fn dial_back(host: &Calls, id: u32) -> Value {
     host.broker_probe("DialBack", json!({ "id": id, "data": "aGk=" })).await.unwrap()
 }
@@ -124,7 +124,7 @@ async fn it_dials_what_was_announced_as_the_script_says() {
                 knock: None,
             })
             .await;
-            // So that it comes before the dial: early, for whoever forgets that.
+            // Arrives before the dial: too early for a plugin that forgets announcements.
             let heard = || stage.witness().iter().filter(|seen| seen["event"] == "heard").count();
             while heard() <= round {
                 tokio::task::yield_now().await;

@@ -199,7 +199,7 @@ async fn reflection_lists_what_the_script_lets_it_list() {
     assert!(listed(&two, v1, 2).await.is_err());
 }
 
-/// What comes on the two channels, until so many bytes came on each.
+/// Collects the two channels until this many bytes have arrived on each.
 async fn heard(host: &Host, path: &str, sizes: [usize; 2]) -> Result<[Vec<u8>; 2], String> {
     use base64::Engine as _;
     let options = Options::default();

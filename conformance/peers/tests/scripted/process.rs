@@ -179,11 +179,11 @@ async fn a_grandchild_outlives_it_and_holds_what_it_says() {
         let stage = Stage::start(script, Way::Plain, &[]);
         stage.exit().await;
         let pid = stage.saw("grandchild", json!({ "kind": kind })).await["pid"].as_u64().unwrap();
-        // Not adopted here, and so not found by the folder.
+        // Not adopted here, and so not found by the directory.
         let found =
             if ["clean-environment", "daemon"].contains(&kind) { vec![] } else { vec![pid as u32] };
         assert_eq!(stage.cage.processes(), found, "{kind}");
-        // Nobody can wait for something not to happen; that it has not a moment later is what can be seen.
+        // The absence of an event cannot be awaited, so the test checks a moment later.
         let within = if holds { Duration::from_millis(100) } else { SOON };
         assert_eq!(stage.running.stdout.ends(within).await, !holds, "{kind}");
         assert!(stage.cage.kill().await);
@@ -201,7 +201,7 @@ async fn it_ends_when_its_host_has_gone_unless_it_outlives_it() {
             assert_eq!(stage.exit().await.code(), Some(0));
             continue;
         }
-        // Its standard output is still read: it lives on, and takes another connection.
+        // Its standard output is still read: it stays alive and accepts another connection.
         assert!(stage.host().await.probe("Echo", json!({})).await.is_ok());
         let script = json!({ "shutdown": { "last-connection-ends": true } });
         let stage = Stage::start(script, way, &[]);

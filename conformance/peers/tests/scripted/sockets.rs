@@ -104,7 +104,7 @@ async fn folder_group_mode_and_ports_are_the_hosts_unless_the_script_says_otherw
     assert!((10_000..=20_000).contains(&port), "{port}");
 }
 
-/// How somebody tries to get in.
+/// How a peer tries to connect.
 type Attempt = fn(Tls) -> Tls;
 
 #[tokio::test]

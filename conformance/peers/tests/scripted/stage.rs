@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// Longer than anything here takes on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// The program that plays what lies beside it.
+/// The program that plays the script in its directory.
 const PLUGIN: &str = env!("CARGO_BIN_EXE_scripted-plugin");
 
 /// How a host starts a plugin.
@@ -66,20 +66,20 @@ impl Stage {
         Self { cage, running, trace, way, identity }
     }
 
-    /// The handshake line.
+    /// Returns the handshake line.
     pub(crate) async fn line(&self) -> Line {
         let line = self.running.stdout.first_line(SOON).await.expect("a line");
         Line::parse(&line).unwrap()
     }
 
-    /// A connection as the line says, before TLS and HTTP/2.
+    /// Returns a connection as the line says, before TLS and HTTP/2.
     pub(crate) async fn connect(&self) -> Io {
         let line = self.line().await;
         let address = Address::parse(line.network(), line.address()).unwrap();
         address.connect().await.unwrap()
     }
 
-    /// What TLS says to a connection, for a host that shows this.
+    /// Returns what TLS says to a connection, for a host that shows this.
     pub(crate) async fn shake(&self, tls: impl FnOnce(Tls) -> Tls) -> Result<Io, String> {
         let line = self.line().await;
         let certificate = line.certificate().unwrap().expect("a certificate");
@@ -87,7 +87,7 @@ impl Stage {
         tls::connect(self.connect().await, &tls).await.map(|(io, _)| io)
     }
 
-    /// A whole host.
+    /// Returns a whole host.
     pub(crate) async fn host(&self) -> Host {
         let (io, session): (Io, _) = match self.way {
             Way::Plain => (self.connect().await, None),
@@ -113,19 +113,19 @@ impl Stage {
                 return found.clone();
             }
             assert!(Instant::now() < give_up, "no {event} with {like} in {all:#?}");
-            // A file tells nobody of its growth.
+            // A file does not notify when it grows.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// All that the witness has so far.
+    /// Returns everything that the witness has so far.
     pub(crate) fn witness(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.cage.folder().join("witness.jsonl"));
         let text = text.unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// How the process ended.
+    /// Waits for the process and returns how it ended.
     pub(crate) async fn exit(&self) -> Exit {
         self.running.exited(SOON).await.expect("an end")
     }
@@ -185,7 +185,7 @@ impl Host {
         self.calls().broker_probe(name, request).await
     }
 
-    /// The broker's next word.
+    /// Waits for the broker's next message.
     pub(crate) async fn hear(&mut self) -> ConnInfo {
         let heard = tokio::time::timeout(SOON, self.broker.next()).await.expect("a word in time");
         ConnInfo::decode(heard.unwrap().expect("a word")).unwrap()
@@ -202,7 +202,7 @@ impl Host {
         self.say(ConnInfo { service_id: id, knock, ..ConnInfo::default() }).await;
     }
 
-    /// An echo over a connection of its own; the broker's id that answered.
+    /// Returns an echo over a connection of its own; the broker's id that answered.
     pub(crate) async fn echo_over(io: Io, trace: &Trace) -> Result<Option<String>, String> {
         let caller = Caller::connect(io, "unused", "brokered", trace).await;
         let caller = caller.map_err(|error| error.to_string())?;

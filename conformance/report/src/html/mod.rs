@@ -30,7 +30,7 @@ impl Detail {
     }
 }
 
-/// The page for these runs. Those of one role stand in one matrix.
+/// Returns the page for these runs. Those of one role stand in one matrix.
 pub fn page(runs: &[Run], detail: Detail) -> String {
     let matrices = matrices(runs);
     let mut html = String::new();

@@ -17,7 +17,7 @@ fn is_as_checked_in(name: &str, text: &str) {
         fs::write(&path, text).expect("the golden file is written");
     }
     let golden = fs::read_to_string(&path).expect("the golden file is there");
-    // Not assert_eq: both in one line each say nothing to anybody.
+    // Not assert_eq: it would print both texts in one line each.
     let differs = golden.lines().zip(text.lines()).position(|(golden, text)| golden != text);
     if let Some(index) = differs {
         let line = |text: &str| text.lines().nth(index).unwrap_or_default().to_owned();

@@ -24,7 +24,7 @@ fn error(text: &str) -> ReadError {
     jsonl::read(text.as_bytes()).expect_err("this is no report")
 }
 
-/// The lines, without those for which `drop` is true.
+/// Returns the lines, without those for which `drop` is true.
 fn without(text: &str, drop: impl Fn(&str) -> bool) -> String {
     text.lines().filter(|line| !drop(line)).map(|line| format!("{line}\n")).collect()
 }
@@ -57,7 +57,7 @@ fn each_line_is_one_event_and_its_own_json() {
 fn another_format_is_refused_though_nothing_else_is_known_of_it() {
     let refused = error("{\"event\":\"run\",\"format\":2,\"whatever\":[]}\n");
     assert!(matches!(refused, ReadError::UnknownFormat { line: 1, format: 2 }), "{refused:?}");
-    assert_eq!(refused.to_string(), "line 1: the report has format 2, known is 1");
+    assert_eq!(refused.to_string(), "line 1: the report has format 2, but only 1 is supported");
     // None at all is not the first one.
     assert!(matches!(
         error("{\"event\":\"run\",\"suite\":\"0.1.0\"}\n"),

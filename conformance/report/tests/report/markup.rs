@@ -19,14 +19,14 @@ impl Element {
         &found.unwrap_or_else(|| panic!("<{}> has no attribute {name}", self.name)).1
     }
 
-    /// All elements of this name, at any depth.
+    /// Returns all elements of this name, at any depth.
     pub(crate) fn all(&self, name: &str) -> Vec<&Element> {
         let own = self.children.iter().filter(|child| child.name == name);
         own.chain(self.children.iter().flat_map(|child| child.all(name))).collect()
     }
 }
 
-/// The document's elements below a nameless root. `void` ones have no end (HTML's `br`).
+/// Returns the document's elements below a nameless root. `void` ones have no end (HTML's `br`).
 pub(crate) fn read(document: &str, void: &[&str]) -> Element {
     for character in document.chars() {
         let allowed =
@@ -61,7 +61,7 @@ pub(crate) fn read(document: &str, void: &[&str]) -> Element {
     open.remove(0)
 }
 
-/// An HTML page's elements, without its style: selectors are the only text with a bare `>`.
+/// Returns an HTML page's elements, without its style: selectors are the only text with a bare `>`.
 pub(crate) fn page(html: &str) -> Element {
     let (head, rest) = html.split_once("<style>").expect("a style");
     let (_, body) = rest.split_once("</style>").expect("an end of the style");
@@ -117,6 +117,7 @@ fn until(rest: &mut Peekable<Chars<'_>>, end: char) -> String {
 fn entity(rest: &mut Peekable<Chars<'_>>) -> char {
     match until(rest, ';').as_str() {
         "amp" => '&',
+        "apos" => '\'',
         "gt" => '>',
         "lt" => '<',
         "quot" => '"',

@@ -95,7 +95,7 @@ fn a_subject_ends_no_cell_of_the_table() {
     let table = markdown::matrix(&fixture::runs()[..3]);
     assert!(table.contains("owned"), "the hostile subject is a column");
     for row in table.lines().filter(|line| line.starts_with('|')) {
-        // What is escaped is no border.
+        // An escaped bar is not a border.
         let borders = row.replace(r"\\", "").replace(r"\|", "").matches('|').count();
         assert_eq!(borders, 6, "{row}");
     }

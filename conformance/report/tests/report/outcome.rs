@@ -6,7 +6,7 @@ use plugwire_conformance_report::terminal::{self, Style};
 
 use crate::fixture::{self, case, run};
 
-/// A run with a MUST that is kept, and this one.
+/// Returns a run with a MUST that is kept, and this one.
 fn with(level: Level, verdict: Verdict) -> Run {
     run(
         "subject",

@@ -12,8 +12,8 @@ use crate::plugin::scene;
 /// How often the two sides call each other.
 const DEPTH: u32 = 4;
 
-/// Host and plugin call each other to and fro, each call on a brokered connection of its own that is held while the
-/// deeper ones are made.
+/// Host and plugin call each other back and forth, each call on its own brokered connection, which
+/// stays open during the deeper ones.
 pub(super) async fn two_way(host: &mut Host<'_>, multiplex: Option<&str>) -> Outcome {
     let multiplex = multiplex.map(str::to_owned);
     host.begin(&scene::Start { multiplex, ..scene::Start::default() }).await?;

@@ -1,4 +1,4 @@
-//! Calls with more to look at than a step can say.
+//! Calls whose checks a step cannot express.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(super) async fn many_cancelled(host: &mut Host<'_>) -> Outcome {
         let began = async {
             let mut call =
                 begun.await?.map_err(|error| error.to_string()).map_err(broke(number))?;
-            // The plugin may have ended the connection: that is what the next call finds.
+            // The plugin may have ended the connection; the next call detects that.
             let _ = call.send(&request).await;
             call.cancel();
             Ok::<_, Failure>(())
@@ -70,7 +70,7 @@ fn broke(number: usize) -> impl Fn(String) -> Failure {
     move |error| Failure::differs("the connection lasts", format!("at call {number}: {error}"))
 }
 
-/// A health check by a host of a later release: it says the name twice, and more that nobody knows yet.
+/// A health check by a host of a later release: it contains the name twice, and an unknown field.
 pub(super) async fn unknown_fields(host: &mut Host<'_>) -> Outcome {
     host.begin(&Start::default()).await?;
     let mut request = HealthCheckRequest { service: "no.such.Service".to_owned() }.encode_to_vec();
@@ -93,7 +93,7 @@ pub(super) async fn unknown_fields(host: &mut Host<'_>) -> Outcome {
     }
 }
 
-/// A thread that panics: what it says comes by the pipe, in lines.
+/// A thread panics: its message arrives on the pipe, in lines.
 pub(super) async fn panic(host: &mut Host<'_>) -> Outcome {
     host.begin(&Start::default()).await?;
     let request = Bytes::from(DieRequest { how: "panic-thread".to_owned() }.encode_to_vec());

@@ -1,28 +1,30 @@
-//! Knocks of the plugin, answered with an eye on its streams.
+//! Knocks of the plugin, with a check of its streams.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use plugwire_conformance_wire::broker::{acknowledgement, is_knock};
 use plugwire_conformance_wire::yamux::Session;
 use serde_json::{Value, json};
 
-use crate::plugin::broker::{Broker, is_knock, knock};
+use crate::plugin::broker::Broker;
 use crate::plugin::host::{Failure, Host, Outcome, within};
 use crate::plugin::scene::{self, Alive, Start};
 
 /// The id of the host's side.
 const ID: u32 = 1;
-/// For how long no stream may come.
+/// How long no stream may arrive.
 const SILENCE: Duration = Duration::from_millis(400);
 
-/// A plugin that dials knocks, and opens no stream before it is let in.
+/// A plugin that dials knocks, and opens no stream before the acknowledgement.
 pub(super) async fn plugin_knocks(host: &mut Host<'_>) -> Outcome {
     let (broker, session) = begin(host).await?;
     let letting_in = async {
         let knock = broker.hears(|info| is_knock(info, ID));
         tokio::select! {
-            // In this order: a stream that comes with the knock is what is looked for next.
+            // In this order: next, the test looks for a stream that arrives together with the
+            // knock.
             biased;
             knock = within(host.limit(None), "a knock", knock) => knock.map(|_| ())?,
             _ = session.accept() => {
@@ -40,13 +42,13 @@ pub(super) async fn plugin_knocks(host: &mut Host<'_>) -> Outcome {
     }
 }
 
-/// A plugin whose knock is refused does not get through, and opens no stream.
+/// A plugin whose knock is refused fails to dial and opens no stream.
 pub(super) async fn refused_knock(host: &mut Host<'_>) -> Outcome {
     let (broker, session) = begin(host).await?;
     let refusing = async {
         loop {
             broker.hears(|info| is_knock(info, ID)).await;
-            broker.say(knock(ID, true, "the suite lets nobody in"));
+            broker.say(acknowledgement(ID, "the suite refuses every knock"));
             if let Err(failure) = no_stream(host, &session).await {
                 return failure;
             }
@@ -63,7 +65,7 @@ pub(super) async fn refused_knock(host: &mut Host<'_>) -> Outcome {
     host.alive(&Alive::default()).await
 }
 
-/// A session that is broken off in the middle, after which nobody can connect any more.
+/// A session that is cut in the middle, after which no connection is possible.
 pub(super) async fn broken_frame(host: &mut Host<'_>) -> Outcome {
     host.begin(&Start { multiplex: Some("true".to_owned()), ..Start::default() }).await?;
     let session = host.session.clone();

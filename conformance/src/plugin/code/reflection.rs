@@ -13,7 +13,7 @@ use crate::plugin::scene::Start;
 const SERVICES: [&str; 4] =
     ["grpc.health.v1.Health", "plugin.GRPCBroker", "plugin.GRPCController", "plugin.GRPCStdio"];
 
-/// Asks twice on one stream, and compares the answers with what is known of every plugin.
+/// Asks twice on one stream, and compares the answers with the services that every plugin has.
 pub(super) async fn lists(host: &mut Host<'_>, version: &str) -> Outcome {
     host.begin(&Start::default()).await?;
     let service = format!("grpc.reflection.{version}.ServerReflection");

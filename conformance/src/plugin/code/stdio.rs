@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::plugin::host::{Host, Outcome};
 use crate::plugin::scene::{Alive, Open, Print, Start};
 
-/// How long a byte that comes twice may take to come again.
+/// How long a duplicate may take to arrive.
 const SILENCE: Duration = Duration::from_millis(150);
 
-/// Whatever is printed comes once, to one of two calls; which is the plugin's choice.
+/// Each byte arrives once, on one of two calls that the plugin chooses.
 pub(super) async fn second_subscriber(host: &mut Host<'_>) -> Outcome {
     host.begin(&Start::default()).await?;
     for name in ["first", "second"] {

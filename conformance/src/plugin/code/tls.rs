@@ -1,4 +1,4 @@
-//! A host's certificate that is none.
+//! A host's certificate that is not a certificate.
 
 use crate::plugin::host::{Failure, Host, Outcome};
 use crate::plugin::scene::{Connect, LineWanted, Start};
@@ -11,7 +11,7 @@ pub(super) async fn unreadable_host_cert(host: &mut Host<'_>) -> Outcome {
     let process = host.process()?;
     let line = process.stdout.first_line(host.limit(None)).await;
     if line.is_none() {
-        // The better way: it says why, and ends.
+        // The better way: the plugin says why, and exits.
         return match process.exited(host.limit(None)).await {
             Some(_) => Ok(()),
             None => Err(Failure::differs("a line, or the end", "neither came")),

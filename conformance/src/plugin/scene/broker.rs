@@ -10,7 +10,7 @@ use crate::case::Span;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Broker {
-    /// On which connection; `main` where nothing is said.
+    /// The connection. Default: `main`.
     pub on: Option<String>,
 }
 
@@ -18,12 +18,12 @@ pub struct Broker {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Offer {
-    /// What later steps call the id.
+    /// The name of the id in later steps.
     pub name: String,
     /// How long the plugin waits until it accepts.
     #[serde(default)]
     pub delay: Option<Span>,
-    /// On which connection the plugin is asked; `main` where nothing is said.
+    /// The connection on which the plugin is asked. Default: `main`.
     #[serde(default)]
     pub on: Option<String>,
 }
@@ -32,9 +32,9 @@ pub struct Offer {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Announced {
-    /// Which id, by the name that `offer` gave it.
+    /// The id, by the name that `offer` gave it.
     pub name: String,
-    /// In which folder its socket is.
+    /// The directory of its socket.
     pub folder: String,
 }
 
@@ -50,24 +50,24 @@ pub struct Serve {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Dial {
-    /// Which id, by the name that `offer` gave it.
+    /// The id, by the name that `offer` gave it.
     pub name: String,
-    /// What later steps call the connection; the id's name where nothing is said.
+    /// The name of the connection in later steps. Default: the id's name.
     #[serde(default)]
     pub connection: Option<String>,
-    /// What is shown, under mutual TLS.
+    /// The certificate that is presented under mutual TLS.
     #[serde(default)]
     pub certificate: Certificate,
     /// Speaks plaintext although mutual TLS was asked for.
     #[serde(default)]
     pub plaintext: bool,
-    /// That nobody is reached: the connection is refused or cut.
+    /// That no service is reached: the connection is refused or cut.
     #[serde(default)]
     pub refused: bool,
     /// Opens the stream without a knock, and has to reach the main connection's services.
     #[serde(default)]
     pub without_knock: bool,
-    /// How long it may take.
+    /// The time limit.
     #[serde(default)]
     pub within: Option<Span>,
 }
@@ -87,13 +87,13 @@ pub struct DialBack {
     /// That the plugin's dial, or its first call, fails.
     #[serde(default)]
     pub fails: bool,
-    /// The deadline of the call that asks the plugin; 8 s where nothing is said.
+    /// The deadline of the call that asks the plugin. Default: 8 s.
     #[serde(default)]
     pub timeout: Option<Span>,
-    /// How long the plugin waits at the least.
+    /// The minimum time that the plugin waits.
     #[serde(default)]
     pub not_before: Option<Span>,
-    /// How long it may take.
+    /// The time limit.
     #[serde(default)]
     pub within: Option<Span>,
 }
@@ -107,7 +107,7 @@ pub enum HostAccepts {
     Serves,
     /// As `serves`, and under mutual TLS it shows a certificate that is not the announced one.
     ServesWithOtherCertificate,
-    /// Nothing further: what no `serve` did before is not done.
+    /// Nothing more than earlier `serve` steps did.
     Nothing,
 }
 
@@ -118,13 +118,13 @@ pub struct Knock {
     /// The name of an id that was offered.
     #[serde(default)]
     pub name: Option<String>,
-    /// Or an id that nobody accepts.
+    /// Or an id that is not accepted.
     #[serde(default)]
     pub id: Option<u32>,
-    /// That no acknowledgement without an error comes for so long.
+    /// That no acknowledgement without an error arrives for this long.
     #[serde(default)]
     pub not_acknowledged: Option<Span>,
-    /// Or what comes, be it nothing, for so long: any answer is right.
+    /// Or that any answer, or none, arrives for this long.
     #[serde(default)]
     pub whatever: Option<Span>,
 }

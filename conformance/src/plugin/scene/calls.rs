@@ -9,19 +9,19 @@ use serde_json::Value;
 use crate::case::Span;
 use crate::matching::Wanted;
 
-/// A call and what is wanted of it.
+/// A call and its expected answer.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Call {
     /// `package.Service/Method`; Probe and BrokerProbe need no package.
     pub method: String,
-    /// On which connection; `main` where nothing is said.
+    /// The connection. Default: `main`.
     #[serde(default)]
     pub on: Option<String>,
     /// The request, as JSON; bytes in base64.
     #[serde(default = "nothing")]
     pub request: Value,
-    /// Fills the request's member `data` with so many bytes.
+    /// Fills the request's member `data` with this many bytes.
     #[serde(default)]
     pub fill: Option<usize>,
     /// Metadata that is sent.
@@ -30,7 +30,7 @@ pub struct Call {
     /// The deadline that is sent as `grpc-timeout`.
     #[serde(default)]
     pub timeout: Option<Span>,
-    /// The status: one of these names. `OK` where nothing is said.
+    /// The status: one of these names. Default: `OK`.
     #[serde(default = "ok")]
     pub code: Vec<String>,
     /// The status's text.
@@ -48,7 +48,7 @@ pub struct Call {
     /// What its trailers have to have.
     #[serde(default)]
     pub trailers: Option<Wanted>,
-    /// How long it may take.
+    /// The time limit.
     #[serde(default)]
     pub within: Option<Span>,
 }
@@ -59,7 +59,7 @@ pub struct Call {
 pub struct Concurrently {
     /// How many.
     pub calls: usize,
-    /// Of which method, whose answer is a stream that stays open.
+    /// The method, with a streamed answer that stays open.
     pub method: String,
     /// Its request.
     #[serde(default = "nothing")]
@@ -79,7 +79,7 @@ pub struct Open {
     pub name: String,
     /// As in [`Call`].
     pub method: String,
-    /// On which connection; `main` where nothing is said.
+    /// The connection. Default: `main`.
     #[serde(default)]
     pub on: Option<String>,
     /// The only request.
@@ -99,7 +99,7 @@ pub struct Receive {
     /// What the next message has to have.
     #[serde(default)]
     pub reply: Option<Wanted>,
-    /// How long it may take.
+    /// The time limit.
     #[serde(default)]
     pub within: Option<Span>,
 }
@@ -118,7 +118,7 @@ pub struct Silent {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Shutdown {
-    /// On which connection; `main` where nothing is said.
+    /// The connection. Default: `main`.
     pub on: Option<String>,
 }
 
@@ -130,11 +130,11 @@ pub struct Print {
     pub stdout: String,
     /// To standard error.
     pub stderr: String,
-    /// To standard output, all 256 bytes in their order, so many times.
+    /// To standard output, all 256 bytes in order, this many times.
     pub every_byte: usize,
-    /// To standard output, so many bytes.
+    /// To standard output, this many bytes.
     pub fill: usize,
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
 }
 
@@ -144,9 +144,9 @@ pub struct Print {
 pub struct Printed {
     /// Which open call of `StreamStdio`; `stdio` where nothing is said.
     pub name: Option<String>,
-    /// All that came on STDOUT since the call began.
+    /// Everything that arrived on STDOUT since the call began.
     pub stdout: Option<String>,
-    /// All that came on STDERR since the call began.
+    /// Everything that arrived on STDERR since the call began.
     pub stderr: Option<String>,
     /// As in [`Print`].
     pub every_byte: usize,
@@ -156,7 +156,7 @@ pub struct Printed {
     pub or_pipe: bool,
     /// For how long no more than that may come, afterwards.
     pub then_silent: Option<Span>,
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
 }
 

@@ -33,7 +33,7 @@ pub struct Connect {
     pub authority: Option<String>,
     /// That `h2` was agreed on by ALPN.
     pub alpn: bool,
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
 }
 
@@ -46,7 +46,7 @@ pub enum Certificate {
     Right,
     /// None.
     None,
-    /// Somebody else's, with its key.
+    /// Another one, with its key.
     Other,
     /// The host's own with another key: what a thief of the environment has.
     Stolen,

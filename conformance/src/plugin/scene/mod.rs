@@ -1,7 +1,7 @@
 //! The words in which a plugin's case is written: what the suite does as the plugin's host, and what has to come of it.
 //!
 //! Texts may hold placeholders: `{version}` is the subject's highest app version and `{lowest}` its lowest, `{folder}` is
-//! the case's own folder and `{temporary}` the plugin's temporary one, `{group}` the number of the suite's group.
+//! the case's own directory and `{temporary}` the plugin's temporary one, `{group}` the number of the suite's group.
 
 mod broker;
 mod calls;
@@ -24,7 +24,7 @@ pub use process::{
 pub struct Scene {
     /// What happens, in order. The first step that does not come out as wanted ends the case.
     pub steps: Vec<Step>,
-    /// In place of steps: a function of `conformance/src/plugin/code`, such as `broker::two_way`.
+    /// Instead of steps: a function of `conformance/src/plugin/code`, such as `broker::two_way`.
     pub code: Option<String>,
 }
 
@@ -97,7 +97,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether the plugin may be gone after it.
+    /// Returns whether the plugin may exit during the step.
     pub fn may_end_it(&self) -> bool {
         matches!(self, Self::Shutdown(_) | Self::Signal(_) | Self::CloseStdin(_) | Self::Exit(_))
     }

@@ -23,7 +23,7 @@ pub struct Start {
     pub env: BTreeMap<String, String>,
     /// Variables that are not set, `PLUGIN_MIN_PORT` for one.
     pub unset: Vec<String>,
-    /// A folder for sockets, made for the case and named in `PLUGIN_UNIX_SOCKET_DIR`.
+    /// A directory for sockets, made for the case and named in `PLUGIN_UNIX_SOCKET_DIR`.
     pub socket_dir: bool,
     /// What standard input is.
     pub stdin: Stdin,
@@ -80,13 +80,13 @@ pub struct LineWanted {
     pub core: Option<String>,
     /// Field 2, as a number.
     pub version: Option<String>,
-    /// Field 2 is one of the subject's own app versions.
+    /// Field 2 is an app version of the subject.
     pub own_version: bool,
     /// Field 3.
     pub network: Option<Vec<String>>,
-    /// In which folder the socket of field 4 is.
+    /// In which directory the socket of field 4 is.
     pub folder: Option<String>,
-    /// Between which ports field 4 lies, both included.
+    /// The range of the port in field 4, inclusive.
     pub ports: Option<(u16, u16)>,
     /// Field 5.
     pub protocol: Option<String>,
@@ -94,7 +94,7 @@ pub struct LineWanted {
     pub certificate: Option<CertificateWanted>,
     /// Field 7: any of these.
     pub multiplex: Option<Vec<String>>,
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
 }
 
@@ -114,7 +114,7 @@ pub enum CertificateWanted {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Exit {
-    /// How long it may take.
+    /// The time limit.
     pub within: Option<Span>,
     /// The exit status; anything where nothing is said.
     pub code: Option<i32>,
@@ -142,7 +142,7 @@ pub struct Output {
     pub stderr_levels: bool,
     /// One of these has this level.
     pub stderr_level: Option<String>,
-    /// No line of standard error is longer than so many bytes.
+    /// No line of standard error is longer than this many bytes.
     pub stderr_longest_line: Option<usize>,
     /// How long to wait until it is so.
     pub within: Option<Span>,
@@ -158,6 +158,6 @@ pub struct SocketWanted {
     pub group: Option<String>,
     /// It is not there any more.
     pub gone: bool,
-    /// The sockets of brokered connections as well: nothing is left in its folder.
+    /// The sockets of brokered connections as well: nothing is left in its directory.
     pub folder_empty: bool,
 }

@@ -1,4 +1,4 @@
-//! A case's own place.
+//! The cage of a case: its directory and its processes.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,9 +7,9 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -22,7 +22,7 @@ use crate::environment;
 /// The variable that marks what was started in a cage.
 const MARK: &str = "PLUGWIRE_CONFORMANCE_CASE";
 
-/// A folder and a mark. Dropping it ends what is left.
+/// A directory and a mark. Dropping it kills what is left.
 #[derive(Debug)]
 pub struct Cage {
     folder: Option<TempDir>,
@@ -33,7 +33,7 @@ pub struct Cage {
 }
 
 impl Cage {
-    /// An empty one. Its path is short, since sockets are made in it.
+    /// Creates an empty cage. Its path is short, since sockets are created in it.
     pub fn new() -> io::Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -41,7 +41,7 @@ impl Cage {
         // A socket's path has 107 bytes; the rest of ours takes some 40.
         let parent =
             if temporary.as_os_str().len() <= 50 { temporary } else { PathBuf::from("/tmp") };
-        // Nobody else's business.
+        // Accessible only to this user.
         let folder = tempfile::Builder::new()
             .prefix("pwc")
             .permissions(fs::Permissions::from_mode(0o700))
@@ -54,23 +54,24 @@ impl Cage {
         Ok(Self { folder: Some(folder), path, mark, members, notes: Mutex::default() })
     }
 
-    /// The case's folder.
+    /// Returns the case's directory.
     pub fn folder(&self) -> &Path {
         &self.path
     }
 
-    /// What its programs take for the system's temporary folder.
+    /// Returns the temporary directory of its programs.
     pub fn temporary(&self) -> PathBuf {
         self.path.join("t")
     }
 
-    /// The working directory of its programs: what they leave there goes with the case.
+    /// Returns the working directory of its programs; it is removed with the case.
     pub fn working(&self) -> PathBuf {
         self.path.join("w")
     }
 
-    /// A program to start in here: with this process's environment, but for the protocol's variables, the mark and a
-    /// temporary folder of its own; with a working directory of its own, and without standard input.
+    /// Returns a command for a program in this cage. It inherits this process's environment without
+    /// the protocol's variables, and gets the mark, its own temporary and working directories, and
+    /// no standard input.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for name in environment::ALL {
@@ -81,18 +82,19 @@ impl Cage {
         command
     }
 
-    /// The variable that marks what belongs in here, for a program that is started by somebody else.
+    /// Returns the variable that marks the processes of this cage, for a program that another
+    /// process starts.
     pub fn mark(&self) -> (&'static str, &str) {
         (MARK, &self.mark)
     }
 
-    /// The processes that were started in here and live. Those that are seen once are known from then on, however they hide
-    /// later: so look while their parents live.
+    /// Returns the living processes that were started in this cage. A process that was seen once
+    /// stays known, however it hides later, so look while its parents live.
     pub fn processes(&self) -> Vec<u32> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner).living()
+        self.members.lock().living()
     }
 
-    /// The sockets in here.
+    /// Returns the sockets in here.
     pub fn sockets(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.path.clone()];
@@ -109,7 +111,7 @@ impl Cage {
         found
     }
 
-    /// Looks until no process is left, at most so long; those that are left then.
+    /// Waits until no process is left, with a timeout, and returns those that remain.
     pub async fn left(&self, within: Duration) -> Vec<u32> {
         let give_up = Instant::now() + within;
         loop {
@@ -117,12 +119,13 @@ impl Cage {
             if left.is_empty() || Instant::now() >= give_up {
                 return left;
             }
-            // The table of processes tells nobody of its changes.
+            // The process table does not notify of changes.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Kills what lives in here, and whoever that starts meanwhile. False if something does not die.
+    /// Kills all processes in this cage, and those that they start meanwhile. Returns false if one
+    /// does not die.
     pub async fn kill(&self) -> bool {
         let give_up = Instant::now() + GONE;
         while !self.kill_once() {
@@ -134,7 +137,7 @@ impl Cage {
         true
     }
 
-    /// Whether nobody was there.
+    /// Kills the processes that are alive and returns true if there were none.
     fn kill_once(&self) -> bool {
         let living = self.processes();
         for process in living.iter().filter_map(|process| pid(*process)) {
@@ -143,7 +146,7 @@ impl Cage {
         living.is_empty()
     }
 
-    /// Removes the folder, once nobody lives in here.
+    /// Removes the directory; no process may be alive in the cage.
     pub fn remove(mut self) -> io::Result<()> {
         self.remove_folder()
     }
@@ -154,12 +157,12 @@ impl Cage {
         if fs::remove_dir_all(folder.path()).is_ok() {
             return Ok(());
         }
-        // A subject may have made folders that cannot be listed.
+        // A subject may have created directories that cannot be listed.
         open_up(folder.path());
         fs::remove_dir_all(folder.path())
     }
 
-    /// Lets the folder stay, with what was noted for that, and says where it is.
+    /// Keeps the directory, writes the notes into it, and returns its path.
     pub fn keep(mut self) -> io::Result<PathBuf> {
         if let Some(folder) = self.folder.take() {
             self.path = folder.keep();
@@ -169,7 +172,7 @@ impl Cage {
     }
 
     pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notes.lock()
     }
 }
 
@@ -183,7 +186,7 @@ impl Drop for Cage {
     }
 }
 
-/// Makes a folder and those in it such that they can be listed and emptied. Links are not followed.
+/// Makes a directory and those in it such that they can be listed and emptied. Links are not followed.
 fn open_up(folder: &Path) {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -1,9 +1,10 @@
-//! Programs of a case: each case has a cage, and nothing that was started in it outlives it.
+//! The programs of a case: each case has a cage, and no process outlives its cage.
 //!
-//! What is started carries a mark in its environment and leads a process group. Where the system has a process table that can
-//! be read, what left the group is known by the mark, by its parents, and by the case's folder that it works in. What hides even
-//! from that is adopted by the suite ([`adopt_orphans`]): while there is one cage only it belongs in there, and else it is a
-//! stray ([`strays`]) that is counted and ended with the run.
+//! A program carries a mark in its environment and leads a process group. If the system has a
+//! readable process table, processes outside the group are recognised by the mark, by their
+//! parents, and by their working directory. A process that hides even from that is adopted by the
+//! suite ([`adopt_orphans`]): if there is only one cage, it belongs to it; otherwise it is a stray
+//! ([`strays`]) that is counted and killed with the run.
 
 mod cage;
 mod output;
@@ -41,7 +42,7 @@ impl Exit {
         self.0.code()
     }
 
-    /// The signal that ended it.
+    /// Returns the signal that ended it.
     pub fn signal(self) -> Option<i32> {
         self.0.signal()
     }
@@ -97,12 +98,12 @@ impl Running {
         Ok(Self { pid, stdout, stderr, stdin, exit, trace, name })
     }
 
-    /// How it ended, if it has.
+    /// Returns how it ended, if it has.
     pub fn ended(&self) -> Option<Exit> {
         *self.exit.borrow()
     }
 
-    /// Waits for its end, at most so long. Cancel safe.
+    /// Waits for its end, with a timeout. Cancel safe.
     pub async fn exited(&self, within: Duration) -> Option<Exit> {
         let mut exit = self.exit.clone();
         let ended = timeout(within, exit.wait_for(Option::is_some)).await;
@@ -118,7 +119,7 @@ impl Running {
         pid(self.pid).is_some_and(|pid| kill_process(pid, signal).is_ok())
     }
 
-    /// Sends a signal to its whole group; false if nobody is left there.
+    /// Sends a signal to its whole group. Returns false if the group is empty.
     pub fn signal_group(&self, signal: Signal) -> bool {
         self.trace.event("signal", format!("{signal:?} to the group of {}", self.name));
         pid(self.pid).is_some_and(|pid| kill_process_group(pid, signal).is_ok())

@@ -1,20 +1,21 @@
 //! What a program writes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::trace::Trace;
 
-/// As much as is kept; all that comes after it is read, counted and thrown away.
+/// The number of bytes that are kept; later ones are read, counted and discarded.
 pub(super) const KEPT: usize = 4 * 1024 * 1024;
-/// As much of it as is shown in the trace, for each stream.
+/// The number of bytes of each stream that the trace shows.
 const SHOWN: usize = 16 * 1024;
 
-/// A stream that is read to its end. A clone looks at the same one.
+/// A stream that is read until it ends. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Output {
     kept: Arc<Mutex<Kept>>,
@@ -33,13 +34,13 @@ pub struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// The first such byte among the new ones.
+    /// Returns the first such byte among the new ones.
     pub fn position(&self, wanted: u8) -> Option<usize> {
         let new = &self.bytes[self.fresh..];
         new.iter().position(|byte| *byte == wanted).map(|at| self.fresh + at)
     }
 
-    /// What is new, and the beginning of the line that it goes on with.
+    /// Returns what is new, and the beginning of the line that it goes on with.
     pub fn fresh_lines(&self) -> &'a [u8] {
         let before = self.bytes[..self.fresh].iter().rposition(|byte| *byte == b'\n');
         &self.bytes[before.map_or(0, |at| at + 1)..]
@@ -87,25 +88,25 @@ impl Output {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 
-    /// What came so far, at most the first 4 MiB.
+    /// Returns what came so far, at most the first 4 MiB.
     pub fn bytes(&self) -> Vec<u8> {
         self.kept().bytes.clone()
     }
 
-    /// The same as text.
+    /// Returns the same as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.kept().bytes).into_owned()
     }
 
-    /// How many bytes came in all.
+    /// Returns how many bytes came in all.
     pub fn total(&self) -> u64 {
         self.kept().total
     }
 
-    /// Whether the stream is at its end.
+    /// Returns whether the stream is at its end.
     pub fn has_ended(&self) -> bool {
         self.kept().ended
     }
@@ -141,7 +142,7 @@ impl Output {
         .flatten()
     }
 
-    /// The first line, with its end: at the end of the stream also one without (HS-3). None if none came in time.
+    /// Returns the first line, with its end: at the end of the stream also one without (HS-3). None if none came in time.
     pub async fn first_line(&self, within: Duration) -> Option<Vec<u8>> {
         self.find(within, |seen| match seen.position(b'\n') {
             Some(at) => Some(seen.bytes[..=at].to_vec()),

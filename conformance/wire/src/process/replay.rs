@@ -15,7 +15,7 @@ use super::Cage;
 /// The script of the first program that a case starts.
 pub const REPLAY: &str = "replay.sh";
 
-/// What is written into a case's folder if that is kept: on a full disk a case needs none of it.
+/// What is written into a case's directory if that is kept: on a full disk a case needs none of it.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     scripts: usize,
@@ -37,7 +37,7 @@ impl Notes {
 }
 
 impl Cage {
-    /// Notes how a program is started as this command does, with its standard input from a file or as it comes. A folder that
+    /// Notes how a program is started as this command does, with its standard input from a file or as it comes. A directory that
     /// is kept gets a shell script of it: `replay.sh`, and `replay-2.sh` for the second.
     pub fn note_replay(&self, command: &Command, stdin: Option<&Path>) {
         let mut notes = self.notes();
@@ -49,14 +49,14 @@ impl Cage {
         notes.files.insert(name, script(command.as_std(), stdin));
     }
 
-    /// Notes a file for a folder that is kept. Its path there.
+    /// Notes a file for a directory that is kept. Its path there.
     pub fn note_file(&self, name: &str, text: &str) -> PathBuf {
         self.notes().files.insert(name.to_owned(), text.into());
         self.folder().join(name)
     }
 }
 
-/// Variables that are neither set nor removed are those of whoever runs it.
+/// Variables that are neither set nor removed come from the user's environment.
 fn script(command: &std::process::Command, stdin: Option<&Path>) -> OsString {
     let mut text = OsString::from("#!/bin/sh\n");
     if let Some(folder) = command.get_current_dir() {
@@ -94,7 +94,7 @@ fn script(command: &std::process::Command, stdin: Option<&Path>) -> OsString {
     text
 }
 
-/// A word as a shell takes it. What is UTF-8 stays so.
+/// Returns a word as a shell takes it. What is UTF-8 stays so.
 pub fn quoted(word: impl AsRef<OsStr>) -> OsString {
     let word = word.as_ref();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./=:,@+".contains(byte);

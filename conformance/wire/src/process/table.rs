@@ -1,25 +1,26 @@
-//! The system's process table. What is in here is Linux's; elsewhere it knows of nothing, and only process groups are ended.
+//! The system's process table, on Linux. Elsewhere it is empty, and only process groups are killed.
 
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::process::{Child, Command};
 
 use super::GONE;
 
-/// Children that tokio waits for. Nobody else may.
+/// The children that tokio waits for. Nothing else may wait for them.
 static OURS: LazyLock<Mutex<HashSet<u32>>> = LazyLock::new(Mutex::default);
 
 fn ours() -> MutexGuard<'static, HashSet<u32>> {
-    OURS.lock().unwrap_or_else(PoisonError::into_inner)
+    OURS.lock()
 }
 
-/// Starts a child and knows it from the first moment.
+/// Starts a child and registers it before it can exit.
 pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut ours = ours();
     let child = command.spawn()?;
@@ -31,7 +32,7 @@ pub(super) fn reaped(pid: u32) {
     ours().remove(&pid);
 }
 
-/// Whether this process adopts. One that does not has no strays: its children are its own business.
+/// Whether this process adopts orphans. Without adoption there are no strays.
 static ADOPTS: AtomicBool = AtomicBool::new(false);
 
 /// Makes this process the parent of whatever its descendants leave behind. Call it once, at the start.
@@ -39,30 +40,32 @@ pub fn adopt_orphans() {
     ADOPTS.store(true, Ordering::Relaxed);
     #[cfg(target_os = "linux")]
     if let Some(this) = super::pid(std::process::id()) {
-        // Where it is refused, orphans are found by their mark alone.
+        // If this is refused, orphans are found by their mark alone.
         let _ = rustix::process::set_child_subreaper(Some(this));
     }
 }
 
-/// A cage as far as the table knows it: how to tell that a process belongs in there. Whatever a member starts is one, too.
+/// A cage as the table sees it: how to recognise its processes. Children of a member are members,
+/// too.
 #[derive(Debug)]
 pub(super) struct Members {
     mark: String,
     folder: PathBuf,
-    /// Those that were seen, whatever they have done to hide since.
+    /// The processes that were seen, whatever they have done to hide since.
     seen: HashSet<Id>,
 }
 
-/// All that is adopted while several cages are open may be of each of them.
+/// The open cages. With several of them, an adopted process could belong to any.
 #[derive(Debug, Default)]
 struct Open {
     cages: usize,
-    /// Strays that are known to be nobody's, since another cage began or ended beside them.
+    /// Strays that belong to no open cage for certain, since another cage began or ended during
+    /// their life.
     nobodys: HashSet<Id>,
 }
 
 impl Open {
-    /// A cage begins or ends: whatever stray there is beside it is nobody's.
+    /// Opens or closes a cage: from then on, existing strays belong to no cage for certain.
     fn change(&mut self, change: impl FnOnce(&mut usize)) {
         change(&mut self.cages);
         self.nobodys = Snapshot::take().adopted().map(Entry::id).collect();
@@ -72,18 +75,18 @@ impl Open {
 static OPEN: LazyLock<Mutex<Open>> = LazyLock::new(Mutex::default);
 
 fn open() -> MutexGuard<'static, Open> {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+    OPEN.lock()
 }
 
 impl Members {
-    /// Those of a cage that is opened now. `mark` is what they carry in their environment, and they work in `folder`.
+    /// Opens a cage. `mark` is the mark in its processes' environment, and they work in `folder`.
     pub(super) fn new(mark: String, folder: PathBuf) -> Self {
         open().change(|cages| *cages += 1);
         Self { mark: format!("{mark}\0"), folder, seen: HashSet::new() }
     }
 
-    /// The living ones. Looking also remembers them: of whoever clears its environment, leaves its folder and loses its parent,
-    /// nothing else tells whose it was.
+    /// Returns the living members and remembers them: once a process clears its environment, leaves
+    /// its directory and loses its parent, nothing else shows where it belongs.
     pub(super) fn living(&mut self) -> Vec<u32> {
         let now = Snapshot::take();
         let living: Vec<&Entry> = now.all.iter().filter(|entry| !entry.dead).collect();
@@ -113,7 +116,8 @@ impl Members {
             .is_ok_and(|all| all.windows(mark.len()).any(|part| part == mark))
     }
 
-    /// Only of what the suite has adopted: somebody may look around in a case's folder with a shell.
+    /// Applies only to adopted processes: a user may look around in a case's directory with a
+    /// shell.
     fn is_stray_of_ours(&self, entry: &Entry) -> bool {
         let works_here = std::fs::read_link(format!("/proc/{}/cwd", entry.pid))
             .is_ok_and(|folder| folder.starts_with(&self.folder));
@@ -128,17 +132,19 @@ impl Drop for Members {
     }
 }
 
-/// Waits until no adopted process without a cage is alive, at most so long, and ends those that still are. How many.
+/// Waits, with a timeout, until no adopted process without a cage is alive. Then kills the rest and
+/// returns their number.
 pub async fn strays(within: Duration) -> usize {
     let give_up = Instant::now() + within;
-    // The table of processes tells nobody of its changes.
+    // The process table does not notify of changes.
     while Snapshot::take().adopted().next().is_some() && Instant::now() < give_up {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     end_strays()
 }
 
-/// Ends adopted processes that carry no mark, and takes the dead ones out of the table. How many were still alive.
+/// Kills adopted processes without a mark, and reaps the dead ones. Returns how many were still
+/// alive.
 pub fn end_strays() -> usize {
     if !ADOPTS.load(Ordering::Relaxed) {
         return 0;
@@ -169,17 +175,17 @@ fn end_adopted() -> usize {
 }
 
 fn reap(pid: Pid, dead: bool) {
-    // One that was killed a moment ago is waited for: SIGKILL is not refused.
+    // A process that was just killed is awaited, since SIGKILL cannot be ignored.
     let options = if dead { WaitOptions::NOHANG } else { WaitOptions::empty() };
     let _ = waitpid(Some(pid), options);
 }
 
-/// Whether this process lives: it is there and no zombie.
+/// Returns whether this process exists and is not a zombie.
 pub fn alive(pid: u32) -> bool {
     one(pid).is_some_and(|process| !process.dead)
 }
 
-/// A process, in all its life. Numbers are given anew, but not within one tick of the clock.
+/// A process for its whole life. Pids are reused, but not within one clock tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Id {
     pid: u32,
@@ -208,19 +214,20 @@ struct Snapshot {
 
 impl Snapshot {
     fn take() -> Self {
-        // Held meanwhile: a child that starts or is waited for now is never taken for a stranger.
+        // Held meanwhile, so that a child that is starting or being reaped never counts as a
+        // stranger.
         let ours = ours();
         Self { all: all(), ours: ours.clone() }
     }
 
-    /// The children of this process that it did not start, living or dead.
+    /// Returns the children of this process that it did not start, living or dead.
     fn strangers(&self) -> impl Iterator<Item = &Entry> {
         let this = std::process::id();
         let children = self.all.iter().filter(move |entry| entry.parent == this);
         children.filter(|entry| !self.ours.contains(&entry.pid))
     }
 
-    /// The living ones among them, where this process adopts.
+    /// Returns the living strangers, if this process adopts orphans.
     fn adopted(&self) -> impl Iterator<Item = &Entry> {
         let adopts = ADOPTS.load(Ordering::Relaxed);
         self.strangers().filter(move |entry| adopts && !entry.dead)

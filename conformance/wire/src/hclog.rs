@@ -1,15 +1,18 @@
-//! The one form of hclog's timestamps (LOG-4).
+//! hclog's records: their levels, and the one form of their timestamps (LOG-4).
 
 use time::{Date, Month};
 
-/// Whether this is `2006-01-02T15:04:05.000000`, then `Z` or an offset.
-pub(super) fn is_valid(text: &str) -> bool {
+/// The levels, the least severe first.
+pub const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
+
+/// Returns true for `2006-01-02T15:04:05.000000`, followed by `Z` or an offset.
+pub fn is_timestamp(text: &str) -> bool {
     const FORM: &[u8] = b"0000-00-00T00:00:00.000000";
     let Some((moment, zone)) = text.split_at_checked(FORM.len()) else { return false };
     has_form(moment, FORM) && is_moment(moment) && is_zone(zone)
 }
 
-/// Digits where the form has 0, and the same elsewhere.
+/// Returns true if the text has digits where the form has 0 and is equal to it elsewhere.
 fn has_form(text: &str, form: &[u8]) -> bool {
     let fits = |(byte, form): (u8, &u8)| match form {
         b'0' => byte.is_ascii_digit(),
@@ -33,12 +36,12 @@ fn is_zone(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_valid;
+    use super::is_timestamp;
 
     #[test]
     fn one_form_is_taken_and_no_other() {
         for good in ["2026-11-24T10:11:12.000042Z", "2024-02-29T23:59:59.999999+01:00"] {
-            assert!(is_valid(good), "{good}");
+            assert!(is_timestamp(good), "{good}");
         }
         for bad in [
             "",
@@ -51,7 +54,7 @@ mod tests {
             "2026-11-24T10:11:12.000042+1:00",
             "２026-11-24T10:11:12.00004Z",
         ] {
-            assert!(!is_valid(bad), "{bad}");
+            assert!(!is_timestamp(bad), "{bad}");
         }
     }
 }
