@@ -1,8 +1,8 @@
-//! What a verdict looks like: the same symbols and tones in every report.
+//! The look of a verdict: the same symbols and tones in every report.
 
 use crate::model::{CaseResult, Run, Verdict};
 
-/// What a reader is to make of a cell before having read it.
+/// The tone of a cell, visible before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
     /// As it should be.

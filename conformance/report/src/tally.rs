@@ -1,16 +1,16 @@
-//! What a run came to, in numbers and in words: the same sentences in every report.
+//! The outcome of a run in numbers and words: the same sentences in every report.
 
 use crate::model::{Level, Outcome, Run, Verdict};
 use crate::text::plural;
 
 const LEVELS: [Level; 4] = [Level::Must, Level::Should, Level::May, Level::Robustness];
 
-/// How the requirements of one level fared.
+/// The results for the requirements of one level.
 #[derive(Debug, Default, Clone, Copy)]
 struct Fared {
     kept: usize,
     broken: usize,
-    /// Broken as well, and the known list says so.
+    /// Violated as well, as the known list says.
     known: usize,
     /// Skipped, unimplemented, flaky, or the suite's own error.
     unjudged: usize,
@@ -168,7 +168,7 @@ pub(crate) fn strict(run: &Run) -> Option<String> {
     }
     let more: Vec<_> = LEVELS[1..]
         .iter()
-        // What is left to the implementation never counts.
+        // A MAY never counts.
         .filter(|level| **level != Level::May)
         .map(|level| (Fared::of(run, *level).broken, label(*level)))
         .filter(|(broken, _)| *broken > 0)

@@ -32,7 +32,7 @@ impl Entry {
     }
 }
 
-/// What was logged so far. A clone is the same log.
+/// The log. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Log(Arc<watch::Sender<Kept>>);
 
@@ -170,7 +170,7 @@ impl Reader {
     }
 }
 
-/// What a line was, read as a record.
+/// How a line was interpreted.
 enum Record {
     Entry(Entry),
     Lost,

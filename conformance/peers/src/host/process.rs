@@ -15,7 +15,7 @@ use super::flaw::Flaw;
 
 /// How long a killed process may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
-/// What the pipes get to come to their end once the process is gone (SHD-8).
+/// How long the pipes may stay open once the process is gone (SHD-8).
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// A plugin that was started. Dropping it kills what is left.
@@ -43,7 +43,7 @@ impl Process {
         command.args(arguments).env_clear().envs(variables).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         match settings.flaw {
-            // Those that these leave would end with the driver.
+            // Otherwise the plugins that these hosts leave behind would end with the driver.
             Some(Flaw::LeavesPlugins | Flaw::LeavesRefusedPlugins) => {}
             Some(Flaw::PluginsOutliveIt) => {}
             _ => ends_with_its_host(&mut command),

@@ -1,4 +1,4 @@
-//! What a driver is told, as the driver contract has it.
+//! The task of a driver, as defined by the driver contract.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

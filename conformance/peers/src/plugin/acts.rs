@@ -95,7 +95,7 @@ async fn one(plugin: &Arc<Plugin>, act: &Act) {
 
 async fn print(plugin: &Plugin, to: Out, bytes: Vec<u8>) {
     let size = bytes.len();
-    // A host that dislikes what it reads may kill at once.
+    // The host may kill the plugin because of what it reads.
     plugin.witness.saw("writes", json!({ "to": to.name(), "bytes": size }));
     match write(to, bytes).await {
         Ok(()) => plugin.witness.saw("wrote", json!({ "to": to.name(), "bytes": size })),
@@ -113,7 +113,7 @@ async fn print_hex(plugin: &Plugin, to: Out, text: &str) {
     }
 }
 
-/// Writes lines of 80 bytes, or one line, of this many bytes; tells from time to time how far it came.
+/// Writes this many bytes, in lines of 80 bytes or in one line, and notes its progress.
 async fn flood(plugin: &Plugin, to: Out, size: u64, lines: bool) {
     const PART: u64 = 64 * 80;
     // A pipe holds this much without a reader.
@@ -145,7 +145,7 @@ async fn flood(plugin: &Plugin, to: Out, size: u64, lines: bool) {
     plugin.witness.saw("wrote", json!({ "to": to.name(), "bytes": written }));
 }
 
-/// Closes a pipe; its number stays taken, lest a socket gets it.
+/// Closes a pipe. Its descriptor stays in use, so that no socket gets the number.
 fn close(plugin: &Plugin, which: Out) {
     let closed =
         std::fs::File::options().read(true).write(true).open("/dev/null").and_then(|null| {

@@ -18,12 +18,12 @@ use tokio::sync::{Mutex, Notify, watch};
 use super::{Plugin, acts, broker, broker_probe, health, probe, reflection, shutdown, stdio};
 use crate::script::{Act, TooLarge, UnknownMethod};
 
-/// What is counted over all calls.
+/// The counters over all calls.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     next: AtomicU64,
     any: watch::Sender<bool>,
-    /// Held by the one call that may run, where the script takes one at a time.
+    /// Held by the only running call, if the script allows one at a time.
     turn: Mutex<()>,
 }
 
@@ -39,7 +39,7 @@ impl Counters {
 /// Where a call came in.
 #[derive(Debug, Clone)]
 pub(super) struct At {
-    /// What the witness calls the connection.
+    /// The name of the connection in the witness.
     pub(super) name: String,
     /// The id of a brokered connection.
     pub(super) id: Option<u32>,
@@ -245,7 +245,7 @@ impl Call {
         }
         let size = bytes.len();
         let message = M::decode(bytes).map_err(|error| End::status("INTERNAL", error))?;
-        // What was not understood is not there any more.
+        // Unknown fields are missing after decoding.
         if self.plugin.script.calls.chokes_on_unknown_fields && message.encoded_len() != size {
             return Err(End::status("INTERNAL", "an unknown field"));
         }

@@ -1,4 +1,4 @@
-//! What the host put into the environment, and what the plugin makes of it.
+//! The environment that the host has set, and how the plugin interprets it.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::script::{Script, VersionChoice};
 
-/// What a plugin was asked for, understood as its script says.
+/// What the host asked for, interpreted as the script demands.
 #[derive(Debug)]
 pub(super) struct Asked {
     /// The app protocol version to serve.
