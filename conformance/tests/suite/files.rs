@@ -1,8 +1,8 @@
-//! Mistakes on the command line and in files: named, with their place, and nothing is run.
+//! Mistakes on the command line and in files are reported with their place, and nothing is run.
 
 use crate::desk::Desk;
 
-/// A case that is right, about a plugin.
+/// A correct case for plugins.
 const CASE: &str = "[[case]]
 id = \"first\"
 tier = \"black-box\"

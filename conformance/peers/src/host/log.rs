@@ -144,7 +144,7 @@ impl Reader {
         let Some(level) = level else {
             return match self.flaw {
                 Some(Flaw::UnknownLevelIsLost) => Record::Lost,
-                // The whole line, and not by its first word: that is JSON's.
+                // The whole line as text; its first word is JSON.
                 _ => Record::Entry(Entry::text("debug", line)),
             };
         };

@@ -152,7 +152,7 @@ impl Host {
         ExitCode::SUCCESS
     }
 
-    /// Does one step; what its answer has besides.
+    /// Performs one step and returns the further members of its answer.
     async fn step(&mut self, step: Step) -> Result<Map<String, Value>, Failure> {
         if matches!(step, Step::Start) {
             let session = self.session.insert(Session::begin(&self.settings).await?);

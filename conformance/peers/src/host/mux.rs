@@ -42,7 +42,7 @@ impl Pairing {
     }
 }
 
-/// Takes a knock of the plugin; whether the broker goes on.
+/// Handles a knock of the plugin. Returns false if the broker breaks off.
 pub(super) fn knocked(broker: &Broker, id: u32) -> bool {
     if broker.accepts(id) {
         acknowledge(broker, id);

@@ -1,4 +1,5 @@
-//! The plugin's process: started with pipes, in a process group of its own, and ended with all of it (SHD-7).
+//! The plugin's process: started with pipes in its own process group, and killed together with the
+//! group (SHD-7).
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub(super) struct Process {
     exit: watch::Receiver<Option<ExitStatus>>,
     readers: Vec<JoinHandle<()>>,
     flaw: Option<Flaw>,
-    /// It may live on.
+    /// Whether the process may outlive this value.
     spared: bool,
 }
 
@@ -111,7 +112,7 @@ impl Process {
         self.gone(GONE).await;
     }
 
-    /// It may live on when this is dropped.
+    /// Lets the process outlive this value.
     pub(super) fn spare(&mut self) {
         self.spared = true;
     }

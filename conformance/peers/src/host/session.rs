@@ -37,7 +37,7 @@ const END: Duration = Duration::from_secs(2);
 pub(super) struct Session {
     settings: Arc<Settings>,
     pub(super) version: i64,
-    /// Where it was started here.
+    /// The process, if this host started it.
     pub(super) process: Option<Process>,
     pub(super) link: Arc<Link>,
     pub(super) log: Log,
@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// By a record, without process, environment and line (RAT-2).
+    /// Attaches with a record, without process, environment and line (RAT-2).
     async fn attach(
         settings: &Arc<Settings>,
         record: &Record,
@@ -235,7 +235,7 @@ impl Session {
         }
         match self.settings.has(Flaw::LeavesPlugins) {
             true => process.spare(),
-            // The leader may be gone, and its group not.
+            // The group may outlive its leader.
             false => process.kill().await,
         }
         asked

@@ -75,7 +75,7 @@ impl Stdio {
             let to = match channel {
                 STDOUT => &mut printed.stdout,
                 STDERR => &mut printed.stderr,
-                // A later release may have a third (STD-8).
+                // A later release may add a third channel (STD-8).
                 _ => return,
             };
             let room = KEPT.saturating_sub(to.len());

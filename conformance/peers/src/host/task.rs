@@ -14,7 +14,7 @@ pub(super) struct Task {
     #[serde(rename = "plugwire-conformance")]
     pub(super) contract: u32,
     pub(super) plugin: Plugin,
-    /// Read one by one: a step that is not known has to be named.
+    /// Parsed one by one, so that an unknown step can be named.
     pub(super) steps: Vec<Value>,
 }
 

@@ -1,4 +1,4 @@
-//! Single things to do: prints, waits, ends.
+//! Single acts: printing, waiting, exiting.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -30,7 +30,7 @@ impl Out {
 
     /// Blocks while the pipe is full.
     fn write_all(self, bytes: &[u8]) -> io::Result<()> {
-        // Not by std's own streams: those keep back what does not end in a line feed.
+        // Not with std's streams, which buffer text without a line feed.
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = match self {
@@ -184,7 +184,7 @@ pub(super) fn signal_self(plugin: &Plugin, name: &str) {
     }
 }
 
-/// Starts a process that sleeps for as long as this one would have lived.
+/// Starts a process that sleeps for the maximum life of this one.
 fn grandchild(plugin: &Plugin, kind: Grandchild) {
     let seconds = plugin.script.life_ms.div_ceil(1000).to_string();
     let mut command = Command::new("/bin/sleep");

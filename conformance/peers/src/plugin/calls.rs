@@ -135,7 +135,7 @@ impl Call {
         }
         if script.cut.iter().any(|rule| fits(rule, &method)) {
             self.at.cut.notify_one();
-            // A call that ended here would reset its stream, and that is a word.
+            // Ending the call here would reset its stream, which would be an answer.
             return std::future::pending().await;
         }
         if script.hang.iter().any(|rule| fits(rule, &method)) {
@@ -239,7 +239,7 @@ impl Call {
     /// Returns the caller's next message; none at its end. Cancel safe where the script lets it through.
     pub(super) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, End> {
         let Some(bytes) = self.incoming.next().await.map_err(End::Gone)? else { return Ok(None) };
-        // As the peers of the probe: brokered connections have no limit.
+        // As in the other probe plugins, brokered connections have no limit.
         if self.at.id.is_none() && bytes.len() > self.plugin.script.calls.request_limit {
             return Err(self.too_large(bytes.len()).await);
         }

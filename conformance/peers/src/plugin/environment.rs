@@ -20,7 +20,7 @@ pub(super) struct Asked {
     pub(super) certificate: Option<Vec<u8>>,
     /// The host sent a certificate, readable or not.
     pub(super) tls: bool,
-    /// The variable for multiplexing is set, to whatever.
+    /// Whether the variable for multiplexing is set, to any value.
     pub(super) multiplex_field: bool,
     /// Multiplexing is wanted.
     pub(super) multiplex: bool,

@@ -21,7 +21,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// Fills a text's `{…}` in. A name that does not exist stays as it is.
+    /// Fills in the placeholders `{…}` of a text. Unknown names stay unchanged.
     pub(super) fn fill(&self, template: &str) -> String {
         let mut out = String::new();
         let mut rest = template;

@@ -77,7 +77,7 @@ impl Sockets {
     }
 }
 
-/// Listens for the host's main connection; without a listener, only the address is made up.
+/// Listens for the host's main connection. Without a listener, only an address is made up.
 pub(super) async fn bind(plugin: &Plugin) -> io::Result<(Address, Option<Listener>)> {
     let script = &plugin.script.listen;
     let mut listener = match script.tcp {
@@ -166,7 +166,8 @@ pub(super) async fn serve(plugin: Arc<Plugin>, address: Address, listener: Optio
         };
         tokio::spawn(connection(plugin.clone(), io));
         if mux::wanted(&plugin) {
-            // As go-plugin: one connection carries everything, and the others wait in the socket forever.
+            // As in go-plugin, one connection carries everything, and others wait in the socket
+            // forever.
             std::future::pending::<()>().await;
         }
     }

@@ -186,7 +186,7 @@ async fn write_line(plugin: &Plugin, address: &plugwire_conformance_wire::socket
     let size = text.len();
     // The witness contains only the beginning of the line, which can be of any length.
     let shown: String = text.chars().take(2000).collect();
-    // Before the fact, as for once: a host that refuses the line may kill at once.
+    // Exceptionally before the fact: a host that refuses the line may kill the plugin at once.
     plugin.witness.saw("line", json!({ "text": shown, "bytes": size }));
     match acts::write(acts::Out::Stdout, text.into_bytes()).await {
         Ok(()) => plugin.witness.saw("line-written", json!({})),

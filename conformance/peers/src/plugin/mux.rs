@@ -26,7 +26,8 @@ const UNASKED_KNOCKS: u32 = 2000;
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     state: Mutex<State>,
-    /// Held from a knock until the host has taken the stream: the next stream is the last knock's.
+    /// Held from a knock until the host has accepted the stream, since the next stream belongs to
+    /// the last knock.
     dialling: tokio::sync::Mutex<()>,
 }
 

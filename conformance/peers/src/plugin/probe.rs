@@ -1,4 +1,4 @@
-//! `plugwire.probe.v1.Probe`: what the plugin serves for its own sake.
+//! `plugwire.probe.v1.Probe`: the application service of the plugin.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -277,7 +277,7 @@ async fn inspect(call: &mut Call) -> Result<(), End> {
     call.send(&report).await
 }
 
-/// Looks without waiting. May eat one byte of an input that is not at its end.
+/// Checks without waiting. May consume one byte of an input that is not at its end.
 fn stdin_is_at_its_end() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdin = rustix::stdio::stdin();

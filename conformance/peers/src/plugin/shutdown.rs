@@ -91,7 +91,7 @@ pub(super) async fn end(plugin: &Arc<Plugin>, status: u8) -> u8 {
     if status == 0 { script.exit } else { status }
 }
 
-/// Takes over the signals that a plugin has to take.
+/// Installs the signal handlers that a plugin needs.
 pub(super) fn watch_signals(plugin: &Arc<Plugin>) -> io::Result<()> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let watching = plugin.clone();
