@@ -48,7 +48,7 @@ impl Verdict {
             Self::ExpectedFail => "not as required, as the known list says",
             Self::UnexpectedPass => "as required, though the known list says that it fails",
             Self::Flaky => "may end either way, as the known list says",
-            Self::Error => "the suite could not do its part",
+            Self::Error => "the suite itself failed",
         }
     }
 

@@ -56,7 +56,7 @@ pub enum Verdict {
     UnexpectedPass,
     /// The known list says that it may pass or fail.
     Flaky,
-    /// The suite could not do its part: a misbehaviour without its witness, no directory, no process.
+    /// The suite itself failed: a misbehaviour without its witness, no directory, no process.
     Error,
 }
 
@@ -220,7 +220,7 @@ impl fmt::Display for Role {
 pub enum Outcome {
     /// Status 0.
     Conformant,
-    /// Status 1: a MUST is not kept (with `--strict`, anything), or the known list is out of date.
+    /// Status 1: a MUST is not met (with `--strict`, anything), or the known list is out of date.
     NotConformant,
     /// Status 2: the command line, a case file, a known list or a subject description is wrong.
     Usage,

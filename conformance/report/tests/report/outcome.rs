@@ -125,7 +125,7 @@ fn every_must_is_kept_is_said_only_where_it_is_true() {
         let is_kept =
             matches!(verdict, Verdict::Pass | Verdict::NonStrict | Verdict::UnexpectedPass);
         let said = said(&with(Level::Must, verdict));
-        assert_eq!(said.contains("every MUST is kept"), is_kept, "{said}");
+        assert_eq!(said.contains("every MUST is met"), is_kept, "{said}");
     }
     let skipped = run("subject", Role::Plugin, vec![case("area/name", Level::Must, Verdict::Skip)]);
     assert!(said(&skipped).contains("every case was skipped, so nothing is proved"));
@@ -159,7 +159,7 @@ fn how_many_are_not_kept_is_said_of_those_that_were_judged() {
     for (name, verdict) in [("a", Verdict::Timeout), ("b", Verdict::Pass), ("c", Verdict::Skip)] {
         run.cases.push(case(name, Level::Should, verdict));
     }
-    assert!(said(&run).contains("conformant: every MUST is kept; 2 of 3 SHOULD are not kept "));
+    assert!(said(&run).contains("conformant: every MUST is met; 2 of 3 SHOULD are not met "));
 }
 
 #[test]
