@@ -7,10 +7,10 @@ Yours calls your library where this one works by hand. What this one does not ha
 import atexit, json, os, select, shutil, signal, subprocess, sys, threading, time
 
 class Failed(Exception):
-    """A step that failed: the contract's kind of error, and words for people."""
+    """A failed step: the contract's kind of error, and a message for people."""
 
 def first_line(pipe, seconds):
-    """What stands before the first line end, or before the end of the output. HS-2, HS-3, HS-20, HS-23, HS-24"""
+    """Returns the first line, which the end of the output may complete. HS-2, HS-3, HS-20, HS-23, HS-24"""
     text, give_up = b"", time.monotonic() + seconds
     while b"\n" not in text:
         if len(text) > 65536:
@@ -31,7 +31,7 @@ def number(text, kind):
     return int(text)
 
 def check(line, app_versions):
-    """A host's checks, in their order; the version that was agreed on. HS-4, HS-6, HS-10 to HS-17, TLS-7"""
+    """Makes a host's checks in order; returns the agreed version. HS-4, HS-6, HS-10 to HS-17, TLS-7"""
     fields = line.split("|")
     if len(fields) < 4:
         raise Failed("start.not-a-handshake", f"{line!r} has fewer than four fields")
@@ -91,7 +91,7 @@ class Host:
         return {"exited": True}
 
     def kill(self, subject=None, step=None):
-        """A host that has gRPC calls Shutdown first, and gives the plugin two seconds."""
+        """A host with gRPC calls Shutdown first, and gives the plugin two seconds."""
         if self.plugin and self.plugin.poll() is None:
             os.killpg(self.plugin.pid, signal.SIGKILL)
             self.plugin.wait()

@@ -61,7 +61,7 @@ impl Judgement {
     /// Returns the judgement that the suite itself failed.
     pub fn error(why: impl Into<String>) -> Self {
         let finding = Finding {
-            expected: "that the suite does its part".to_owned(),
+            expected: "that the suite itself works".to_owned(),
             actual: why.into(),
             step: String::new(),
         };

@@ -23,7 +23,7 @@ fn soak_no_mutant_passes_for_one_that_lacks_a_feature() {
     assert!(alive.is_empty(), "{}", alive.join("\n"));
 }
 
-/// Those that auto-detection once turned into passed-over cases.
+/// The mutants whose cases auto-detection once skipped.
 #[test]
 fn what_every_plugin_has_is_missed() {
     let by_mutant = cases_by_mutant();
@@ -66,7 +66,7 @@ fn cases_by_mutant() -> BTreeMap<String, Vec<String>> {
     cases
 }
 
-/// Most of a run is waiting, so there are more at a time than cores.
+/// A run mostly waits, so more runs are started than there are cores.
 fn played(
     mutants: VecDeque<(String, Vec<String>)>,
     play: impl Fn(&str, &[String]) -> Option<String> + Sync,

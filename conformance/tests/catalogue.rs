@@ -12,7 +12,7 @@ use plugwire_conformance_report::model::Role;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// Every line of the catalogue, as `cases/catalogue.toml` has them.
+/// The lines of the catalogue in `cases/catalogue.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Lines {

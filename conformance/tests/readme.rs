@@ -66,7 +66,7 @@ fn every_toml_is_read_by_who_reads_such_files() {
     assert_eq!((cases, others), (2, 2));
 }
 
-/// Its two cases do what they are shown for: they pass with a healthy peer and reject their mutants.
+/// The two cases in the README pass with a healthy peer and reject their mutants.
 #[test]
 fn its_cases_work() {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
@@ -101,7 +101,7 @@ fn every_flag_and_every_link_is_there() {
     let text = readme();
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     let flags: BTreeSet<&str> = words.filter(|word| is_flag(word)).collect();
-    // That of cargo, and that of the plugin in the example.
+    // A flag of cargo, and one of the plugin in the example.
     let foreign = ["--path", "--versions"];
     for flag in flags.iter().filter(|flag| !foreign.contains(flag)) {
         assert!(help.contains(flag), "{flag} is no flag");
@@ -113,7 +113,7 @@ fn every_flag_and_every_link_is_there() {
     }
 }
 
-/// What the driver's contract names is what the program knows.
+/// The README names every step and feature that the program knows.
 #[test]
 fn every_step_word_and_feature_is_told() {
     let text = readme();
@@ -133,7 +133,7 @@ fn every_step_word_and_feature_is_told() {
     }
 }
 
-/// Not a line of a table.
+/// Excludes the rules of tables.
 fn is_flag(word: &str) -> bool {
     word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
 }

@@ -1,4 +1,4 @@
-//! Why the suite can be trusted: every case passes with a healthy peer and rejects its mutants.
+//! Checks that every case passes with a healthy peer and rejects its mutants.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ fn catalogue() -> Vec<Value> {
     list["cases"].as_array().cloned().unwrap()
 }
 
-/// Runs it with this as its working directory and its temporary directory.
+/// Runs the suite in this directory, which is also its temporary directory.
 fn suite(arguments: &[&str], place: &Path) -> Assert {
     let program = env!("CARGO_BIN_EXE_plugwire-conformance");
     let mut suite = Command::new(program);

@@ -1,4 +1,4 @@
-//! How much of a case is kept. A plugin that prints gigabytes is to be reported, not to fill the disk.
+//! The limits for a case in reports: a plugin that prints gigabytes must not fill the disk.
 
 use crate::model::{CaseResult, Event, Finding};
 
@@ -16,9 +16,9 @@ const TIMELINE: usize = 256 * 1024;
 const REMARK: usize = 128;
 
 impl CaseResult {
-    /// This case with bounded texts (4 KiB each), notes (40) and timeline (400 events, and 256 KiB in all). Of what is
-    /// too long the beginning and the end stay, and a remark between them says how much is missing. Every report applies
-    /// it; a second time it changes nothing.
+    /// Returns this case with bounded texts (4 KiB each), notes (40) and timeline (400 events, and
+    /// 256 KiB in all). Longer parts keep their beginning and end, and a remark between them says
+    /// how much is missing. Every report applies it; a second application changes nothing.
     pub fn bounded(&self) -> Self {
         let finding = self.finding.as_ref().map(|finding| Finding {
             expected: shortened(&finding.expected),

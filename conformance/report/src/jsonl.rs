@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::{CaseResult, FORMAT, Role, Run, Verdict};
 use crate::tally;
 
-/// How many bytes are read at most.
+/// The maximum number of bytes that are read.
 const READ_LIMIT: u64 = 256 * 1024 * 1024;
-/// How many cases are read at most, over all runs.
+/// The maximum number of cases that are read, over all runs.
 const CASE_LIMIT: usize = 10_000;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,18 +54,18 @@ struct Summary {
     exit: u8,
 }
 
-/// What a line is, whatever else is in it.
+/// The type of a line, regardless of its other members.
 #[derive(Debug, Deserialize)]
 struct Kind {
     event: String,
     format: Option<u32>,
 }
 
-/// Writes the line that a run begins with. Its cases and how long it took are not in it.
+/// Writes the first line of a run, without its cases and its duration.
 ///
 /// # Errors
 ///
-/// Returns what `out` says.
+/// Writing to `out` failed.
 pub fn begin(out: &mut impl Write, run: &Run) -> io::Result<()> {
     write_line(out, &Line::Run(Header::of(run)))
 }
@@ -74,16 +74,16 @@ pub fn begin(out: &mut impl Write, run: &Run) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// Returns what `out` says.
+/// Writing to `out` failed.
 pub fn case(out: &mut impl Write, case: &CaseResult) -> io::Result<()> {
     write_line(out, &Line::Case(case.bounded()))
 }
 
-/// Writes the line that ends a run: what it came to. A file without it is of a run that was cut off.
+/// Writes the last line of a run, its outcome. Without it the run was cut off.
 ///
 /// # Errors
 ///
-/// Returns what `out` says.
+/// Writing to `out` failed.
 pub fn end(out: &mut impl Write, run: &Run) -> io::Result<()> {
     write_line(out, &Line::Summary(Summary::of(run)))
 }
@@ -92,7 +92,7 @@ pub fn end(out: &mut impl Write, run: &Run) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// Returns what `out` says.
+/// Writing to `out` failed.
 pub fn write(out: &mut impl Write, run: &Run) -> io::Result<()> {
     begin(out, run)?;
     run.cases.iter().try_for_each(|result| case(out, result))?;

@@ -1,6 +1,6 @@
 //! **Promise: internal**, but for the JSON that is written: its form is versioned ([`model::FORMAT`]).
 //!
-//! What a run of the conformance suite found ([`model`]), and the ways of showing it.
+//! The results of a run of the conformance suite ([`model`]), and their presentation.
 //!
 //! | module | for |
 //! |---|---|
@@ -10,8 +10,9 @@
 //! | [`html`] | several runs beside each other, and what was seen in each case |
 //! | [`markdown`] | the same matrix in documentation |
 //!
-//! What a subject said is bounded by [`model::CaseResult::bounded`], and neutralised by each of them: neither
-//! control characters nor invisible ones nor markup get from a subject to whatever shows the report.
+//! Text from a subject is bounded by [`model::CaseResult::bounded`], and every report neutralises
+//! it: neither control characters nor invisible ones nor markup pass from a subject to the viewer
+//! of the report.
 
 pub mod html;
 pub mod jsonl;

@@ -1,8 +1,8 @@
-//! What a verdict looks like: the same symbols and tones in every report.
+//! The look of a verdict: the same symbols and tones in every report.
 
 use crate::model::{CaseResult, Run, Verdict};
 
-/// What a reader is to make of a cell before having read it.
+/// The tone of a cell, visible before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
     /// As it should be.
@@ -48,7 +48,7 @@ impl Verdict {
             Self::ExpectedFail => "not as required, as the known list says",
             Self::UnexpectedPass => "as required, though the known list says that it fails",
             Self::Flaky => "may end either way, as the known list says",
-            Self::Error => "the suite could not do its part",
+            Self::Error => "the suite itself failed",
         }
     }
 

@@ -45,7 +45,7 @@ fn write_row(text: &mut String, cells: impl Iterator<Item = String>) {
     let _ = writeln!(text, "| {} |", cells.collect::<Vec<_>>().join(" | "));
 }
 
-/// Text that neither ends its cell nor is taken for markup.
+/// Text that neither ends its cell nor counts as markup.
 fn inline(text: &str) -> String {
     let mut escaped = String::new();
     for character in line(text).chars() {

@@ -23,9 +23,9 @@ pub(crate) struct Area<'a> {
 /// One case in all runs.
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
-    /// What the case is: as the first run that has it says.
+    /// The description of the case, from the first run that has it.
     pub(crate) case: &'a CaseResult,
-    /// One for each column; none where the run did not select it.
+    /// One for each column; none if the run did not select the case.
     pub(crate) cells: Vec<Option<&'a CaseResult>>,
 }
 

@@ -1,4 +1,4 @@
-//! What a run found: verdicts, one for each case, and what was seen on the way.
+//! The results of a run: one verdict for each case, and what was seen.
 
 use std::fmt;
 
@@ -31,13 +31,13 @@ pub enum Level {
     Robustness,
 }
 
-/// What became of one case.
+/// The verdict of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// As required.
     Pass,
-    /// Another way that is tolerated; the notes say which.
+    /// Passed in another, tolerated way; the notes say which.
     NonStrict,
     /// Not as required.
     Fail,
@@ -45,17 +45,18 @@ pub enum Verdict {
     Timeout,
     /// The subject died where it should not.
     Crash,
-    /// The subject is said not to have the feature that the case needs.
+    /// The subject lacks a feature that the case needs.
     Skip,
-    /// The subject itself says that it cannot do this (a driver's exit status 89, a plugin's `UNIMPLEMENTED` probe).
+    /// The subject itself reports that it does not support this (a driver's exit status 89, a
+    /// plugin's `UNIMPLEMENTED` probe).
     Unimplemented,
-    /// It failed, and the known list says that it does.
+    /// It failed, as the known list says.
     ExpectedFail,
-    /// It passed, and the known list says that it fails: the list is out of date.
+    /// It passed although the known list says that it fails: the list is out of date.
     UnexpectedPass,
-    /// The known list says that it may end either way.
+    /// The known list says that it may pass or fail.
     Flaky,
-    /// The suite could not do its part: a misbehaviour without its witness, no directory, no process.
+    /// The suite itself failed: a misbehaviour without its witness, no directory, no process.
     Error,
 }
 
@@ -74,16 +75,16 @@ pub struct Event {
 /// Why a case did not pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What the step that failed wanted.
+    /// What was expected.
     pub expected: String,
-    /// What came.
+    /// What happened instead.
     pub actual: String,
-    /// The number of that step, from 1, and its text; empty where it was none of them.
+    /// The number of the step, from 1, and its text; empty if no step was concerned.
     #[serde(default)]
     pub step: String,
 }
 
-/// One case, and what became of it.
+/// A case and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaseResult {
     /// `area/name`, unique within a role.
@@ -105,7 +106,7 @@ pub struct CaseResult {
     /// The finding, if it did not pass.
     #[serde(default)]
     pub finding: Option<Finding>,
-    /// What else is worth saying: leaks, tolerated ways, the known list's reason.
+    /// Additional notes: leaks, tolerated behaviour, the reason in the known list.
     #[serde(default)]
     pub notes: Vec<String>,
     /// How long it took, in milliseconds.
@@ -125,7 +126,7 @@ pub struct Run {
     pub format: u32,
     /// The suite's version.
     pub suite: String,
-    /// What the subject is called.
+    /// The name of the subject.
     pub subject: String,
     /// Its role.
     pub role: Role,
@@ -137,13 +138,13 @@ pub struct Run {
     pub started: u64,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
-    /// The order of the cases: what `--shuffle` takes; none where they ran in the catalogue's order.
+    /// The seed of the order, for `--shuffle`; none for the catalogue's order.
     pub seed: Option<u64>,
-    /// Whether SHOULD and robustness count, too.
+    /// Whether SHOULD and robustness cases count.
     pub strict: bool,
-    /// Whether `unimplemented` is all right.
+    /// Whether `unimplemented` is accepted.
     pub allow_unimplemented: bool,
-    /// How many processes outlived their case without a trace of which it was.
+    /// The number of processes that outlived an unknown case.
     pub strays: usize,
     /// Each case, in the catalogue's order.
     pub cases: Vec<CaseResult>,
@@ -219,7 +220,7 @@ impl fmt::Display for Role {
 pub enum Outcome {
     /// Status 0.
     Conformant,
-    /// Status 1: a MUST is not kept (with `--strict`, anything), or the known list is out of date.
+    /// Status 1: a MUST is not met (with `--strict`, anything), or the known list is out of date.
     NotConformant,
     /// Status 2: the command line, a case file, a known list or a subject description is wrong.
     Usage,
@@ -278,8 +279,9 @@ impl Run {
         }
     }
 
-    /// What the run came to. An error of the suite outweighs everything: then nothing is proved. So does a stray: some case saw
-    /// less than there was. Nor is anything proved where every case was passed over, be it by leave of `--allow-unimplemented`.
+    /// Returns the outcome of the run. After an error of the suite nothing is proved, whatever else
+    /// happened. The same is true with a stray, since some case missed a process, and if every case
+    /// was skipped, or unimplemented with `--allow-unimplemented`.
     pub fn outcome(&self) -> Outcome {
         let allowed = if self.allow_unimplemented { self.count(Verdict::Unimplemented) } else { 0 };
         if self.count(Verdict::Skip) + allowed == self.cases.len() {

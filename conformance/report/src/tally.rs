@@ -1,16 +1,16 @@
-//! What a run came to, in numbers and in words: the same sentences in every report.
+//! The outcome of a run in numbers and words: the same sentences in every report.
 
 use crate::model::{Level, Outcome, Run, Verdict};
 use crate::text::plural;
 
 const LEVELS: [Level; 4] = [Level::Must, Level::Should, Level::May, Level::Robustness];
 
-/// How the requirements of one level fared.
+/// The results for the requirements of one level.
 #[derive(Debug, Default, Clone, Copy)]
 struct Fared {
-    kept: usize,
+    met: usize,
     broken: usize,
-    /// Broken as well, and the known list says so.
+    /// Violated as well, as the known list says.
     known: usize,
     /// Skipped, unimplemented, flaky, or the suite's own error.
     unjudged: usize,
@@ -24,7 +24,7 @@ impl Fared {
                 verdict if verdict.is_failure() => &mut fared.broken,
                 verdict if verdict.is_unjudged() => &mut fared.unjudged,
                 Verdict::ExpectedFail => &mut fared.known,
-                _ => &mut fared.kept,
+                _ => &mut fared.met,
             };
             *count += 1;
         }
@@ -32,24 +32,24 @@ impl Fared {
     }
 
     fn judged(self) -> usize {
-        self.kept + self.broken + self.known
+        self.met + self.broken + self.known
     }
 
     /// Returns the remark about it; empty if everything is as expected.
     fn sentences(self, level: Level) -> Vec<String> {
-        let not_kept = |count: usize| match count {
-            1 => format!("1 of {} {} is not kept", self.judged(), label(level)),
-            _ => format!("{count} of {} {} are not kept", self.judged(), label(level)),
+        let not_met = |count: usize| match count {
+            1 => format!("1 of {} {} is not met", self.judged(), label(level)),
+            _ => format!("{count} of {} {} are not met", self.judged(), label(level)),
         };
         let mut sentences = Vec::new();
         if self.broken > 0 {
-            sentences.push(not_kept(self.broken));
+            sentences.push(not_met(self.broken));
         }
         if self.known > 0 {
-            sentences.push(format!("{}, as the known list says", not_kept(self.known)));
+            sentences.push(format!("{}, as the known list says", not_met(self.known)));
         }
         if level == Level::Must && sentences.is_empty() {
-            sentences.push(self.all_kept());
+            sentences.push(self.all_met());
         }
         if level == Level::Must && self.unjudged > 0 && self.judged() > 0 {
             let all = self.judged() + self.unjudged;
@@ -59,12 +59,12 @@ impl Fared {
         sentences
     }
 
-    fn all_kept(self) -> String {
+    fn all_met(self) -> String {
         let words = match (self.judged(), self.unjudged) {
             (0, 0) => "no MUST was selected",
             (0, _) => "no MUST was judged, so nothing is proved",
-            (_, 0) => "every MUST is kept",
-            _ => "every MUST that was judged is kept",
+            (_, 0) => "every MUST is met",
+            _ => "every MUST that was judged is met",
         };
         words.to_owned()
     }
@@ -126,9 +126,7 @@ pub(crate) fn reasons(run: &Run) -> Vec<String> {
     let mut reasons = Vec::new();
     match run.count(Verdict::Error) {
         0 => {}
-        errors => {
-            reasons.push(format!("the suite could not do its part in {}", plural(errors, "case")))
-        }
+        errors => reasons.push(format!("the suite itself failed in {}", plural(errors, "case"))),
     }
     match run.strays {
         0 => {}
@@ -150,7 +148,7 @@ pub(crate) fn reasons(run: &Run) -> Vec<String> {
     match run.count(Verdict::UnexpectedPass) {
         0 => {}
         count => reasons.push(format!(
-            "the known list is out of date: {} passed that it says to fail",
+            "the known list is out of date: {} passed although listed as failing",
             plural(count, "case")
         )),
     }
@@ -164,11 +162,11 @@ pub(crate) fn strict(run: &Run) -> Option<String> {
         return None;
     }
     if run.strict {
-        return Some("this run is strict: what is not a MUST counts, too".to_owned());
+        return Some("this run is strict: SHOULD and robustness cases count as well".to_owned());
     }
     let more: Vec<_> = LEVELS[1..]
         .iter()
-        // What is left to the implementation never counts.
+        // A MAY never counts.
         .filter(|level| **level != Level::May)
         .map(|level| (Fared::of(run, *level).broken, label(*level)))
         .filter(|(broken, _)| *broken > 0)

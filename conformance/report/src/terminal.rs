@@ -1,4 +1,5 @@
-//! The report that a person reads: what each area came to, what failed and how, and the verdict last, where the eye is.
+//! The report for people: the result of each area, the failures in detail, and the verdict last,
+//! where the eye is.
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,7 @@ use crate::model::{CaseResult, Event, Run, Verdict};
 use crate::tally;
 use crate::text::{duration, line, lines, moment, offset, plural, wrap};
 
-/// How many of a timeline's last events are shown.
+/// The number of a timeline's last events that are shown.
 const EVENTS: usize = 24;
 /// How many lines are shown of one event, and of each text of a finding.
 const LINES: usize = 8;

@@ -1,4 +1,4 @@
-//! Which cases run, in which order, how often; and what can be read about them.
+//! Selection, order and repetition of cases, and `list` and `explain`.
 
 use std::collections::BTreeSet;
 
@@ -77,7 +77,7 @@ async fn repeated_runs_end_at_the_first_that_fails() {
     let done = desk.run([&only[..], &["--repeat", "3", "--until-fail"]].concat()).await;
     done.says(0, &[]);
     assert_eq!(done.stdout.matches("1 case: 1 pass").count(), 3, "{done}");
-    // The second start of this plugin is its first mistake.
+    // This plugin fails at its second start.
     let late = desk
         .plugin("test -e DESKseen && core=2; touch DESKseen; echo \"${core:-1}|1|unix|/x|grpc|\"");
     let only = ["plugin", "--subject", &late, "--only", SHORT[0]];
@@ -115,7 +115,8 @@ async fn kept_by(desk: &Desk, run: &[&str]) -> std::path::PathBuf {
     folders.remove(0).path()
 }
 
-/// The plugin, from its script and nothing else: it prints its line, with the directory and the variables of its case.
+/// Starts the plugin only from its script: it prints its line, with the directory and the variables
+/// of its case.
 #[tokio::test]
 async fn a_kept_plugin_is_started_again_by_hand() {
     let desk = Desk::new();

@@ -1,4 +1,4 @@
-//! A place for one run, in which everything that a run leaves is seen.
+//! A place for one run, which detects everything that the run leaves behind.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a run may take here, on however slow a machine. That it ends at all is the point.
+/// The time limit of a run, on a machine of any speed. The tests check that it ends at all.
 pub(crate) const LONGEST: Duration = Duration::from_secs(60);
 
 /// A directory with the run's temporary directory in it, and the subjects that a test writes.
@@ -55,8 +55,8 @@ impl Desk {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// Returns a program of these bytes. A shell writes it: a file that this process has open for writing cannot be run, and other
-    /// tests' children have what it has open.
+    /// Writes a program of these bytes. `cp` writes it: a file that is open for writing cannot be
+    /// executed, and children of other tests inherit the descriptors of this process.
     pub(crate) async fn program(&self, name: &str, text: &str, mode: u32) -> String {
         let draft = self.write(&format!("{name}.draft"), text);
         let path = self.word(name);
@@ -66,18 +66,19 @@ impl Desk {
         path
     }
 
-    /// Returns a subject file for a plugin that is this shell script. Of a described plugin no features are looked for.
+    /// Writes a subject file for a plugin that is this shell script. With a subject file no
+    /// features are detected.
     pub(crate) fn plugin(&self, script: &str) -> String {
         let script = self.write("plugin.sh", &script.replace("DESK", &self.word("")));
         self.write("plugin.toml", &described(&["/bin/sh", &script]))
     }
 
-    /// Returns a subject file for a plugin of this command.
+    /// Writes a subject file for a plugin with this command.
     pub(crate) fn described(&self, command: &[&str]) -> String {
         self.write("plugin.toml", &described(command))
     }
 
-    /// Returns a script as driver: its path. `sh PATH` is the command.
+    /// Writes a driver script and returns its path. The command is `sh PATH`.
     pub(crate) fn driver(&self, script: &str) -> String {
         self.write("driver.sh", &script.replace("DESK", &self.word("")))
     }
@@ -128,7 +129,7 @@ impl Desk {
         let done = Done::of(ended.expect("the run ends").unwrap());
         let left = self.processes();
         for pid in &left {
-            // What is wrong is told below; it is not left as well.
+            // The assertion below reports it; here it is only killed.
             let _ = Pid::from_raw(*pid as i32).map(|pid| kill_process(pid, Signal::KILL));
         }
         assert!(left.is_empty(), "{left:?} are left; {done}");
@@ -187,11 +188,11 @@ impl Done {
         }
     }
 
-    /// Makes sure of the exit status, and that these words are said somewhere.
+    /// Checks the exit status, and that the output contains these words.
     #[track_caller]
     pub(crate) fn says(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self}");
-        // Reports break their lines; what they say is the same.
+        // Reports wrap their lines, so white space is normalised.
         let said = format!("{} {}", self.stdout, self.stderr);
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
         for part in words {

@@ -1,4 +1,4 @@
-//! Drivers that do not keep their contract.
+//! Drivers that violate the contract.
 
 use crate::desk::{Desk, Done};
 
@@ -126,6 +126,6 @@ async fn what_a_driver_does_to_the_plugin_the_suite_does_not_suffer() {
     let now = std::fs::metadata(crate::desk::program()).unwrap().permissions();
     std::fs::set_permissions(crate::desk::program(), suite.clone()).unwrap();
     assert_eq!(now, suite);
-    // Nothing was started, and the driver said it was.
+    // The driver claims a start, but nothing was started.
     assert_ne!(done.code, Some(0), "{done}");
 }

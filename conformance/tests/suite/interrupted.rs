@@ -1,4 +1,4 @@
-//! Ctrl-C, and a CI that has waited long enough.
+//! Ctrl-C, and other signals.
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt as _;
@@ -6,7 +6,7 @@ use tokio::process::{Child, Command};
 
 use crate::desk::{Desk, LONGEST};
 
-/// It notes itself and a child that leaves the group and the mark behind, and then says nothing for ten minutes.
+/// Notes its pid and that of a child without group and mark, and then hangs for ten minutes.
 const HANGS: &str =
     "env -i setsid /bin/sh -c 'echo $$ >> DESKpids; exec sleep 600' < /dev/null > /dev/null 2>&1 &
     echo $$ >> DESKpids
@@ -36,7 +36,7 @@ async fn in_a_case() {
     }
 }
 
-/// Before the first case, while the suite looks what the plugin can do.
+/// Before the first case, while the suite detects features.
 #[tokio::test]
 async fn in_the_search_for_features() {
     let desk = Desk::new();

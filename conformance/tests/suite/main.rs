@@ -1,5 +1,5 @@
-//! The program as its user runs it: what it makes of subjects, drivers and files that are not as they should be, and what its
-//! command line does. Whatever happens, nothing is left.
+//! The program from the user's point of view: its reaction to faulty subjects, drivers and files,
+//! and its command line. Nothing is ever left behind.
 
 mod choice;
 mod desk;

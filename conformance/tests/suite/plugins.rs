@@ -1,4 +1,4 @@
-//! Plugins that do not start, are none, flood, hang, fork, resist or attack.
+//! Programs that do not start, are not plugins, flood, hang, fork, resist or attack.
 
 use crate::desk::Desk;
 
@@ -34,7 +34,7 @@ async fn floods_are_neither_kept_nor_waited_for() {
     let lines = desk.plugin("exec yes");
     let run = ["plugin", "--subject", &lines, "--only", LINE, "--report", &report];
     desk.run(run).await.says(1, &["\"y\""]);
-    // Without any line feed it is the step's time that ends it.
+    // Without a line feed the time limit of the step ends it.
     let zeros = desk.plugin("exec cat /dev/zero");
     let run = ["plugin", "--subject", &zeros, "--only", LINE, "--report", &report];
     desk.run(run).await.says(1, &["a line on standard output within 5s"]);
@@ -45,12 +45,12 @@ async fn floods_are_neither_kept_nor_waited_for() {
 #[tokio::test]
 async fn what_never_prints_a_line_is_ended() {
     let desk = Desk::new();
-    // SIGTERM and SIGINT do not impress it, and a child of it holds its pipes.
+    // It ignores SIGTERM and SIGINT, and its child holds its pipes.
     let deaf = desk.plugin("trap '' TERM INT HUP; sleep 600 & while :; do sleep 600; done");
     desk.judge(&deaf, &[LINE]).await.says(1, &["a line on standard output within 5s"]);
 }
 
-/// A healthy plugin that ends by no request, as the cases go.
+/// A healthy plugin that exits on no request.
 #[tokio::test]
 async fn what_ignores_shutdown_and_sigterm_is_ended() {
     let desk = Desk::new();
@@ -86,7 +86,7 @@ async fn no_child_gets_away_neither_by_its_own_session_nor_without_the_mark() {
     assert_eq!(desk.noted().len(), 5, "children that were to get away");
 }
 
-/// A child that has nothing of its case, and no parent from the first moment.
+/// A child without any trace of its case, and without a parent from the beginning.
 const DAEMON: &str = "(cd /; env -i setsid /bin/sh -c 'echo $$ >> DESKpids; exec sleep 600' < /dev/null > /dev/null 2>&1 &)
     while [ $(wc -l < DESKpids) -lt CHILDREN ]; do :; done
     echo hello";
@@ -122,7 +122,7 @@ async fn a_pattern_of_the_mutants_names_cases_of_either_role() {
     desk.run(["mutants", "--only", "nowhere/*"]).await.says(2, &["no case matches"]);
 }
 
-/// What it drops where it is goes with its case.
+/// Files in its working directory are removed with the case.
 #[tokio::test]
 async fn its_working_directory_is_its_cases() {
     let desk = Desk::new();

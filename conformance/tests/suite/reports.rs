@@ -1,4 +1,4 @@
-//! Reports as files: whole or not at all.
+//! Report files: complete or not at all.
 
 use serde_json::Value;
 

@@ -27,7 +27,7 @@ use super::sockets::Sockets;
 
 /// The most ids whose announcement is remembered (BRK-15).
 const KNOWN: usize = 64 * 1024;
-/// How late a careless host listens.
+/// The delay after which a careless host listens.
 const CARELESS: Duration = Duration::from_millis(700);
 
 /// The host's end of the broker.
@@ -39,7 +39,7 @@ pub(super) struct Broker {
     inbox: Inbox,
     state: Mutex<State>,
     pub(super) pairing: Pairing,
-    /// What serves the ids of this side.
+    /// The tasks that serve the ids of this side.
     pub(super) serving: Mutex<JoinSet<()>>,
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn open(caller: &Caller) -> Option<Call> {
 }
 
 impl Broker {
-    /// Returns a broker, and what it will say to the plugin.
+    /// Creates a broker, and the queue of its messages to the plugin.
     pub(super) fn new(
         settings: &Arc<Settings>,
         link: &Arc<Link>,
@@ -241,7 +241,7 @@ impl Broker {
         self.say(announcement(id, address));
     }
 
-    /// Does this for as long as the broker is there; what is done already makes room.
+    /// Runs a task until the broker ends, and drops finished ones.
     pub(super) fn serve(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut serving = self.serving.lock();
         while serving.try_join_next().is_some() {}
@@ -259,7 +259,7 @@ impl Broker {
     pub(super) async fn answer(&self, io: Io, id: u32) {
         if let Ok(io) = self.link.secure_accepted(io).await {
             let (name, trace) = (format!("accepted {id}"), &self.settings.trace);
-            // However it ends: that is the plugin's to say.
+            // Its result is the plugin's business.
             let _ = answerer::serve(io, Arc::new(echo), &Limits::default(), &name, trace).await;
         }
     }

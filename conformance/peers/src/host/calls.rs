@@ -104,7 +104,7 @@ async fn open(settings: &Settings, link: &Link, step: &task::Call) -> Result<Cal
     timeout(deadline(settings, step), opening).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Opens a call; where the connection takes no more of them, on a new one.
+/// Opens a call, on a new connection if the old one accepts no more calls.
 async fn open_somewhere(
     settings: &Settings,
     link: &Link,
@@ -185,7 +185,7 @@ async fn exchange(mut call: Call, request: Bytes) -> Result<Reply, Broken> {
     call.rest().await
 }
 
-/// What came of a stream.
+/// The result of a streamed call.
 struct Counted {
     messages: u64,
     bytes: u64,

@@ -1,4 +1,4 @@
-//! What the plugin gets to know by its environment (spec, chapter 4).
+//! The plugin's environment (spec, chapter 4).
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,11 +10,11 @@ use super::Settings;
 use super::flaw::Flaw;
 use super::sockets::Sockets;
 
-/// What is handed on of the host's own environment (ENV-12).
+/// The variables of the host's own environment that are passed on (ENV-12).
 const HANDED_ON: [&str; 9] =
     ["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"];
 
-/// Everything that the plugin finds in its environment. What comes later wins (ENV-5).
+/// Returns the plugin's whole environment. Later values override earlier ones (ENV-5).
 pub(super) fn variables(
     settings: &Settings,
     identity: Option<&Identity>,

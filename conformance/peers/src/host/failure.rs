@@ -12,12 +12,12 @@ pub(super) struct Failure {
     message: String,
     /// The code's name, where the kind is `status`.
     code: Option<&'static str>,
-    /// What the answer has besides.
+    /// Further members of the answer.
     pub(super) members: Map<String, Value>,
 }
 
 impl Failure {
-    /// One of the contract's kinds, and words for people.
+    /// Creates a failure with one of the contract's kinds, and a message for people.
     pub(super) fn new(kind: &'static str, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), code: None, members: Map::new() }
     }

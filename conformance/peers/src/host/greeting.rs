@@ -16,7 +16,7 @@ const HEAD: usize = 9;
 const TYPE: usize = 3;
 const SETTINGS: u8 = 4;
 
-/// Begins HTTP/2, and waits until the other side has, too. The error says what came instead of that.
+/// Begins HTTP/2, and waits until the other side has begun as well. Fails with what came instead.
 pub(super) async fn connect(
     io: Io,
     authority: &str,

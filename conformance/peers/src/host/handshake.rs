@@ -19,7 +19,7 @@ const LONGEST: usize = 64 * 1024;
 /// The longest path that a socket's address holds (SOCK-2).
 const LONGEST_PATH: usize = 107;
 
-/// What a line says, after all checks.
+/// The contents of a line, after all checks.
 #[derive(Debug)]
 pub(super) struct Announced {
     pub(super) version: i64,

@@ -19,7 +19,7 @@ use super::greeting;
 use super::handshake::Announced;
 use super::{FOR_EVER, Settings};
 
-/// How long a socket is tried that is not there yet (SOCK-8).
+/// How long the host retries if the socket is not there yet (SOCK-8).
 const TRY: Duration = Duration::from_secs(1);
 /// The pause between two tries: the file system does not notify.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -85,7 +85,7 @@ impl Link {
         Ok(caller)
     }
 
-    /// Does not use this connection for further calls; the plugin takes none there.
+    /// Drops this connection, since the plugin accepts no more calls on it.
     pub(super) async fn leave(&self) {
         if self.settings.has(Flaw::ConnectsOnce) {
             std::future::pending::<()>().await;
@@ -106,7 +106,7 @@ impl Link {
         self.settings.plugin.multiplex && !self.settings.has(Flaw::MultiplexesByHalf)
     }
 
-    /// Within the time for a connection; a host that waits forever tries again forever, too.
+    /// Applies the time limit for connecting. A host that waits forever also retries forever.
     async fn patiently<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         mut attempt: impl FnMut() -> F,
@@ -233,7 +233,7 @@ async fn shake(io: Io, tls: &Tls) -> Result<Io, Failure> {
     shaken.map(|(io, _)| io).map_err(|why| Failure::new("start.tls", why))
 }
 
-/// Opens a stream, and waits until the plugin has taken it.
+/// Opens a stream, and waits until the plugin has accepted it.
 pub(super) async fn open(session: &yamux::Session) -> Result<Io, Failure> {
     let stream = session.open();
     match timeout(GREETING, stream.acknowledged()).await {

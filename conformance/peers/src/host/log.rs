@@ -32,7 +32,7 @@ impl Entry {
     }
 }
 
-/// What was logged so far. A clone is the same log.
+/// The log. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Log(Arc<watch::Sender<Kept>>);
 
@@ -144,7 +144,7 @@ impl Reader {
         let Some(level) = level else {
             return match self.flaw {
                 Some(Flaw::UnknownLevelIsLost) => Record::Lost,
-                // The whole line, and not by its first word: that is JSON's.
+                // The whole line as text; its first word is JSON.
                 _ => Record::Entry(Entry::text("debug", line)),
             };
         };
@@ -170,7 +170,7 @@ impl Reader {
     }
 }
 
-/// What a line was, read as a record.
+/// How a line was interpreted.
 enum Record {
     Entry(Entry),
     Lost,

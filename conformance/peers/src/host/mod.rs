@@ -43,18 +43,18 @@ pub use flaw::flaws;
 
 /// The version of the driver contract.
 const CONTRACT: u32 = 1;
-/// What a driver ends with that cannot do something.
+/// The exit status of a driver that does not support something.
 const UNIMPLEMENTED: u8 = 89;
-/// What it ends with at a task, or a flaw, that makes no sense.
+/// The exit status for a task, or a flaw, that makes no sense.
 const USAGE: u8 = 2;
-/// What it ends with when it was told to stop.
+/// The exit status after SIGTERM.
 const STOPPED: u8 = 143;
-/// What a host ends with that died of its plugin, as a panic does.
+/// The exit status of a host that crashed because of its plugin, as after a panic.
 const DEAD: i32 = 101;
 /// Longer than any case lasts.
 const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 
-/// What all parts of a host know.
+/// The settings that all parts of a host share.
 #[derive(Debug)]
 struct Settings {
     plugin: task::Plugin,
@@ -112,7 +112,7 @@ async fn until_stopped(settings: Settings, steps: &[Value]) -> ExitCode {
     let mut host = Host { settings: Arc::new(settings), session: None };
     tokio::select! {
         status = host.all(steps) => status,
-        // What the host holds ends with it.
+        // Dropping the host ends everything that it owns.
         _ = stop.recv() => ExitCode::from(STOPPED),
     }
 }
@@ -152,7 +152,7 @@ impl Host {
         ExitCode::SUCCESS
     }
 
-    /// Does one step; what its answer has besides.
+    /// Performs one step and returns the further members of its answer.
     async fn step(&mut self, step: Step) -> Result<Map<String, Value>, Failure> {
         if matches!(step, Step::Start) {
             let session = self.session.insert(Session::begin(&self.settings).await?);

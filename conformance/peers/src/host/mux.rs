@@ -31,7 +31,7 @@ struct State {
     given_up: HashSet<u32>,
 }
 
-/// How long a host waits for an acknowledgement that it did not ask for, if that is its flaw.
+/// How long a host with that flaw waits for an unsolicited acknowledgement.
 const UNASKED: Duration = Duration::from_secs(1);
 /// The number of early knocks that are kept.
 const KEPT: usize = 1024;
@@ -42,7 +42,7 @@ impl Pairing {
     }
 }
 
-/// Takes a knock of the plugin; whether the broker goes on.
+/// Handles a knock of the plugin. Returns false if the broker breaks off.
 pub(super) fn knocked(broker: &Broker, id: u32) -> bool {
     if broker.accepts(id) {
         acknowledge(broker, id);

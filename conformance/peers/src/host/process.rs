@@ -1,4 +1,5 @@
-//! The plugin's process: started with pipes, in a process group of its own, and ended with all of it (SHD-7).
+//! The plugin's process: started with pipes in its own process group, and killed together with the
+//! group (SHD-7).
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::flaw::Flaw;
 
 /// How long a killed process may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
-/// What the pipes get to come to their end once the process is gone (SHD-8).
+/// How long the pipes may stay open once the process is gone (SHD-8).
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// A plugin that was started. Dropping it kills what is left.
@@ -25,7 +26,7 @@ pub(super) struct Process {
     exit: watch::Receiver<Option<ExitStatus>>,
     readers: Vec<JoinHandle<()>>,
     flaw: Option<Flaw>,
-    /// It may live on.
+    /// Whether the process may outlive this value.
     spared: bool,
 }
 
@@ -43,7 +44,7 @@ impl Process {
         command.args(arguments).env_clear().envs(variables).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         match settings.flaw {
-            // Those that these leave would end with the driver.
+            // Otherwise the plugins that these hosts leave behind would end with the driver.
             Some(Flaw::LeavesPlugins | Flaw::LeavesRefusedPlugins) => {}
             Some(Flaw::PluginsOutliveIt) => {}
             _ => ends_with_its_host(&mut command),
@@ -111,7 +112,7 @@ impl Process {
         self.gone(GONE).await;
     }
 
-    /// It may live on when this is dropped.
+    /// Lets the process outlive this value.
     pub(super) fn spare(&mut self) {
         self.spared = true;
     }

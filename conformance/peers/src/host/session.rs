@@ -29,7 +29,7 @@ use super::{FOR_EVER, Settings, calls, environment, mux};
 
 /// How long the answer to Shutdown may take (SHD-3).
 const SHUTDOWN: Duration = Duration::from_secs(5);
-/// What the process gets to end by itself (SHD-4).
+/// How long the process may take to exit by itself (SHD-4).
 const END: Duration = Duration::from_secs(2);
 
 /// See the module.
@@ -37,14 +37,14 @@ const END: Duration = Duration::from_secs(2);
 pub(super) struct Session {
     settings: Arc<Settings>,
     pub(super) version: i64,
-    /// Where it was started here.
+    /// The process, if this host started it.
     pub(super) process: Option<Process>,
     pub(super) link: Arc<Link>,
     pub(super) log: Log,
     pub(super) stdio: Stdio,
     pub(super) broker: Arc<Broker>,
     sockets: Arc<Sockets>,
-    /// What reads the open streams.
+    /// The tasks that read the open streams.
     reading: JoinSet<()>,
     ended: bool,
 }
@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// By a record, without process, environment and line (RAT-2).
+    /// Attaches with a record, without process, environment and line (RAT-2).
     async fn attach(
         settings: &Arc<Settings>,
         record: &Record,
@@ -103,7 +103,7 @@ impl Session {
         Self::over(settings, announced, None, sockets, Log::default()).await
     }
 
-    /// Over a connection to where the plugin is said to be.
+    /// Connects to the announced address.
     async fn over(
         settings: &Arc<Settings>,
         announced: Announced,
@@ -148,7 +148,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Reads the broker's stream, where there is one, for as long as it is there.
+    /// Reads the broker's stream, if there is one, until it ends.
     fn open_broker(&mut self, call: Option<Call>, queue: UnboundedReceiver<ConnInfo>) {
         let (broker, link) = (self.broker.clone(), self.link.clone());
         let insists = self.settings.has(Flaw::InsistsOnABroker);
@@ -235,7 +235,7 @@ impl Session {
         }
         match self.settings.has(Flaw::LeavesPlugins) {
             true => process.spare(),
-            // The leader may be gone, and its group not.
+            // The group may outlive its leader.
             false => process.kill().await,
         }
         asked

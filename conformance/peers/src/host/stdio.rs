@@ -21,7 +21,7 @@ const KEPT: usize = 64 * 1024 * 1024;
 const STDOUT: i32 = 1;
 const STDERR: i32 = 2;
 
-/// What came so far. A clone collects the same.
+/// The output so far. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stdio(Arc<watch::Sender<Printed>>);
 
@@ -75,7 +75,7 @@ impl Stdio {
             let to = match channel {
                 STDOUT => &mut printed.stdout,
                 STDERR => &mut printed.stderr,
-                // A later release may have a third (STD-8).
+                // A later release may add a third channel (STD-8).
                 _ => return,
             };
             let room = KEPT.saturating_sub(to.len());
@@ -83,7 +83,7 @@ impl Stdio {
         });
     }
 
-    /// Waits for so much, and tells what came.
+    /// Waits for this many bytes, and returns what arrived.
     pub(super) async fn collect(
         &self,
         stdout: usize,

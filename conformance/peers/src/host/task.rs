@@ -1,4 +1,4 @@
-//! What a driver is told, as the driver contract has it.
+//! The task of a driver, as defined by the driver contract.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub(super) struct Task {
     #[serde(rename = "plugwire-conformance")]
     pub(super) contract: u32,
     pub(super) plugin: Plugin,
-    /// Read one by one: a step that is not known has to be named.
+    /// Parsed one by one, so that an unknown step can be named.
     pub(super) steps: Vec<Value>,
 }
 

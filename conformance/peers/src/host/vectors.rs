@@ -1,4 +1,4 @@
-//! The healthy host against the vectors that other languages' hosts are tested with, too.
+//! Tests the healthy host against the vectors that are published for other implementations.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ fn cases(text: &str) -> Vec<Value> {
     cases
 }
 
-/// Bytes as the vectors have them: a text, or a list of texts, base64 and repetitions.
+/// Reads bytes in the form of the vectors: a text, or a list of texts, base64 and repetitions.
 fn bytes(value: &Value) -> Vec<u8> {
     let part = |part: &Value| match part {
         Value::String(text) => text.clone().into_bytes(),

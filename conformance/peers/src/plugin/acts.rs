@@ -1,4 +1,4 @@
-//! Single things to do: prints, waits, ends.
+//! Single acts: printing, waiting, exiting.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -30,7 +30,7 @@ impl Out {
 
     /// Blocks while the pipe is full.
     fn write_all(self, bytes: &[u8]) -> io::Result<()> {
-        // Not by std's own streams: those keep back what does not end in a line feed.
+        // Not with std's streams, which buffer text without a line feed.
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = match self {
@@ -95,7 +95,7 @@ async fn one(plugin: &Arc<Plugin>, act: &Act) {
 
 async fn print(plugin: &Plugin, to: Out, bytes: Vec<u8>) {
     let size = bytes.len();
-    // A host that dislikes what it reads may kill at once.
+    // The host may kill the plugin because of what it reads.
     plugin.witness.saw("writes", json!({ "to": to.name(), "bytes": size }));
     match write(to, bytes).await {
         Ok(()) => plugin.witness.saw("wrote", json!({ "to": to.name(), "bytes": size })),
@@ -113,7 +113,7 @@ async fn print_hex(plugin: &Plugin, to: Out, text: &str) {
     }
 }
 
-/// Writes lines of 80 bytes, or one line, of this many bytes; tells from time to time how far it came.
+/// Writes this many bytes, in lines of 80 bytes or in one line, and notes its progress.
 async fn flood(plugin: &Plugin, to: Out, size: u64, lines: bool) {
     const PART: u64 = 64 * 80;
     // A pipe holds this much without a reader.
@@ -145,7 +145,7 @@ async fn flood(plugin: &Plugin, to: Out, size: u64, lines: bool) {
     plugin.witness.saw("wrote", json!({ "to": to.name(), "bytes": written }));
 }
 
-/// Closes a pipe; its number stays taken, lest a socket gets it.
+/// Closes a pipe. Its descriptor stays in use, so that no socket gets the number.
 fn close(plugin: &Plugin, which: Out) {
     let closed =
         std::fs::File::options().read(true).write(true).open("/dev/null").and_then(|null| {
@@ -184,7 +184,7 @@ pub(super) fn signal_self(plugin: &Plugin, name: &str) {
     }
 }
 
-/// Starts a process that sleeps for as long as this one would have lived.
+/// Starts a process that sleeps for the maximum life of this one.
 fn grandchild(plugin: &Plugin, kind: Grandchild) {
     let seconds = plugin.script.life_ms.div_ceil(1000).to_string();
     let mut command = Command::new("/bin/sleep");

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The number of announcements that are kept, so that a host cannot exhaust the memory.
 const KEPT: usize = 20_000;
 
-/// The broker's stream, and what has come over it.
+/// The broker's stream, and the messages received on it.
 #[derive(Debug, Default)]
 pub(super) struct Broker {
     state: Mutex<State>,
@@ -119,7 +119,7 @@ pub(super) async fn start_stream(call: &mut Call) -> Result<(), End> {
         return Err(End::status("UNAVAILABLE", "the broker has had its stream"));
     }
     let (to_host, mut queue) = mpsc::unbounded_channel();
-    // Before anything else can be said, so that what is made up comes first.
+    // Before anything else, so that made-up announcements come first.
     for announcement in &script.announces {
         make_up(&plugin, announcement, &to_host).await;
     }
@@ -179,7 +179,7 @@ fn heed(plugin: &Arc<Plugin>, message: ConnInfo) {
     plugin.broker.changed.notify_waiters();
 }
 
-/// What the script says that the plugin does when the broker's stream opens.
+/// Performs what the script demands when the broker's stream opens.
 async fn of_its_own_accord(plugin: Arc<Plugin>) {
     for id in &plugin.script.broker.accepts {
         if let Err(error) = accept(&plugin, *id, false).await {
@@ -189,7 +189,7 @@ async fn of_its_own_accord(plugin: Arc<Plugin>) {
     mux::of_its_own_accord(&plugin).await;
 }
 
-/// Announces what the script says, whether or not that is true.
+/// Announces what the script demands, true or not.
 async fn make_up(
     plugin: &Arc<Plugin>,
     announcement: &Announce,

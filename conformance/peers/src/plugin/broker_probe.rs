@@ -109,7 +109,7 @@ async fn call_back(caller: &Caller, request: &DialBackRequest, report: &mut Dial
     report.data = payload.unwrap_or_default().data;
     let id = reply.headers.get("probe-broker-id").and_then(|id| id.to_str().ok());
     report.served_id = id.and_then(|id| id.parse().ok()).unwrap_or(0);
-    // How far it came is the answer, also where it broke.
+    // The progress is the answer, even if the stream broke.
     let _ = chat_back(caller, request, &mut report.messages).await;
 }
 

@@ -18,12 +18,12 @@ use tokio::sync::{Mutex, Notify, watch};
 use super::{Plugin, acts, broker, broker_probe, health, probe, reflection, shutdown, stdio};
 use crate::script::{Act, TooLarge, UnknownMethod};
 
-/// What is counted over all calls.
+/// The counters over all calls.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     next: AtomicU64,
     any: watch::Sender<bool>,
-    /// Held by the one call that may run, where the script takes one at a time.
+    /// Held by the only running call, if the script allows one at a time.
     turn: Mutex<()>,
 }
 
@@ -39,7 +39,7 @@ impl Counters {
 /// Where a call came in.
 #[derive(Debug, Clone)]
 pub(super) struct At {
-    /// What the witness calls the connection.
+    /// The name of the connection in the witness.
     pub(super) name: String,
     /// The id of a brokered connection.
     pub(super) id: Option<u32>,
@@ -135,7 +135,7 @@ impl Call {
         }
         if script.cut.iter().any(|rule| fits(rule, &method)) {
             self.at.cut.notify_one();
-            // A call that ended here would reset its stream, and that is a word.
+            // Ending the call here would reset its stream, which would be an answer.
             return std::future::pending().await;
         }
         if script.hang.iter().any(|rule| fits(rule, &method)) {
@@ -239,13 +239,13 @@ impl Call {
     /// Returns the caller's next message; none at its end. Cancel safe where the script lets it through.
     pub(super) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, End> {
         let Some(bytes) = self.incoming.next().await.map_err(End::Gone)? else { return Ok(None) };
-        // As the peers of the probe: brokered connections have no limit.
+        // As in the other probe plugins, brokered connections have no limit.
         if self.at.id.is_none() && bytes.len() > self.plugin.script.calls.request_limit {
             return Err(self.too_large(bytes.len()).await);
         }
         let size = bytes.len();
         let message = M::decode(bytes).map_err(|error| End::status("INTERNAL", error))?;
-        // What was not understood is not there any more.
+        // Unknown fields are missing after decoding.
         if self.plugin.script.calls.chokes_on_unknown_fields && message.encoded_len() != size {
             return Err(End::status("INTERNAL", "an unknown field"));
         }

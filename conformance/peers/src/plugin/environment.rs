@@ -1,4 +1,4 @@
-//! What the host put into the environment, and what the plugin makes of it.
+//! The environment that the host has set, and how the plugin interprets it.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::script::{Script, VersionChoice};
 
-/// What a plugin was asked for, understood as its script says.
+/// What the host asked for, interpreted as the script demands.
 #[derive(Debug)]
 pub(super) struct Asked {
     /// The app protocol version to serve.
@@ -20,7 +20,7 @@ pub(super) struct Asked {
     pub(super) certificate: Option<Vec<u8>>,
     /// The host sent a certificate, readable or not.
     pub(super) tls: bool,
-    /// The variable for multiplexing is set, to whatever.
+    /// Whether the variable for multiplexing is set, to any value.
     pub(super) multiplex_field: bool,
     /// Multiplexing is wanted.
     pub(super) multiplex: bool,

@@ -1,11 +1,11 @@
-//! The handshake line, as the script has it.
+//! The handshake line according to the script.
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use plugwire_conformance_wire::identity::Identity;
 use plugwire_conformance_wire::socket::Address;
 
-/// What a healthy line would say.
+/// The values of a healthy line.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     /// The app protocol version.
@@ -21,7 +21,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// Fills a text's `{…}` in. A name that does not exist stays as it is.
+    /// Fills in the placeholders `{…}` of a text. Unknown names stay unchanged.
     pub(super) fn fill(&self, template: &str) -> String {
         let mut out = String::new();
         let mut rest = template;

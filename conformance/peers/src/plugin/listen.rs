@@ -1,4 +1,4 @@
-//! Where the plugin listens, and what becomes of a connection.
+//! Listening, and the handling of connections.
 
 use std::fs::Permissions;
 use std::hash::{BuildHasher, Hasher};
@@ -34,7 +34,7 @@ impl Connections {
     }
 }
 
-/// One connection, counted for as long as this lives.
+/// An open connection, counted during the lifetime of this value.
 struct Open<'a>(&'a Plugin);
 
 impl<'a> Open<'a> {
@@ -77,7 +77,7 @@ impl Sockets {
     }
 }
 
-/// Listens for the host's main connection; without a listener, only the address is made up.
+/// Listens for the host's main connection. Without a listener, only an address is made up.
 pub(super) async fn bind(plugin: &Plugin) -> io::Result<(Address, Option<Listener>)> {
     let script = &plugin.script.listen;
     let mut listener = match script.tcp {
@@ -139,7 +139,7 @@ async fn tcp((min, max): (u16, u16)) -> io::Result<Listener> {
     Err(last)
 }
 
-/// Takes main connections for as long as the script says.
+/// Accepts main connections as long as the script allows.
 pub(super) async fn serve(plugin: Arc<Plugin>, address: Address, listener: Option<Listener>) {
     let listener = match listener {
         Some(listener) => listener,
@@ -166,7 +166,8 @@ pub(super) async fn serve(plugin: Arc<Plugin>, address: Address, listener: Optio
         };
         tokio::spawn(connection(plugin.clone(), io));
         if mux::wanted(&plugin) {
-            // As go-plugin: one connection carries everything, and the others wait in the socket forever.
+            // As in go-plugin, one connection carries everything, and others wait in the socket
+            // forever.
             std::future::pending::<()>().await;
         }
     }
@@ -188,7 +189,7 @@ async fn late(plugin: &Plugin, address: &Address) -> io::Result<Listener> {
     Ok(listener)
 }
 
-/// One connection from its first byte to its last.
+/// Handles one connection from its first byte to its last.
 async fn connection(plugin: Arc<Plugin>, io: Io) {
     let _open = Open::new(&plugin);
     let number = plugin.connections.begun.fetch_add(1, Ordering::Relaxed) + 1;
@@ -220,7 +221,7 @@ async fn unless_empty(plugin: &Plugin, mut io: Io) -> Option<Io> {
     None
 }
 
-/// Does to a connection what the script says instead of serving it.
+/// Treats a connection as the script demands instead of serving it.
 async fn treat(plugin: &Plugin, mut io: Io, name: &str, how: &Accept) {
     let answer = match how {
         Accept::Serve => return,
@@ -229,7 +230,8 @@ async fn treat(plugin: &Plugin, mut io: Io, name: &str, how: &Accept) {
             return plugin.witness.saw("closed-at-once", json!({ "connection": name }));
         }
         Accept::Reset => {
-            // What is left unread when a socket is closed resets the connection. HTTP/2 and TLS begin with more than a byte.
+            // Closing a socket with unread data resets the connection. HTTP/2 and TLS begin with
+            // more than one byte.
             let read = io.read_exact(&mut [0]).await.is_ok();
             drop(io);
             return plugin.witness.saw("reset", json!({ "connection": name, "read": read }));
@@ -260,7 +262,8 @@ async fn read_away(io: &mut Io) {
     while io.read(&mut buffer).await.is_ok_and(|size| size > 0) {}
 }
 
-/// One brokered connection from its first byte to its last. `raw` leaves the session's TLS out.
+/// Handles one brokered connection from its first byte to its last. `raw` leaves the session's TLS
+/// out.
 pub(super) async fn brokered(plugin: Arc<Plugin>, mut io: Io, id: u32, raw: bool) {
     let _open = Open::new(&plugin);
     let at = At::brokered(id);

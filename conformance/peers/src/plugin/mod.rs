@@ -38,7 +38,7 @@ use witness::Witness;
 
 pub use mutants::{Mutant, mutants};
 
-/// One plugin's life: what all its connections share.
+/// The state of a plugin that all its connections share.
 #[derive(Debug)]
 struct Plugin {
     script: Script,
@@ -60,8 +60,8 @@ struct Plugin {
 /// Plays the script `script.json` in the directory of this program, if there is one, with
 /// `witness.jsonl` beside it.
 ///
-/// Returns so a host case makes a plugin of the suite's own program: neither arguments nor environment are left to say it,
-/// since both are the host's.
+/// This turns the suite's own program into the plugin of a host case: arguments and environment
+/// cannot say so, since both belong to the host.
 pub fn play_if_scripted() -> Option<ExitCode> {
     let folder = std::env::current_exe().ok()?.parent()?.to_owned();
     let text = std::fs::read(folder.join("script.json")).ok()?;
@@ -184,9 +184,9 @@ async fn write_line(plugin: &Plugin, address: &plugwire_conformance_wire::socket
         return;
     }
     let size = text.len();
-    // The witness has the line's beginning only: it can be of any length.
+    // The witness contains only the beginning of the line, which can be of any length.
     let shown: String = text.chars().take(2000).collect();
-    // Before the fact, as for once: a host that refuses the line may kill at once.
+    // Exceptionally before the fact: a host that refuses the line may kill the plugin at once.
     plugin.witness.saw("line", json!({ "text": shown, "bytes": size }));
     match acts::write(acts::Out::Stdout, text.into_bytes()).await {
         Ok(()) => plugin.witness.saw("line-written", json!({})),

@@ -10,7 +10,7 @@ use crate::script::Script;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mutant {
-    /// What it does wrong, in a sentence.
+    /// What it does wrong, as a sentence.
     pub about: String,
     /// How it is played.
     pub script: Script,

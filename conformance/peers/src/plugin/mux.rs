@@ -15,7 +15,7 @@ use super::line::unhex;
 use super::{Plugin, broker, listen};
 use crate::script::{KnockAnswer, MuxEnd};
 
-/// How long a stream waits to be taken by the host.
+/// How long a stream waits for the host to accept it.
 const TAKEN: Duration = Duration::from_secs(5);
 /// The first id of unsolicited acknowledgements.
 const UNASKED_ACKS: u32 = 1000;
@@ -26,7 +26,8 @@ const UNASKED_KNOCKS: u32 = 2000;
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     state: Mutex<State>,
-    /// Held from a knock until the host has taken the stream: the next stream is the last knock's.
+    /// Held from a knock until the host has accepted the stream, since the next stream belongs to
+    /// the last knock.
     dialling: tokio::sync::Mutex<()>,
 }
 
@@ -232,7 +233,7 @@ pub(super) async fn dial(plugin: &Plugin, id: u32, patience: Duration) -> Result
     }
 }
 
-/// What the script says that the plugin does in a session when the broker's stream opens.
+/// Performs what the script demands in a session when the broker's stream opens.
 pub(super) async fn of_its_own_accord(plugin: &Plugin) {
     let script = &plugin.script.mux;
     for number in 0..script.acks_unasked {

@@ -1,4 +1,4 @@
-//! `plugwire.probe.v1.Probe`: what the plugin serves for its own sake.
+//! `plugwire.probe.v1.Probe`: the application service of the plugin.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -191,7 +191,7 @@ async fn await_hang(call: &mut Call) -> Result<(), End> {
         false => report.started,
     };
     let most = Duration::from_millis(request.wait_ms);
-    // Not in time is an answer, too.
+    // A timeout is also an answer.
     let _ = tokio::time::timeout(most, plugin.hangs.until(&request.id, enough)).await;
     let report = plugin.hangs.all().get(&request.id).cloned().unwrap_or_default();
     call.send(&report).await
@@ -232,7 +232,7 @@ async fn die(call: &mut Call) -> Result<(), End> {
     }
 }
 
-/// What is said about a panic: a first line that hosts know, and the way there in lines of their own.
+/// Prints a panic: a first line that hosts recognise, and the stack in further lines.
 fn panic_like_go(plugin: &Plugin) {
     let script = &plugin.script.shutdown;
     let text = "panic: the probe panics as it was told\n\n\
@@ -277,7 +277,7 @@ async fn inspect(call: &mut Call) -> Result<(), End> {
     call.send(&report).await
 }
 
-/// Looks without waiting. May eat one byte of an input that is not at its end.
+/// Checks without waiting. May consume one byte of an input that is not at its end.
 fn stdin_is_at_its_end() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdin = rustix::stdio::stdin();

@@ -1,4 +1,4 @@
-//! `grpc.reflection.v1.ServerReflection` and `v1alpha`: the list of services. Descriptors it has none.
+//! `grpc.reflection.v1.ServerReflection` and `v1alpha`: the list of services, without descriptors.
 
 use plugwire_conformance_wire::messages::{
     ReflectionError, ReflectionRequest, ReflectionResponse, ServiceList, ServiceName,

@@ -15,12 +15,12 @@ use super::witness::Witness;
 use super::{Plugin, acts};
 use crate::script::ShutdownCall;
 
-/// How often a plugin looks whether its host is still there.
+/// How often a plugin checks that its host is still there.
 const LOOK: Duration = Duration::from_millis(200);
-/// What a host gets to read the answer to its Shutdown.
+/// The time for the host to read the answer to Shutdown.
 const READ: Duration = Duration::from_millis(200);
 
-/// Says when the plugin ends, and with which status. The first to say so is heard.
+/// Decides when the plugin ends, and with which status. The first decision counts.
 #[derive(Debug, Default)]
 pub(super) struct Ending(watch::Sender<Option<u8>>);
 
@@ -76,7 +76,7 @@ pub(super) async fn call(call: &mut Call) -> Result<(), End> {
     call.send(&Empty {}).await
 }
 
-/// Ends in good order; the status is what the script says, where nothing else asked for one.
+/// Ends in order. Returns the script's status unless another one was demanded.
 pub(super) async fn end(plugin: &Arc<Plugin>, status: u8) -> u8 {
     let script = &plugin.script.shutdown;
     if script.delay_ms > 0 {
@@ -91,7 +91,7 @@ pub(super) async fn end(plugin: &Arc<Plugin>, status: u8) -> u8 {
     if status == 0 { script.exit } else { status }
 }
 
-/// Takes over the signals that a plugin has to take.
+/// Installs the signal handlers that a plugin needs.
 pub(super) fn watch_signals(plugin: &Arc<Plugin>) -> io::Result<()> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let watching = plugin.clone();

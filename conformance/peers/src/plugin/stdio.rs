@@ -15,7 +15,7 @@ use super::{Plugin, acts};
 const STDOUT: i32 = 1;
 /// Standard error's.
 const STDERR: i32 = 2;
-/// How much of one write goes into one message.
+/// The number of bytes of one write that go into one message.
 const PIECE: usize = 1024;
 /// The number of bytes that are kept without a listener. The rest is lost, and the witness says so.
 const KEPT: usize = 64 << 20;
@@ -75,7 +75,7 @@ impl Queue {
     }
 }
 
-/// Prints, as the script has it.
+/// Prints according to the script.
 pub(super) async fn print(plugin: &Plugin, stdout: Vec<u8>, stderr: Vec<u8>) {
     let script = &plugin.script.stdio;
     if script.to_descriptors_too {

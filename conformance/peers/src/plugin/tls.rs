@@ -1,4 +1,4 @@
-//! The TLS of all sockets, as the script has it.
+//! The TLS of all sockets according to the script.
 
 use std::io::Cursor;
 use std::time::Duration;
@@ -21,7 +21,8 @@ pub(super) fn wanted(plugin: &Plugin) -> bool {
     !script.never && (plugin.asked.tls || script.unasked)
 }
 
-/// Secures a connection that the plugin has accepted; none where it came to nothing. `plaintext` leaves TLS out.
+/// Secures a connection that the plugin has accepted. Returns none if that failed. `plaintext`
+/// leaves TLS out.
 pub(super) async fn accept(plugin: &Plugin, io: Io, name: &str, plaintext: bool) -> Option<Io> {
     let script = &plugin.script.tls;
     if !wanted(plugin) {

@@ -52,8 +52,8 @@ impl Witness {
         }
         kept.room -= line.len();
         if let Some(file) = &mut kept.file {
-            // One write for one line, so that lines of several processes do not mix. A full disk is the suite's to notice:
-            // it misses the line.
+            // One write for each line, so that lines of several processes do not mix. The suite
+            // notices a full disk by the missing line.
             let _ = file.write_all(line.as_bytes());
         }
     }

@@ -21,9 +21,10 @@ pub struct Broker {
     pub first_stream_only: bool,
     /// Puts the sockets of brokered connections into the system's temporary directory, wherever the main one is.
     pub ignores_socket_dir: bool,
-    /// Ids that it accepts of its own accord, as soon as the host has opened the broker's stream.
+    /// The ids that it accepts without being asked, as soon as the host has opened the broker's
+    /// stream.
     pub accepts: Vec<u32>,
-    /// What it announces then, whether or not that is true.
+    /// What it announces then, true or not.
     pub announces: Vec<Announce>,
     /// What is behind a connection that it accepts.
     pub behind: Behind,
@@ -41,13 +42,14 @@ pub struct Broker {
     pub main_socket: bool,
     /// Leaves the sockets of brokered connections.
     pub keeps_sockets: bool,
-    /// Serves what the main connection has on brokered ones, too.
+    /// Serves all services of the main connection on brokered connections, too.
     pub serves_everything: bool,
     /// Accepts any certificate from the peer that it dials.
     pub trusts_anybody: bool,
     /// Does not dial what the host announced.
     pub never_dials: bool,
-    /// How long it waits for an announcement, or for the answer to a knock, in milliseconds. 5 s.
+    /// How long it waits for an announcement, or for the answer to a knock, in milliseconds.
+    /// Default: 5 s.
     pub patience_ms: u64,
     /// Claims, after its timeout, that the dial of an unannounced id succeeded.
     pub believes_in_unknown: bool,
@@ -125,7 +127,7 @@ pub enum Behind {
     Garbage,
 }
 
-/// The broker of a multiplexed session. A healthy plugin multiplexes where the host asks for it.
+/// The broker of a multiplexed session. A healthy plugin multiplexes if the host asks for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Mux {
@@ -167,7 +169,7 @@ pub struct Mux {
     pub opens_unasked: u32,
     /// TLS is left out inside the session.
     pub plaintext: bool,
-    /// What becomes of the session at the first knock.
+    /// What happens to the session at the first knock.
     pub at_knock: MuxEnd,
 }
 
@@ -190,7 +192,7 @@ pub enum KnockAnswer {
     Announces,
 }
 
-/// What becomes of a multiplexed session at the first knock.
+/// What happens to a multiplexed session at the first knock.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MuxEnd {

@@ -20,7 +20,7 @@ pub struct Calls {
     pub reset: Vec<String>,
     /// Methods whose connection is closed instead of an answer, without a GOAWAY.
     pub cut: Vec<String>,
-    /// What is done in the middle of a call.
+    /// The acts in the middle of a call.
     pub acts: Vec<ActsAt>,
     /// The answer to an unknown method.
     pub unknown_method: UnknownMethod,
@@ -28,9 +28,9 @@ pub struct Calls {
     pub loses_metadata: bool,
     /// Takes the next call of `Probe` and `BrokerProbe` only when the last has ended.
     pub one_at_a_time: bool,
-    /// The largest request that it takes, in bytes. 4 MiB, as Go's.
+    /// The largest request that it accepts, in bytes. Default: 4 MiB, as in Go.
     pub request_limit: usize,
-    /// What a request gets that is larger.
+    /// The answer to a larger request.
     pub too_large: TooLarge,
     /// Exits with status 1 instead of sending an answer of more than this many bytes.
     pub dies_of_answer_over: Option<usize>,
@@ -84,7 +84,7 @@ impl Default for Calls {
     }
 }
 
-/// What is done in the middle of a call.
+/// The acts in the middle of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ActsAt {
@@ -93,7 +93,7 @@ pub struct ActsAt {
     /// After this many messages of the answer; 0 = before the first.
     #[serde(default)]
     pub after_messages: u64,
-    /// What is done, in order.
+    /// The acts, in order.
     pub acts: Vec<Act>,
 }
 
@@ -114,7 +114,7 @@ pub enum UnknownMethod {
     Exits,
 }
 
-/// What a request gets that is larger than the limit.
+/// The answer to a request that is larger than the limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TooLarge {
@@ -174,7 +174,7 @@ pub struct Health {
     pub absent: bool,
     /// The name under which it knows itself.
     pub name: String,
-    /// What it says of itself.
+    /// The status that it reports.
     pub status: HealthStatus,
     /// Says the same of every name.
     pub knows_everything: bool,

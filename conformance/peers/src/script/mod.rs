@@ -1,4 +1,4 @@
-//! What a scripted plugin does: well, by default, and wrong where its script says so.
+//! The script of a plugin: healthy by default, and wrong where the script says so.
 //!
 //! A script is data (`script.json` beside the plugin, or a table in a case). Each member is one deviation from a
 //! healthy plugin, and leaving it out means that the plugin behaves there. An unknown member is an error, so that
@@ -28,7 +28,7 @@ pub struct Script {
     pub cookie: Cookie,
     /// The app protocol versions that it serves.
     pub versions: Vec<u32>,
-    /// What it makes of its environment.
+    /// How it interprets its environment.
     pub environment: Environment,
     /// Done, in order, before the line is written: after the cookie was checked and the socket listens.
     pub before_line: Vec<Act>,
@@ -41,7 +41,7 @@ pub struct Script {
     pub line: String,
     /// Done, in order, after the line was written, while it already serves.
     pub after_line: Vec<Act>,
-    /// Where it listens, and what becomes of a connection.
+    /// Where it listens, and how it treats connections.
     pub listen: Listen,
     /// The TLS of its sockets.
     pub tls: Tls,
@@ -118,7 +118,7 @@ impl Default for Cookie {
     }
 }
 
-/// What a plugin makes of its environment.
+/// How a plugin interprets its environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Environment {
@@ -130,13 +130,14 @@ pub struct Environment {
     pub dies_without_common_version: bool,
     /// Exits with status 1 at an entry of `PLUGIN_PROTOCOL_VERSIONS` that is not a number.
     pub dies_of_bad_version: bool,
-    /// Puts its sockets into the system's temporary directory, whatever `PLUGIN_UNIX_SOCKET_DIR` says.
+    /// Creates its sockets in the system's temporary directory, whatever `PLUGIN_UNIX_SOCKET_DIR`
+    /// says.
     pub ignores_socket_dir: bool,
-    /// Leaves group and mode of its sockets alone, whatever `PLUGIN_UNIX_SOCKET_GROUP` says.
+    /// Does not change group and mode of its sockets, whatever `PLUGIN_UNIX_SOCKET_GROUP` says.
     pub ignores_socket_group: bool,
-    /// Listens on any port, whatever `PLUGIN_MIN_PORT` and `PLUGIN_MAX_PORT` say, also where that is nonsense.
+    /// Listens on any port, whatever `PLUGIN_MIN_PORT` and `PLUGIN_MAX_PORT` say, valid or not.
     pub ignores_ports: bool,
-    /// Serves with a minimum above the maximum: takes them the other way around.
+    /// Swaps the ports if the minimum is above the maximum.
     pub swaps_ports: bool,
     /// Treats a port that is not a number as absent.
     pub takes_bad_port_for_none: bool,
@@ -160,7 +161,7 @@ pub struct Environment {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum VersionChoice {
-    /// The highest that both have; the lowest of its own where there is none.
+    /// The highest version in common; its own lowest if there is none.
     #[default]
     Highest,
     /// The lowest that both have.
@@ -169,7 +170,7 @@ pub enum VersionChoice {
     First,
     /// The last in the host's list that it has, as if the list were sorted.
     Last,
-    /// One above its highest: none of its own, whatever the host offers.
+    /// One above its highest, which it does not serve, whatever the host offers.
     Foreign,
     /// Its own highest, whatever the host says.
     OwnHighest,
@@ -221,7 +222,7 @@ pub enum Act {
     Grandchild(Grandchild),
 }
 
-/// A process that outlives the plugin that started it, for as long as the plugin's life would have been.
+/// A process that outlives the plugin that started it, up to the plugin's maximum life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grandchild {
@@ -243,7 +244,7 @@ pub enum Grandchild {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Shutdown {
-    /// What it makes of `plugin.GRPCController/Shutdown`.
+    /// How it reacts to `plugin.GRPCController/Shutdown`.
     pub call: ShutdownCall,
     /// Delays the exit by this many milliseconds after the call.
     pub delay_ms: u64,
@@ -266,11 +267,11 @@ pub struct Shutdown {
     pub outlives_host: bool,
     /// Ends by `Probe/Die` of a panic without a word on standard error.
     pub dies_silently: bool,
-    /// Writes what it says about a panic into one line of JSON.
+    /// Writes a panic as one line of JSON.
     pub panics_in_json: bool,
 }
 
-/// What a plugin makes of `plugin.GRPCController/Shutdown`.
+/// How a plugin reacts to `plugin.GRPCController/Shutdown`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShutdownCall {

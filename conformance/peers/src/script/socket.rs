@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where a plugin listens, and what becomes of a connection.
+/// Where a plugin listens, and how it treats connections.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Listen {
@@ -17,11 +17,11 @@ pub struct Listen {
     pub connections: Option<u32>,
     /// The socket's permissions, such as 0o600, whatever the umask and the group.
     pub mode: Option<u32>,
-    /// What becomes of a connection.
+    /// How a connection is treated.
     pub accept: Accept,
     /// The number of connections that are treated this way; later ones are served. Default: all.
     pub accept_first: Option<u32>,
-    /// Ends with status 0 when a connection ends that never said a word.
+    /// Exits with status 0 when a connection closes without having sent a byte.
     pub empty_connection_ends: bool,
     /// Ends with status 1 when a connection turns out not to speak HTTP/2.
     pub garbage_ends: bool,
@@ -31,7 +31,7 @@ pub struct Listen {
     pub failure_is_silent: bool,
 }
 
-/// What becomes of a connection.
+/// How a connection is treated.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Accept {
@@ -67,7 +67,7 @@ pub struct Tls {
     pub plaintext_too: bool,
     /// The certificate that it makes for itself, and announces.
     pub identity: Identity,
-    /// What it shows in the handshake.
+    /// The certificate that it presents in the handshake.
     pub serves: Served,
     /// Whom it lets in.
     pub client: ClientCertificate,
@@ -100,7 +100,7 @@ pub enum Identity {
     Expired,
 }
 
-/// What a plugin shows in the handshake.
+/// The certificate that a plugin presents in the handshake.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Served {
@@ -113,7 +113,7 @@ pub enum Served {
     AnnouncedWithAnotherKey,
 }
 
-/// Whom a plugin with TLS lets in.
+/// Which peers a plugin with TLS admits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientCertificate {

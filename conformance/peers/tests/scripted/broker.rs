@@ -259,7 +259,7 @@ async fn it_knocks_before_it_dials_unless_the_script_says_otherwise() {
 #[tokio::test]
 async fn the_session_is_abused_as_the_script_says() {
     for (mux, how) in [
-        // The end of it may come as such, or as a reset.
+        // It may end normally, or with a reset.
         (json!({ "at-knock": "cut" }), ""),
         (json!({ "at-knock": "go-away" }), "go away"),
         (json!({ "at-knock": { "hex": "09000000000000000000 0000" } }), "not yamux"),

@@ -91,7 +91,7 @@ async fn what_hangs_is_not_answered_and_the_witness_says_so() {
         call.send(&[10, 2, 1, 1]).await.unwrap();
         call.finish().unwrap();
         stage.saw(event, json!({})).await;
-        // The connection goes on: what comes after it is answered, and the call is still open.
+        // The connection continues: later calls are answered, and this call is still open.
         let other = "/plugwire.probe.v1.Probe/Inspect";
         assert!(host.call(other, json!({})).await.is_ok(), "{script}");
         assert_eq!(call.status(), None, "{script}");

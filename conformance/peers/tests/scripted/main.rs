@@ -1,4 +1,4 @@
-//! The scripted plugin does what its script says, and its witness tells what it did.
+//! Checks that the scripted plugin follows its script, and that its witness records what it did.
 
 mod broker;
 mod calls;

@@ -49,7 +49,7 @@ async fn what_stands_in_the_script_is_what_stands_on_standard_output() {
     }
 }
 
-/// A script, further environment, and the version or the exit status that come of it.
+/// A script, further environment, and the resulting version or exit status.
 type Start = (Value, &'static [(&'static str, &'static str)], Result<i64, i32>);
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn floods_are_as_large_as_they_say_and_block_nobody() {
 
 #[tokio::test]
 async fn it_ends_by_what_the_script_says_and_by_nothing_else() {
-    // SIGINT, then SIGTERM: what the exit status, or the signal, is.
+    // Sends SIGINT, then SIGTERM, and returns the exit status or the signal.
     let ways = [
         (json!({}), None, Some(15)),
         (json!({ "shutdown": { "sigint-ends": true } }), Some(0), None),
@@ -179,7 +179,7 @@ async fn a_grandchild_outlives_it_and_holds_what_it_says() {
         let stage = Stage::start(script, Way::Plain, &[]);
         stage.exit().await;
         let pid = stage.saw("grandchild", json!({ "kind": kind })).await["pid"].as_u64().unwrap();
-        // Not adopted here, and so not found by the directory.
+        // Not adopted here, so the working directory does not identify it.
         let found =
             if ["clean-environment", "daemon"].contains(&kind) { vec![] } else { vec![pid as u32] };
         assert_eq!(stage.cage.processes(), found, "{kind}");

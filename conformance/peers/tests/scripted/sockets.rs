@@ -1,4 +1,4 @@
-//! Where it listens, what becomes of a connection, and its TLS.
+//! Listening, the handling of connections, and TLS.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -138,7 +138,7 @@ async fn tls_lets_in_whom_the_script_lets_in() {
         let stage = Stage::start(json!({ "tls": tls }), Way::Tls, &[]);
         let mut got = Vec::new();
         for way in ways {
-            // With TLS 1.3 only an answer shows that the plugin took the host's certificate.
+            // With TLS 1.3 only an answer proves that the plugin accepted the host's certificate.
             got.push(match stage.shake(way).await {
                 Ok(io) => Host::echo_over(io, &stage.trace).await.is_ok(),
                 Err(_) => false,

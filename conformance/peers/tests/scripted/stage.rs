@@ -1,4 +1,4 @@
-//! A cage with the scripted plugin in it, and a host by hand.
+//! A cage with the scripted plugin, and a hand-made host.
 
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ impl Stage {
         address.connect().await.unwrap()
     }
 
-    /// Returns what TLS says to a connection, for a host that shows this.
+    /// Performs the TLS handshake on a connection, as a host with this certificate.
     pub(crate) async fn shake(&self, tls: impl FnOnce(Tls) -> Tls) -> Result<Io, String> {
         let line = self.line().await;
         let certificate = line.certificate().unwrap().expect("a certificate");
@@ -139,7 +139,8 @@ fn contains(seen: &Value, like: &Value) -> bool {
 pub(crate) struct Calls(Caller);
 
 impl Calls {
-    /// One call with its answer's first message as JSON; an error is its status' or its break's text.
+    /// Makes one call and returns the first message of the answer as JSON. The error is the text of
+    /// the status or of the failure.
     pub(crate) async fn call(&self, method: &str, request: Value) -> Result<Value, String> {
         let reply = self.reply(method, request).await?;
         match reply.status.code {
@@ -168,7 +169,7 @@ impl Calls {
 }
 
 impl Host {
-    /// For calls while something is done with the rest.
+    /// For calls while the rest is borrowed.
     pub(crate) fn calls(&self) -> Calls {
         Calls(self.caller.clone())
     }
@@ -191,7 +192,7 @@ impl Host {
         ConnInfo::decode(heard.unwrap().expect("a word")).unwrap()
     }
 
-    /// Says something to the plugin's broker.
+    /// Sends a message to the plugin's broker.
     pub(crate) async fn say(&mut self, message: ConnInfo) {
         self.broker.send(&message.encode_to_vec()).await.unwrap();
     }

@@ -1,7 +1,7 @@
-//! One page that needs nothing else: the matrix case × run, and below it what was seen in each case.
+//! One self-contained page: the matrix case × run, and below it what was seen in each case.
 //!
-//! There is no script in it, and its policy forbids any: what a subject printed cannot become one even if the escaping
-//! failed.
+//! The page contains no script, and its policy forbids any: text from a subject cannot become one
+//! even if the escaping failed.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ const POLICY: &str =
 /// Which cases get a section with their timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// Those that did not simply pass.
+    /// The cases that did not simply pass.
     NotPassed,
     /// All of them. The page gets long.
     All,
@@ -125,7 +125,7 @@ fn matrix_section(html: &mut String, matrix: &Matrix<'_>, detail: Detail) {
     html.push_str("</table>\n</div>\n</section>\n");
 }
 
-/// What one run came to.
+/// The outcome of one run.
 fn subject(html: &mut String, run: &Run) {
     let class = match run.outcome() {
         Outcome::Conformant => "good",
@@ -158,7 +158,7 @@ fn subject(html: &mut String, run: &Run) {
     );
 }
 
-/// The counts as lengths; what they are is said beside it.
+/// The counts as lengths, with labels beside them.
 fn bar(html: &mut String, run: &Run) {
     html.push_str("<div class=\"bar\" aria-hidden=\"true\">");
     for shown in [Tone::Good, Tone::Mild, Tone::Bad, Tone::Broken, Tone::Quiet] {
@@ -276,7 +276,7 @@ fn case_sections(html: &mut String, matrix: &Matrix<'_>, detail: Detail) {
     html.push_str("</section>\n");
 }
 
-/// What the case asks, once, and then what each run showed.
+/// What the case requires, then the result of each run.
 fn case_section(html: &mut String, matrix: &Matrix<'_>, row: &Row<'_>, detail: Detail) {
     let case = row.case.bounded();
     let _ = write!(
@@ -329,7 +329,7 @@ fn field(html: &mut String, name: &str, value: &str) {
     }
 }
 
-/// Open where something went wrong: then it is what the reader came for.
+/// Open if something went wrong, since that is what the reader looks for.
 fn timeline(html: &mut String, case: &CaseResult) {
     if case.timeline.is_empty() {
         return;

@@ -1,4 +1,5 @@
-//! However much a subject says, a report stays small, and tells that something is missing.
+//! Checks that a report stays small, however much a subject prints, and says that something is
+//! missing.
 
 use plugwire_conformance_report::html::{self, Detail};
 use plugwire_conformance_report::model::{CaseResult, Finding, Level, Role, Verdict};

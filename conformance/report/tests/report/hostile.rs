@@ -1,4 +1,4 @@
-//! Nothing that a subject says drives what shows it, and nothing passes for a line of the report.
+//! Checks that no text of a subject controls the viewer of the report or passes for a line of it.
 
 use plugwire_conformance_report::html::{self, Detail};
 use plugwire_conformance_report::terminal::{self, Style};

@@ -1,4 +1,4 @@
-//! JSON lines: what is written is read back, and nothing else is.
+//! JSON lines: what is written can be read back, and nothing else.
 
 use std::error::Error as _;
 

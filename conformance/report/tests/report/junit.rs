@@ -1,4 +1,5 @@
-//! JUnit XML says of each case what the exit status says, and no reader is needed that forgives.
+//! Checks that JUnit XML agrees with the exit status in each case, and that a strict reader accepts
+//! it.
 
 use plugwire_conformance_report::junit;
 use plugwire_conformance_report::model::{CaseResult, Level, Outcome, Role, Run, Verdict};
@@ -34,7 +35,8 @@ fn the_numbers_are_those_of_the_elements() {
 #[test]
 fn what_fails_is_a_failure_and_what_the_suite_could_not_do_an_error() {
     let element_of = |verdict| {
-        // Where every case is skipped, the document itself is an error; so another one stands beside it.
+        // If every case is skipped, the document itself is an error, so there is another case
+        // beside it.
         let beside = case("other/name", Level::Must, Verdict::Pass);
         let cases = vec![case("area/name", Level::Must, verdict), beside];
         let document = document(&[run("subject", Role::Plugin, cases)]);

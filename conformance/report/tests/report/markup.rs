@@ -1,10 +1,10 @@
-//! A reader of XML that takes nothing but what is written here: elements, double-quoted attributes, the five entities it
-//! needs. Where it panics, the writer is wrong.
+//! A reader of XML that accepts only what the reports contain: elements, double-quoted attributes,
+//! five entities. If it panics, the writer is wrong.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// An element, with the text that stands in it directly.
+/// An element, with its direct text.
 #[derive(Debug, Default)]
 pub(crate) struct Element {
     pub(crate) name: String,

@@ -1,4 +1,4 @@
-//! The matrix, as the page and the table show it.
+//! The matrix in the page and in the table.
 
 use plugwire_conformance_report::html::{self, Detail};
 use plugwire_conformance_report::markdown;

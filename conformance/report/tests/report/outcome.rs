@@ -1,4 +1,4 @@
-//! What a run comes to: the exit status, and the words for it, which never say more than it.
+//! The outcome of a run: the exit status, and its description, which never claims more.
 
 use plugwire_conformance_report::jsonl;
 use plugwire_conformance_report::model::{Level, Outcome, Role, Run, Verdict};
@@ -21,7 +21,7 @@ fn strict(run: Run) -> Run {
 
 fn said(run: &Run) -> String {
     let report = terminal::report(run, Style::plain(), 120);
-    // The foot stands behind the last empty line.
+    // The footer follows the last empty line.
     report.rsplit("\n\n").next().unwrap_or_default().replace('\n', " ")
 }
 
@@ -114,7 +114,7 @@ fn the_words_begin_with_the_outcome_and_the_counts_add_up() {
             Outcome::NotConformant => " not conformant: ",
             _ => " no verdict: ",
         };
-        // The time stands before it, in one word or two.
+        // The time is in front of it, in one or two words.
         assert!(rest.find(word).is_some_and(|index| index < 16), "{rest}");
     }
 }
@@ -125,7 +125,7 @@ fn every_must_is_kept_is_said_only_where_it_is_true() {
         let is_kept =
             matches!(verdict, Verdict::Pass | Verdict::NonStrict | Verdict::UnexpectedPass);
         let said = said(&with(Level::Must, verdict));
-        assert_eq!(said.contains("every MUST is kept"), is_kept, "{said}");
+        assert_eq!(said.contains("every MUST is met"), is_kept, "{said}");
     }
     let skipped = run("subject", Role::Plugin, vec![case("area/name", Level::Must, Verdict::Skip)]);
     assert!(said(&skipped).contains("every case was skipped, so nothing is proved"));
@@ -159,7 +159,7 @@ fn how_many_are_not_kept_is_said_of_those_that_were_judged() {
     for (name, verdict) in [("a", Verdict::Timeout), ("b", Verdict::Pass), ("c", Verdict::Skip)] {
         run.cases.push(case(name, Level::Should, verdict));
     }
-    assert!(said(&run).contains("conformant: every MUST is kept; 2 of 3 SHOULD are not kept "));
+    assert!(said(&run).contains("conformant: every MUST is met; 2 of 3 SHOULD are not met "));
 }
 
 #[test]
