@@ -89,7 +89,7 @@ pub mod http2;
 pub mod net;
 mod panic;
 #[cfg(test)]
-mod patience;
+mod eventually;
 pub mod plugin;
 mod services;
 

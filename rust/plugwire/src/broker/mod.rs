@@ -4,10 +4,10 @@
 //! connection by address (each on a socket of its own), `knocks` by order of streams (all on one multiplexed socket);
 //! `serving` is what stands at the accepting end.
 
-mod announcements;
+mod per_socket;
 mod error;
-mod knocks;
-mod serving;
+mod multiplexed;
+mod listener;
 mod stream;
 
 use std::fmt;
@@ -22,15 +22,15 @@ use crate::Services;
 use crate::http2::channel::Peer;
 use crate::http2::connection;
 use crate::http2::{Channel, Http2};
-use crate::net::socket::{Listen, Listener};
+use crate::net::listener::{Listen, Listener};
 use crate::net::{AddrTranslator, BoxIo, Tls};
 
-use announcements::Announcements;
-pub(crate) use announcements::Trust;
+use per_socket::Announcements;
+pub(crate) use per_socket::Trust;
 pub use error::{DialError, ListenError, PeerGone};
-use knocks::Knocks;
-use serving::Source;
-pub use serving::{BrokeredListener, Serving};
+use multiplexed::Knocks;
+use listener::Source;
+pub use listener::{BrokeredListener, Serving};
 use stream::Outbound;
 
 /// Opens further connections between host and plugin, for callbacks, with the same four verbs in both roles.

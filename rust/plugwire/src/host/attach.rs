@@ -23,7 +23,7 @@ use super::stdio::Writer;
 use super::system::Foreign;
 use crate::broker::{self, Broker};
 use crate::http2::{Channel, ConnectStep, Http2};
-use crate::net::socket::Listen;
+use crate::net::listener::Listen;
 use crate::net::{Address, Tls};
 
 /// A running plugin to connect to: one in a debugger, or one that outlived its host. go-plugin: `ClientConfig.Reattach`.

@@ -22,7 +22,7 @@ use super::system;
 use super::verify::Image;
 use crate::net::AddrTranslator;
 use crate::net::private_dir::PrivateFolder;
-use crate::net::socket::group_id;
+use crate::net::listener::group_id;
 
 pub(super) type Begun = (Process, Output, Option<Arc<dyn AddrTranslator>>);
 

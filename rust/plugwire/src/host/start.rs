@@ -30,7 +30,7 @@ use super::verify::Image;
 use crate::broker::{self, Trust};
 use crate::http2::ConnectStep;
 use crate::net::private_dir::PrivateFolder;
-use crate::net::socket::Listen;
+use crate::net::listener::Listen;
 use crate::net::tls::Identity;
 use crate::net::{AddrTranslator, Address, Tls};
 

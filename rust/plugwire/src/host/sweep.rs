@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::net::private_dir::PrivateFolder;
-    use crate::patience::soon;
+    use crate::eventually::soon;
 
     /// A folder as a host leaves it that was killed with its guardian.
     fn abandoned(base: &Path) -> PathBuf {

@@ -10,8 +10,8 @@ pub(crate) mod channel;
 pub(crate) mod config;
 pub(crate) mod connection;
 mod deadline;
-pub(crate) mod peers;
-pub(crate) mod pulse;
+pub(crate) mod presence;
+pub(crate) mod liveness;
 pub(crate) mod server;
 mod status;
 

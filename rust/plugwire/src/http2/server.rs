@@ -24,8 +24,8 @@ use super::body::{Pump, PumpError, RequestBody};
 use super::calls::Calls;
 use super::config::Http2;
 use super::connection::silence;
-use super::peers::Peers;
-use super::pulse::Pulse;
+use super::presence::Peers;
+use super::liveness::Pulse;
 use super::{deadline, status};
 use crate::net::{BoxIo, Tls};
 

@@ -2,11 +2,11 @@
 
 pub(crate) mod mux;
 pub(crate) mod private_dir;
-pub(crate) mod socket;
+pub(crate) mod listener;
 pub(crate) mod tls;
 pub(crate) mod translate;
 
-pub use socket::Address;
+pub use listener::Address;
 pub use tls::Tls;
 pub use translate::{AddrTranslator, Mounted};
 

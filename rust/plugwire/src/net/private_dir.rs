@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, flock};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::socket::group_id;
+use super::listener::group_id;
 
 /// What the names of all such folders begin with.
 pub(crate) const PREFIX: &str = "plugwire-";
@@ -107,7 +107,7 @@ fn decide(file: File, taken: rustix::io::Result<()>) -> Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::patience::soon;
+    use crate::eventually::soon;
 
     #[test]
     fn only_a_lock_that_was_taken_is_held() {

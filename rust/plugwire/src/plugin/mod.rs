@@ -6,7 +6,7 @@
 mod builder;
 mod capture;
 mod controller;
-mod end;
+mod exit;
 mod error;
 mod health;
 mod log;

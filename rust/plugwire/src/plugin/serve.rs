@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::capture::{Capture, Descriptor};
 use super::controller::Controller;
-use super::end::OwnProcess;
+use super::exit::OwnProcess;
 use super::stdio::Hub;
 use super::{Plugin, ServeError, log, reflection};
 use crate::Services;
@@ -23,10 +23,10 @@ use crate::broker::{self, Broker, CloseOnDrop};
 use crate::generated::grpc::health::v1::health_server::HealthServer;
 use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
 use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
-use crate::http2::peers::Peers;
+use crate::http2::presence::Peers;
 use crate::http2::server::{MOST_CONNECTIONS, Server};
 use crate::net::mux::{Mode, Mux};
-use crate::net::socket::{Listen, Listener};
+use crate::net::listener::{Listen, Listener};
 use crate::net::tls::Identity;
 use crate::net::{BoxIo, Tls};
 

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use crate::generated::plugin::grpc_stdio_server::GrpcStdio;
 use crate::generated::plugin::{StdioData, stdio_data::Channel};
-use crate::http2::pulse::Pulse;
+use crate::http2::liveness::Pulse;
 
 /// What waits at most: unread output while a host reads, the newest output while none does.
 const CAPACITY: usize = 256 * 1024;

@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 use super::serve::Running;
 use super::{Plugin, ServeError};
 use crate::net::private_dir::PrivateFolder;
-use crate::net::socket::{Listen, Listener};
+use crate::net::listener::{Listen, Listener};
 
 /// A plugin that serves in this process until it is dropped.
 ///

@@ -10,7 +10,7 @@ use super::{Broker, DialError, PeerGone};
 use crate::generated::plugin::ConnInfo;
 use crate::http2::{Channel, ConnectStep};
 use crate::net::Address;
-use crate::net::socket::Listen;
+use crate::net::listener::Listen;
 
 /// Announcements that nobody dials must not fill the memory. The oldest goes first.
 const MOST: usize = 1024;

@@ -10,7 +10,7 @@ use super::Broker;
 use crate::Services;
 use crate::http2::server::{MOST_CONNECTIONS, Server};
 use crate::net::BoxIo;
-use crate::net::socket::Listener;
+use crate::net::listener::Listener;
 
 /// Where connections come from.
 pub(super) enum Source {

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::serving::Source;
+use super::listener::Source;
 use super::{Broker, DialError, ListenError, PeerGone};
 use crate::generated::plugin::{ConnInfo, Knock};
 use crate::http2::{Channel, ConnectStep};

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::sleep;
 
 use super::log;
-use crate::http2::peers::Peers;
+use crate::http2::presence::Peers;
 
 /// How often a plugin without a connection looks for its host. One with a connection never does.
 const LOOK: Duration = Duration::from_secs(1);
