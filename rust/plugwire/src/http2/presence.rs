@@ -1,49 +1,50 @@
-//! Who is connected to a server.
+//! How many peers are connected to a server.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+#[cfg(feature = "plugin")]
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The connections whose handshakes have passed. Who only connects is no company.
+/// Counts the connections that have completed their TLS and HTTP/2 handshakes. A clone shares the count.
 #[derive(Clone)]
-pub(crate) struct Peers(Arc<Mutex<State>>);
+pub(crate) struct Presence(Arc<Mutex<State>>);
 
 struct State {
     connected: usize,
-    /// When the last one went, or the server began.
+    /// When the last connection ended, or the server started.
+    #[cfg_attr(not(feature = "plugin"), expect(dead_code))]
     alone_since: Instant,
 }
 
-impl Default for Peers {
+impl Default for Presence {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(State { connected: 0, alone_since: Instant::now() })))
     }
 }
 
-impl Peers {
-    /// One more, until the guard is dropped.
+impl Presence {
+    /// Counts one more connection until the guard is dropped.
     pub(super) fn enter(&self) -> Present {
-        self.lock().connected += 1;
+        self.0.lock().connected += 1;
         Present(self.clone())
     }
 
-    /// How long nobody has been connected; `None` while somebody is.
+    /// Returns how long no peer has been connected, or `None` while one is.
+    #[cfg(feature = "plugin")]
     pub(crate) fn alone_for(&self) -> Option<Duration> {
-        let state = self.lock();
+        let state = self.0.lock();
         (state.connected == 0).then(|| state.alone_since.elapsed())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-pub(super) struct Present(Peers);
+/// One connection in the count.
+pub(super) struct Present(Presence);
 
 impl Drop for Present {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.0.0.lock();
         state.connected -= 1;
         state.alone_since = Instant::now();
     }

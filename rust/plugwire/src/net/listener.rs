@@ -1,97 +1,48 @@
-//! Unix and TCP sockets: where a side listens, and how the other gets there.
+//! Unix and TCP sockets that accept connections.
 
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use plugwire_protocol::handshake::{AddressError, Network, tcp_address};
 use rustix::fs::{Gid, Uid};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 
-use super::BoxIo;
+use super::address::Address;
+use super::group::group_id;
+use super::io::BoxIo;
 
-/// How long a connection waits that could not be taken.
+/// The pause after a connection that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How many names are tried for a socket.
+const MAX_NAMES: usize = 16;
 
-/// Where somebody listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// A socket in the file system.
-    Unix(PathBuf),
-    /// A port. go-plugin listens on one on Windows only; a plugwire plugin when it is told to.
-    Tcp(SocketAddr),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Unix(path) => write!(f, "{}", path.display()),
-            Address::Tcp(address) => write!(f, "{address}"),
-        }
-    }
-}
-
-impl Address {
-    /// Reads the two fields of a handshake line or an announcement.
-    pub(crate) fn parse(network: Network, address: &str) -> Result<Self, AddressError> {
-        network.check(address)?;
-        Ok(match network {
-            Network::Unix => Address::Unix(PathBuf::from(address)),
-            Network::Tcp => Address::Tcp(tcp_address(address)?),
-        })
-    }
-
-    /// The folder of a socket that has one.
-    pub(crate) fn folder(&self) -> Option<&Path> {
-        match self {
-            Address::Unix(path) => path.parent(),
-            Address::Tcp(_) => None,
-        }
-    }
-
-    pub(crate) fn network(&self) -> Network {
-        match self {
-            Address::Unix(_) => Network::Unix,
-            Address::Tcp(_) => Network::Tcp,
-        }
-    }
-
-    pub(crate) async fn connect(&self) -> io::Result<BoxIo> {
-        Ok(self.reach().await?.0)
-    }
-
-    /// Connects, and says which process listens, where the system knows.
-    pub(crate) async fn reach(&self) -> io::Result<(BoxIo, Option<i32>)> {
-        match self {
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path).await?;
-                let listens = stream.peer_cred().ok().and_then(|cred| cred.pid());
-                Ok((Box::new(stream), listens))
-            }
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                Ok((Box::new(stream), None))
-            }
-        }
-    }
-}
-
-/// How to listen. go-plugin: `PLUGIN_UNIX_SOCKET_DIR`, `PLUGIN_UNIX_SOCKET_GROUP`, `PLUGIN_MIN_PORT`, `PLUGIN_MAX_PORT`.
+/// How to listen. go-plugin: `PLUGIN_UNIX_SOCKET_DIR`, `PLUGIN_UNIX_SOCKET_GROUP`, `PLUGIN_MIN_PORT`,
+/// `PLUGIN_MAX_PORT`.
 #[derive(Debug, Clone)]
 pub(crate) enum Listen {
-    Unix { directory: PathBuf, group: Option<String> },
+    Unix {
+        directory: PathBuf,
+        /// The group that may connect, by name or number.
+        group: Option<String>,
+    },
+    #[cfg(feature = "plugin")]
     Tcp { ports: Option<(u16, u16)> },
 }
 
-/// A bound socket. Its file goes when the listener goes.
+/// A bound socket. Its file is removed when the listener is dropped.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    Unix { listener: UnixListener, file: SocketFile },
-    Tcp { listener: TcpListener, address: SocketAddr },
+    Unix {
+        listener: UnixListener,
+        file: SocketFile,
+    },
+    #[cfg(feature = "plugin")]
+    Tcp {
+        listener: TcpListener,
+        address: SocketAddr,
+    },
 }
 
 #[derive(Debug)]
@@ -99,38 +50,70 @@ pub(crate) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Already gone where the folder around it was removed first; nobody can be told here anyway.
+        // Fails where the directory was removed first, and then there is nothing left to do.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
 impl Listener {
-    pub(crate) fn bind(how: &Listen) -> io::Result<Self> {
+    /// Binds a socket. The group is looked up on a thread that may block.
+    pub(crate) async fn bind(how: &Listen) -> io::Result<Self> {
         match how {
-            Listen::Unix { directory, group } => bind_unix(directory, group.as_deref()),
+            Listen::Unix { directory, group: None } => Self::bind_unix(directory, None),
+            Listen::Unix { directory, group: Some(group) } => {
+                let group = group.clone();
+                let found = tokio::task::spawn_blocking(move || group_id(&group)).await;
+                let group = found.map_err(io::Error::other)??;
+                Self::bind_unix(directory, Some(Gid::from_raw(group)))
+            }
+            #[cfg(feature = "plugin")]
             Listen::Tcp { ports } => bind_tcp(*ports),
         }
+    }
+
+    /// Binds a unix socket under go-plugin's kind of name: `plugin` and some digits. The kernel refuses
+    /// a name that is taken, so no file is created first.
+    pub(crate) fn bind_unix(directory: &Path, group: Option<Gid>) -> io::Result<Self> {
+        for attempt in 1.. {
+            let path = directory.join(format!("plugin{}", random_digits()));
+            match UnixListener::bind(&path) {
+                Ok(listener) => {
+                    let file = SocketFile(path);
+                    if let Some(group) = group {
+                        open_to_group(&file.0, group)?;
+                    }
+                    return Ok(Self::Unix { listener, file });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < MAX_NAMES => {}
+                Err(error) => {
+                    let why = format!("{}: {error}", path.display());
+                    return Err(io::Error::new(error.kind(), why));
+                }
+            }
+        }
+        unreachable!("the loop ends by returning")
     }
 
     pub(crate) fn address(&self) -> Address {
         match self {
             Listener::Unix { file, .. } => Address::Unix(file.0.clone()),
+            #[cfg(feature = "plugin")]
             Listener::Tcp { address, .. } => Address::Tcp(*address),
         }
     }
 
-    /// Takes the next connection. Where one cannot be taken (no descriptors are left, say) it is tried again for ever, after a
-    /// pause, and told once. Cancel safe.
-    pub(crate) async fn accept(&self, tell: impl Fn(io::Error)) -> BoxIo {
-        let mut told = false;
+    /// Accepts the next connection. After a failure (no descriptor is left, say) it reports the error
+    /// once through `report` and tries again, forever, with a pause in between. Cancel safe.
+    pub(crate) async fn accept(&self, report: impl Fn(io::Error)) -> BoxIo {
+        let mut reported = false;
         loop {
             match self.try_accept().await {
                 Ok(io) => return io,
                 Err(error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tell(error);
+                    if !std::mem::replace(&mut reported, true) {
+                        report(error);
                     }
-                    // The connection still waits: trying again at once would spin.
+                    // The connection is still waiting: trying again at once would spin.
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -140,6 +123,7 @@ impl Listener {
     async fn try_accept(&self) -> io::Result<BoxIo> {
         match self {
             Listener::Unix { listener, .. } => Ok(Box::new(listener.accept().await?.0)),
+            #[cfg(feature = "plugin")]
             Listener::Tcp { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
@@ -149,58 +133,19 @@ impl Listener {
     }
 }
 
-/// go-plugin's names: `plugin` and some digits. The kernel refuses a name that is taken, so no file is made first.
-fn bind_unix(directory: &Path, group: Option<&str>) -> io::Result<Listener> {
-    for attempt in 0.. {
-        let path = directory.join(format!("plugin{}", random_digits()));
-        match UnixListener::bind(&path) {
-            Ok(listener) => {
-                let file = SocketFile(path);
-                if let Some(group) = group {
-                    open_to_group(&file.0, group)?;
-                }
-                return Ok(Listener::Unix { listener, file });
-            }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < 16 => {}
-            Err(error) => {
-                return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
-            }
-        }
-    }
-    unreachable!("the loop ends by returning")
-}
-
-/// Ten digits that nobody has to guess or not guess: the folder is what protects the socket.
+/// Returns up to ten digits. They need not be hard to guess: the directory protects the socket.
 fn random_digits() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish() % 10_000_000_000
 }
 
-fn open_to_group(path: &Path, group: &str) -> io::Result<()> {
-    rustix::fs::chown(path, None::<Uid>, Some(Gid::from_raw(group_id(group)?)))?;
+fn open_to_group(path: &Path, group: Gid) -> io::Result<()> {
+    rustix::fs::chown(path, None::<Uid>, Some(group))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
 }
 
-/// The group is a number or a name, in this order (go-plugin: `UnixSocketConfig.Group`).
-pub(crate) fn group_id(group: &str) -> io::Result<u32> {
-    match group.parse() {
-        Ok(number) => Ok(number),
-        Err(_) => group_named(group)?.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, format!("no group is named `{group}`"))
-        }),
-    }
-}
-
-/// Looks only into the local group file: a directory service would need libc's resolver and its locks.
-fn group_named(name: &str) -> io::Result<Option<u32>> {
-    let groups = std::fs::read_to_string("/etc/group")?;
-    Ok(groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-    }))
-}
-
-/// Takes the first free port of the range, or any where there is no range.
+/// Binds the first free port of the range, or any port if there is no range.
+#[cfg(feature = "plugin")]
 fn bind_tcp(ports: Option<(u16, u16)>) -> io::Result<Listener> {
     let (min, max) = ports.unwrap_or((0, 0));
     let mut last = None;
@@ -214,11 +159,9 @@ fn bind_tcp(ports: Option<(u16, u16)>) -> io::Result<Listener> {
             Err(error) => last = Some(error),
         }
     }
+    let cause = last.map_or_else(String::new, |error| error.to_string());
     Err(io::Error::new(
         io::ErrorKind::AddrInUse,
-        format!(
-            "no free TCP port from {min} to {max}: {}",
-            last.map_or_else(String::new, |e| e.to_string())
-        ),
+        format!("no free TCP port from {min} to {max}: {cause}"),
     ))
 }
