@@ -24,10 +24,6 @@ use crate::http2::{Dispatch, Routes};
 #[must_use = "services do nothing until they are given back to the plugin"]
 pub struct Services {
     routes: BTreeMap<&'static str, Dispatch>,
-    #[cfg_attr(
-        not(feature = "plugin"),
-        expect(dead_code, reason = "only plugins have reflection")
-    )]
     descriptors: Vec<&'static [u8]>,
 }
 

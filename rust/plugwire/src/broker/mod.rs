@@ -11,6 +11,8 @@ mod listener;
 mod multiplexed;
 mod outbound;
 mod per_socket;
+#[cfg(feature = "plugin")]
+mod service;
 mod stream;
 mod trust;
 mod turn;
@@ -134,7 +136,7 @@ impl Broker {
     #[cfg(feature = "plugin")]
     pub(crate) fn service(&self) -> BrokerServer {
         let (link, wiring) = (self.0.link.clone(), self.0.wiring.clone());
-        BrokerServer::new(stream::BrokerService { link, wiring })
+        BrokerServer::new(service::BrokerService { link, wiring })
     }
 
     /// Sets the session that carries all connections, with multiplexing.
@@ -176,7 +178,7 @@ impl Broker {
 
 #[cfg(feature = "plugin")]
 type BrokerServer =
-    crate::generated::plugin::grpc_broker_server::GrpcBrokerServer<stream::BrokerService>;
+    crate::generated::plugin::grpc_broker_server::GrpcBrokerServer<service::BrokerService>;
 
 /// Closes a broker when it is dropped.
 pub(crate) struct CloseOnDrop(pub(crate) Broker);

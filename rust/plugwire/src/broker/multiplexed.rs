@@ -10,6 +10,7 @@
 //! previous one was given up.
 
 use std::collections::HashMap;
+#[cfg(feature = "host")]
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -1,12 +1,9 @@
 //! The broker's stream, on which both sides tell each other about connections. Spec: BRK-1 and BRK-2.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
-use tokio_stream::StreamExt;
-use tokio_util::task::AbortOnDropHandle;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Streaming;
 
 use super::link::Link;
 use super::outbound::Outbound;
@@ -14,11 +11,9 @@ use super::wiring::Wiring;
 use crate::generated::plugin::ConnInfo;
 #[cfg(feature = "host")]
 use crate::generated::plugin::grpc_broker_client::GrpcBrokerClient;
-#[cfg(feature = "plugin")]
-use crate::generated::plugin::grpc_broker_server::GrpcBroker;
 
 /// One stream's life. When the stream ends, the broker regards the peer as gone.
-struct Attachment {
+pub(super) struct Attachment {
     link: Arc<Link>,
     wiring: Arc<Wiring>,
     outbound: Outbound,
@@ -26,7 +21,7 @@ struct Attachment {
 
 impl Attachment {
     /// Attaches a new peer, which replaces the previous one. The messages are what this side sends.
-    fn new(
+    pub(super) fn new(
         link: Arc<Link>,
         wiring: Arc<Wiring>,
     ) -> (Self, impl Stream<Item = ConnInfo> + Send + 'static) {
@@ -35,7 +30,7 @@ impl Attachment {
         (Self { link, wiring, outbound }, messages)
     }
 
-    async fn read(self, mut messages: Streaming<ConnInfo>) {
+    pub(super) async fn read(self, mut messages: Streaming<ConnInfo>) {
         while let Ok(Some(message)) = messages.message().await {
             self.wiring.hear(message, &self.outbound);
         }
@@ -60,32 +55,4 @@ pub(super) fn open(channel: crate::http2::Channel, link: Arc<Link>, wiring: Arc<
             Err(status) => tracing::debug!(%status, "the plugin has no broker"),
         }
     });
-}
-
-/// Serves the stream as plugin.
-#[cfg(feature = "plugin")]
-pub(crate) struct BrokerService {
-    pub(super) link: Arc<Link>,
-    pub(super) wiring: Arc<Wiring>,
-}
-
-#[cfg(feature = "plugin")]
-#[tonic::async_trait]
-impl GrpcBroker for BrokerService {
-    type StartStreamStream = Pin<Box<dyn Stream<Item = Result<ConnInfo, Status>> + Send>>;
-
-    async fn start_stream(
-        &self,
-        request: Request<Streaming<ConnInfo>>,
-    ) -> Result<Response<Self::StartStreamStream>, Status> {
-        let (attachment, messages) = Attachment::new(self.link.clone(), self.wiring.clone());
-        // The call ends when its response is dropped, and the reading task with it. Conversely the
-        // response ends with the reading task, whose attachment holds the other end of `messages`.
-        let reading = AbortOnDropHandle::new(tokio::spawn(attachment.read(request.into_inner())));
-        let messages = messages.map(move |message| {
-            let _ = &reading;
-            Ok(message)
-        });
-        Ok(Response::new(Box::pin(messages)))
-    }
 }

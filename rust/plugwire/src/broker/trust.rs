@@ -1,5 +1,6 @@
 //! Which addresses of the peer a side connects to.
 
+#[cfg(any(test, feature = "host"))]
 use std::path::{Path, PathBuf};
 
 use crate::net::Address;

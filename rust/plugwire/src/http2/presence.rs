@@ -14,7 +14,6 @@ pub(crate) struct Presence(Arc<Mutex<State>>);
 struct State {
     connected: usize,
     /// When the last connection ended, or the server started.
-    #[cfg_attr(not(feature = "plugin"), expect(dead_code))]
     alone_since: Instant,
 }
 

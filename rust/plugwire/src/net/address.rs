@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "host")]
+use std::path::Path;
+use std::path::PathBuf;
 
 use plugwire_protocol::handshake::{AddressError, Network, tcp_address};
 use tokio::net::{TcpStream, UnixStream};

@@ -1,13 +1,16 @@
 //! Unix and TCP sockets that accept connections.
 
 use std::io;
+#[cfg(feature = "plugin")]
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Gid, Uid};
-use tokio::net::{TcpListener, UnixListener};
+#[cfg(feature = "plugin")]
+use tokio::net::TcpListener;
+use tokio::net::UnixListener;
 
 use super::address::Address;
 use super::group::group_id;

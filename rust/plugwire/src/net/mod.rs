@@ -6,6 +6,7 @@ mod identity;
 mod io;
 mod listener;
 mod mux;
+#[cfg(feature = "host")]
 pub(crate) mod private_dir;
 mod provider;
 mod tls;
