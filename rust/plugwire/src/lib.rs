@@ -1,9 +1,9 @@
-//! go-plugin's gRPC protocol for Rust. **Promise: young**: it works and is proved, and its names may still change between
-//! minor releases.
+//! go-plugin's gRPC protocol for Rust. **Promise: young**: it works and is tested, and its names may still
+//! change between minor releases.
 //!
-//! hashicorp/go-plugin runs plugins as processes of their own: the host starts the plugin, the plugin prints one line that
-//! says where it listens, and the rest is gRPC. With this crate a Rust program is either side of that, opposite Go or
-//! Rust: it loads an existing Go plugin, or it is a plugin for an existing Go host.
+//! hashicorp/go-plugin runs plugins as separate processes: the host starts the plugin, the plugin prints
+//! one line that says where it listens, and the rest is gRPC. With this crate a Rust program can be either
+//! side, opposite Go or Rust: it loads an existing Go plugin, or it is a plugin for an existing Go host.
 //!
 //! ```text
 //!   host                                            plugin
@@ -45,51 +45,68 @@
 //! # }
 //! ```
 //!
-//! Stubs come from a `.proto` by `plugwire-build` (no protoc, no message limits) or by tonic's own generator.
+//! `plugwire-build` generates stubs from a `.proto` (without protoc, and without message size limits);
+//! tonic's own generator works as well.
 //!
-//! # What is on by default
+//! # Features
 //!
-//! Mutual TLS with a fresh key for each start, the peer's exact certificate pinned and its signature verified; a clean
-//! environment for the plugin; a private folder for its sockets; no HTTP/2 pings. What gives up a protection
-//! is behind [`host::Launch::dangerous`]. The crate has no features to choose.
+//! - `host` (default): the [`host`] module, for programs that start plugins.
+//! - `plugin` (default): the [`plugin`] module, for programs that are plugins.
+//!
+//! A program with one role can turn the other one off, and its dependencies with it:
+//! `plugwire = { version = "0.1", default-features = false, features = ["plugin"] }`.
+//!
+//! # Secure defaults
+//!
+//! By default, each start uses mutual TLS with a fresh key: the peer's exact certificate is pinned, and its
+//! signature verified. The plugin gets a clean environment and a private directory for its sockets. There
+//! are no HTTP/2 pings. Every setting that weakens a protection is behind [`host::Launch::dangerous`].
 //!
 //! # Cancel safety
 //!
-//! Dropping a call's future or its response stream cancels the call at the other side. Dropping
-//! [`host::Launch::start`]'s future kills what it started. Dropping the last clone of a [`host::PluginHandle`] shuts the
-//! plugin down in the background. Dropping [`plugin::Plugin::serve`]'s future stops serving at once.
-//! Each method that differs says so.
+//! Dropping a call's future or its response stream cancels the call on the other side. Dropping the future
+//! of [`host::Launch::start`] kills the process that it started. Dropping the last clone of a
+//! [`host::PluginHandle`] shuts the plugin down in the background. Dropping the future of
+//! [`plugin::Plugin::serve`] stops serving at once. Methods that differ say so.
 //!
 //! # Process lifetime
 //!
-//! A plugin ends with its host, however the host ends. It is the leader of a process group of its own, and the group is
-//! killed when its leader has ended, when a shutdown takes too long, and when the host's tokio runtime goes away. Should
-//! the host be killed outright, a guardian does it: one small shell process, started with the first plugin. On Linux
-//! the plugin also gets a parent-death signal. Each plugin has a thread in the host, which waits for it.
-//! [`host::Launch::outlives_host`] opts out. A plugin in Rust notices by itself that its host is gone, also under Go
-//! hosts. `docs/lifetime.md` has every case, and what is out of reach.
+//! A plugin ends with its host, however the host ends. The plugin leads a process group of its own. The
+//! group is killed when its leader has exited, when a shutdown takes too long, and when the host's tokio
+//! runtime is dropped. If the host itself is killed, a guardian kills the group: a small shell process that
+//! is started with the first plugin. On Linux the plugin also gets a parent-death signal. The host has one
+//! thread for each plugin, which waits for its exit. [`host::Launch::outlives_host`] opts out. A plugin in
+//! Rust also notices by itself that its host is gone, including under Go hosts. `docs/lifetime.md` lists
+//! every case, and what cannot be covered.
 //!
-//! # Limits
+//! # Requirements
 //!
-//! Both roles need tokio with I/O and time enabled, and a C compiler at build time (ring and aws-lc-rs). Unix only;
-//! proved on Linux.
+//! Both roles need tokio with I/O and time enabled, and a C compiler at build time (for ring and
+//! aws-lc-rs). Tested on Linux x86-64. macOS is untested; Windows is not supported.
 
 #[cfg(not(unix))]
 compile_error!(
-    "plugwire runs on Unix only: on Windows go-plugin listens on TCP and ends processes in other ways, and \
-     nobody has built and proved that here yet"
+    "plugwire supports Unix only: on Windows, go-plugin listens on TCP and ends processes differently, and \
+     plugwire does not implement that yet"
+);
+#[cfg(not(any(feature = "host", feature = "plugin")))]
+compile_error!(
+    "plugwire needs a role: enable the feature `host` to start plugins, `plugin` to be one, or both (the \
+     default)"
 );
 
 pub mod broker;
+#[cfg(test)]
+mod eventually;
 #[allow(unreachable_pub)]
 mod generated;
 mod handshake;
+#[cfg(feature = "host")]
 pub mod host;
 pub mod http2;
 pub mod net;
 mod panic;
-#[cfg(test)]
-mod patience;
+#[cfg(feature = "plugin")]
 pub mod plugin;
 mod services;
 
@@ -98,4 +115,4 @@ pub use handshake::Handshake;
 pub use http2::{Channel, Http2};
 /// The contract that both roles share, without I/O.
 pub use plugwire_protocol as protocol;
-pub use services::Services;
+pub use services::{Services, TonicService};

@@ -2,6 +2,7 @@
 //! our API exist, and the programs printed in the guide are built and run.
 
 mod markdown;
+mod signatures;
 mod spec;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,26 @@ fn links_have_targets() {
                 document.name()
             );
         }
+    }
+}
+
+/// A crate that stands in a public signature is part of the promise: a new major version of it is one of ours.
+#[test]
+fn crates_in_public_signatures_are_listed() {
+    let page = fs::read_to_string(root().join("docs/stability.md")).expect("a page");
+    let (_, section) = page.split_once("## Crates in our signatures").expect("the section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let listed: BTreeSet<String> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.replace('-', "_"))
+        .collect();
+    let found = signatures::foreign_crates();
+    for (name, file) in &found {
+        assert!(listed.contains(name), "`{name}` is in a public signature of {file}: list it");
+    }
+    for name in &listed {
+        assert!(found.contains_key(name), "`{name}` is in no public signature any more");
     }
 }
 

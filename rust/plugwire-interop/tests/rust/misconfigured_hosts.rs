@@ -138,7 +138,9 @@ async fn versions_that_are_not_numbers() {
     assert!(line.starts_with("1|2|unix|"), "{line}");
     let warned: Vec<(Level, bool)> = log
         .iter()
-        .map(|entry| (entry.record.level, entry.record.message.contains("no app protocol version")))
+        .map(|entry| {
+            (entry.record.level, entry.record.message.contains("not an app protocol version"))
+        })
         .collect();
     assert_eq!(warned, [(Level::Warn, true); 5], "{log:?}");
     for entry in ["`one`", "``", "`3.0`", "`-1`", "`99999999999`"] {

@@ -1,224 +1,186 @@
 //! Brokered connections: further gRPC connections between the two processes, in either direction.
 //!
-//! [`Broker`] has the four verbs. `stream` carries what the two sides tell each other; `announcements` finds a
-//! connection by address (each on a socket of its own), `knocks` by order of streams (all on one multiplexed socket);
-//! `serving` is what stands at the accepting end.
+//! A [`Broker`] is a [`link`] to the peer and a [`wiring`]. The link knows whether the peer is there and
+//! how connections to it are set up. The wiring finds the connection for an id in one of two ways:
+//! [`per_socket`] by the address that the accepting side announces, [`multiplexed`] by the order of
+//! streams on the one socket. `stream` carries the messages of both; `listener` is the accepting end.
 
-mod announcements;
 mod error;
-mod knocks;
-mod serving;
+mod link;
+mod listener;
+mod multiplexed;
+mod outbound;
+mod per_socket;
+#[cfg(feature = "plugin")]
+mod service;
 mod stream;
+mod trust;
+mod turn;
+mod wiring;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::Services;
-use crate::http2::channel::Peer;
-use crate::http2::connection;
-use crate::http2::{Channel, Http2};
-use crate::net::socket::{Listen, Listener};
-use crate::net::{AddrTranslator, BoxIo, Tls};
-
-use announcements::Announcements;
-pub(crate) use announcements::Trust;
 pub use error::{DialError, ListenError, PeerGone};
-use knocks::Knocks;
-use serving::Source;
-pub use serving::{BrokeredListener, Serving};
-use stream::Outbound;
+use link::Link;
+pub use listener::{BrokeredListener, Serving};
+use multiplexed::Multiplexed;
+use per_socket::PerSocket;
+pub(crate) use trust::Trust;
+use wiring::Wiring;
 
-/// Opens further connections between host and plugin, for callbacks, with the same four verbs in both roles.
-/// go-plugin: `GRPCBroker`.
+use crate::http2::{Channel, Http2, Peer};
+use crate::net::{AddrTranslator, BoxIo, Listen, Mux, Tls};
+use crate::services::Services;
+
+/// Opens further connections between host and plugin, for callbacks, with the same four methods in both
+/// roles. go-plugin: `GRPCBroker`.
 ///
-/// One side accepts under an id ([`Broker::serve`], or [`Broker::listen`] and then serve), tells the other the id in
-/// a message of its own contract, and the other dials it. Ids from [`Broker::next_id`] never collide with each other; ids
-/// chosen by hand work as well. Brokered connections have the TLS and the HTTP/2 settings of the main one.
+/// One side accepts connections under an id ([`Broker::serve`], or [`Broker::listen`] and then serve) and
+/// tells the other side the id in a message of its own contract. The other side dials the id. Ids from
+/// [`Broker::next_id`] never collide with each other; you can also choose ids yourself. Brokered
+/// connections have the TLS and HTTP/2 settings of the main connection.
 ///
-/// A clone is cheap and is the same broker. All waits end when the peer is gone, and at the latest after
-/// `broker_timeout` (5 s unless set otherwise, as in go-plugin).
+/// A clone is cheap and is the same broker. Every wait ends when the peer is gone, and at the latest after
+/// `broker_timeout` (default 5 s, as in go-plugin).
 #[derive(Clone)]
 pub struct Broker(Arc<Inner>);
 
-/// What a broker is told at its making.
+struct Inner {
+    last_id: AtomicU32,
+    link: Arc<Link>,
+    wiring: Arc<Wiring>,
+}
+
+/// What a broker needs to know.
 pub(crate) struct Settings {
-    /// Whether connections share one socket.
+    /// Whether all connections share one socket.
     pub(crate) multiplexed: bool,
-    /// Where sockets of its own are made, without multiplexing.
+    /// Where sockets are made, without multiplexing.
     pub(crate) listen: Listen,
     pub(crate) tls: Option<Tls>,
     pub(crate) http2: Http2,
+    /// `broker_timeout`.
     pub(crate) timeout: Duration,
     pub(crate) trust: Trust,
-    /// Where the other side sees other paths.
+    /// Set where the other side sees other paths.
     pub(crate) translate: Option<Arc<dyn AddrTranslator>>,
-    /// Who explains why a brokered connection broke; the broker itself says "the peer is gone" without one.
-    pub(crate) peer: Peer,
-}
-
-struct Inner {
-    last_id: AtomicU32,
-    settings: Settings,
-    state: Mutex<State>,
-    /// Counts changes of `state`, for whoever waits for one.
-    changes: watch::Sender<u64>,
-    knocks: Knocks,
-    /// Cancelled when the side that owns the broker ends.
-    closing: CancellationToken,
-}
-
-#[derive(Default)]
-struct State {
-    outbound: Option<Outbound>,
-    /// The peer was here, and went.
-    gone: bool,
-    announcements: Announcements,
-    /// Cancelled when the peer goes; a later peer gets a new one.
-    session: CancellationToken,
+    /// Explains why a brokered connection broke. Without one, the broker says "the peer is gone".
+    pub(crate) peer: Option<Arc<dyn Peer>>,
 }
 
 impl Broker {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self(Arc::new(Inner {
-            last_id: AtomicU32::new(0),
-            settings,
-            state: Mutex::default(),
-            changes: watch::Sender::new(0),
-            knocks: Knocks::default(),
-            closing: CancellationToken::new(),
-        }))
+        let Settings { multiplexed, listen, tls, http2, timeout, trust, translate, peer } =
+            settings;
+        let link = Arc::new(Link::new(tls, http2, timeout, peer));
+        let wiring = match multiplexed {
+            true => Wiring::Multiplexed(Arc::new(Multiplexed::new(link.clone()))),
+            false => Wiring::PerSocket(PerSocket::new(link.clone(), listen, trust, translate)),
+        };
+        Self(Arc::new(Inner { last_id: AtomicU32::new(0), link, wiring: Arc::new(wiring) }))
     }
 
-    /// An id for the next brokered connection. Each side counts its own from 1, and equal ids of the two sides are
-    /// different things. go-plugin: `GRPCBroker.NextId`.
+    /// Returns an id for the next brokered connection. Each side counts from 1, and the same number on
+    /// the two sides means two different connections. go-plugin: `GRPCBroker.NextId`.
+    #[must_use]
     pub fn next_id(&self) -> u32 {
         self.0.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
-    /// Begins to accept connections to this id, and tells the peer. Serve them with [`BrokeredListener::serve`]; those that
-    /// come before that wait. Waits until the peer's stream is there, at most `broker_timeout`. Dropping the listener
-    /// ends it and removes its socket. go-plugin: `GRPCBroker.Accept`.
+    /// Starts to accept connections under this id and tells the peer. Serve them with
+    /// [`BrokeredListener::serve`]; connections that arrive earlier wait. Dropping the listener stops
+    /// accepting and removes its socket. go-plugin: `GRPCBroker.Accept`.
+    ///
+    /// Waits until the peer's stream is there, for at most `broker_timeout`.
     ///
     /// Cancel safety: dropping the future ends the listener.
     pub async fn listen(&self, id: u32) -> Result<BrokeredListener, ListenError> {
-        if self.0.settings.multiplexed {
-            let session = self.session()?;
-            return Ok(BrokeredListener::new(self.clone(), id, self.register(id)?, session));
-        }
-        let listener = Listener::bind(&self.0.settings.listen).map_err(ListenError::Socket)?;
-        let mut address = listener.address();
-        if let Some(translate) = &self.0.settings.translate {
-            address = translate.to_plugin(address).map_err(ListenError::Socket)?;
-        }
-        let outbound = self.attached(id).await?;
-        let session = self.session()?;
-        outbound.announce(id, &address);
-        Ok(BrokeredListener::new(self.clone(), id, Source::Socket(listener), session))
+        let (source, session) = self.0.wiring.listen(id).await?;
+        Ok(BrokeredListener::new(self.0.link.clone(), id, source, session))
     }
 
-    /// Accepts connections to this id and serves them until the returned value is dropped, or the peer goes.
-    /// go-plugin: `GRPCBroker.AcceptAndServe`.
+    /// Accepts connections under this id, and serves them until the returned value is dropped or the peer
+    /// goes. go-plugin: `GRPCBroker.AcceptAndServe`.
     pub async fn serve(&self, id: u32, services: Services) -> Result<Serving, ListenError> {
         Ok(self.listen(id).await?.serve(services))
     }
 
-    /// Connects to what the peer accepts under this id, now or within `broker_timeout`. An id can be dialled several
-    /// times, if the peer goes on accepting (a Go peer's listener does). go-plugin: `GRPCBroker.Dial`.
+    /// Connects to what the peer accepts under this id, now or within `broker_timeout`. An id can be
+    /// dialled several times if the peer keeps accepting, as a Go peer's listener does. go-plugin:
+    /// `GRPCBroker.Dial`.
     ///
-    /// Multiplexed, dials are made one after another: a Go peer tells streams apart by their order alone. Dialling an
-    /// id that a plugin never accepts holds up the dials behind it for its time; they wait for their turn up to twice
-    /// `broker_timeout`, and then have all of their own.
+    /// With multiplexing, dials run one after another, because a Go peer tells streams apart only by
+    /// their order. A dial of an id that the peer never accepts delays the dials behind it. A dial can
+    /// queue for twice `broker_timeout`, then gets the full `broker_timeout` itself.
     ///
     /// Cancel safety: dropping the future gives the connection up.
     pub async fn dial(&self, id: u32) -> Result<Channel, DialError> {
-        let limit = self.0.settings.timeout;
-        let dialled = async {
-            if self.0.settings.multiplexed {
-                return self.knock(id).await;
-            }
-            let dialled = tokio::time::timeout(limit, self.dial_announced(id));
-            dialled.await.unwrap_or(Err(DialError::Timeout { id, limit }))
-        };
         tokio::select! {
-            channel = dialled => channel,
-            () = self.0.closing.cancelled() => Err(DialError::PeerGone(PeerGone)),
+            channel = self.0.wiring.dial(id) => channel,
+            () = self.0.link.closing.cancelled() => Err(DialError::PeerGone(PeerGone)),
         }
     }
 
-    /// Cancelled when the peer that is there now, or is awaited, goes.
-    fn session(&self) -> Result<CancellationToken, ListenError> {
-        let state = self.lock();
-        if state.gone || self.0.closing.is_cancelled() {
-            return Err(ListenError::PeerGone(PeerGone));
-        }
-        Ok(state.session.clone())
+    /// Opens the broker's stream as host, and holds it as long as the connection lasts.
+    #[cfg(feature = "host")]
+    pub(crate) fn open(&self, channel: Channel) {
+        stream::open(channel, self.0.link.clone(), self.0.wiring.clone());
     }
 
-    /// Ends everything: accepting, dials under way, and connections that were dialled.
+    /// Returns the service that takes the broker's stream as plugin.
+    #[cfg(feature = "plugin")]
+    pub(crate) fn service(&self) -> BrokerServer {
+        let (link, wiring) = (self.0.link.clone(), self.0.wiring.clone());
+        BrokerServer::new(service::BrokerService { link, wiring })
+    }
+
+    /// Sets the session that carries all connections, with multiplexing.
+    pub(crate) fn set_session(&self, session: Mux) {
+        if let Some(streams) = self.0.wiring.multiplexed() {
+            streams.set_session(session);
+        }
+    }
+
+    /// Takes a stream that the peer opened in the multiplexed session. Returns it if it is not a brokered
+    /// connection. Must be called before anything is read that the peer sent later.
+    pub(crate) fn take_stream(&self, io: BoxIo) -> Option<BoxIo> {
+        match self.0.wiring.multiplexed() {
+            Some(streams) => streams.take_stream(io),
+            None => Some(io),
+        }
+    }
+
+    /// Opens another stream to the peer's main services in the multiplexed session. Not cancel safe: run
+    /// it on a task of its own.
+    #[cfg(feature = "host")]
+    pub(crate) async fn open_main(&self) -> std::io::Result<BoxIo> {
+        match self.0.wiring.multiplexed() {
+            Some(streams) => streams.open_main().await,
+            None => Err(std::io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Ends everything: listeners, dials in progress, and connections that were dialled.
     pub(crate) fn close(&self) {
-        self.0.closing.cancel();
+        self.0.link.closing.cancel();
     }
 
-    /// Cancelled when the broker is closed.
+    /// Returns a token that is cancelled when the broker is closed.
     pub(crate) fn closing(&self) -> CancellationToken {
-        self.0.closing.child_token()
-    }
-
-    /// Makes a connection of a byte stream to the peer.
-    async fn establish(&self, id: u32, io: BoxIo) -> Result<Channel, DialError> {
-        let Settings { tls, http2, peer, .. } = &self.0.settings;
-        let peer = peer.clone().unwrap_or_else(|| Arc::new(self.clone()));
-        let (tls, http2, cut) = (tls.clone(), http2.clone(), self.0.closing.child_token());
-        Channel::establish(io, connection::Settings { tls, http2, cut }, Some(peer), None)
-            .await
-            .map_err(|(step, cause)| DialError::Connect { id, step, cause })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in here can panic half-way through a change.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn changed(&self) {
-        self.0.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
-    }
-
-    /// Waits until `look` finds something in the state. The caller sets the deadline; cancel safe.
-    async fn wait_for<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
-        let mut changes = self.0.changes.subscribe();
-        loop {
-            changes.mark_unchanged();
-            if let Some(found) = look(&mut self.lock()) {
-                return found;
-            }
-            // The sender lives in `self`.
-            let _ = changes.changed().await;
-        }
-    }
-
-    /// Waits for the peer's stream.
-    async fn attached(&self, id: u32) -> Result<Outbound, ListenError> {
-        let limit = self.0.settings.timeout;
-        let attached = self.wait_for(|state| match &state.outbound {
-            Some(outbound) => Some(Ok(outbound.clone())),
-            None if state.gone => Some(Err(ListenError::PeerGone(PeerGone))),
-            None => None,
-        });
-        tokio::select! {
-            outbound = tokio::time::timeout(limit, attached) => {
-                outbound.unwrap_or(Err(ListenError::Timeout { id, limit }))
-            }
-            () = self.0.closing.cancelled() => Err(ListenError::PeerGone(PeerGone)),
-        }
+        self.0.link.closing.child_token()
     }
 }
 
-/// Closes a broker with whatever owns this.
+#[cfg(feature = "plugin")]
+type BrokerServer =
+    crate::generated::plugin::grpc_broker_server::GrpcBrokerServer<service::BrokerService>;
+
+/// Closes a broker when it is dropped.
 pub(crate) struct CloseOnDrop(pub(crate) Broker);
 
 impl Drop for CloseOnDrop {
@@ -230,7 +192,7 @@ impl Drop for CloseOnDrop {
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker")
-            .field("multiplexed", &self.0.settings.multiplexed)
+            .field("multiplexed", &self.0.wiring.multiplexed().is_some())
             .finish_non_exhaustive()
     }
 }

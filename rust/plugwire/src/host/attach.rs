@@ -23,7 +23,7 @@ use super::stdio::Writer;
 use super::system::Foreign;
 use crate::broker::{self, Broker};
 use crate::http2::{Channel, ConnectStep, Http2};
-use crate::net::socket::Listen;
+use crate::net::Listen;
 use crate::net::{Address, Tls};
 
 /// A running plugin to connect to: one in a debugger, or one that outlived its host. go-plugin: `ClientConfig.Reattach`.
@@ -163,7 +163,7 @@ impl Attach {
         let making = aside(|_| sockets::private_folder(None, None));
         let folder = timeout_at(deadline, making).await.map_err(late)?;
         let folder = folder.and_then(|made| made).map_err(AttachError::Folder)?;
-        let main = address.folder().map(Path::to_owned);
+        let main = address.directory().map(Path::to_owned);
         let folders = main.into_iter().chain(sockets::temporary_folders(None));
         let settings = broker::Settings {
             multiplexed: false,
@@ -171,7 +171,7 @@ impl Attach {
             tls: self.tls,
             http2: self.http2,
             timeout: self.limits.broker,
-            trust: broker::Trust::Folders(folders.collect()),
+            trust: broker::Trust::Directories(folders.collect()),
             translate: None,
             peer: None,
         };
@@ -208,7 +208,7 @@ async fn confirmed(address: &Address, pid: u32) -> Result<Foreign, AttachError> 
     }
     // The process first: if it ends now and another gets its id, that one does not listen there.
     let process = Foreign::open(pid).map_err(other)?;
-    let (_, listens) = address.reach().await.map_err(other)?;
+    let (_, listens) = address.connect_to_process().await.map_err(other)?;
     match listens {
         Some(listens) if u32::try_from(listens) == Ok(pid) => Ok(process),
         Some(listens) => Err(other(io::Error::other(format!("process {listens} listens there")))),

@@ -14,10 +14,9 @@ use super::stdio::{self, Writer};
 use crate::broker::{self, Broker, CloseOnDrop};
 use crate::generated::plugin::Empty;
 use crate::generated::plugin::grpc_controller_client::GrpcControllerClient;
-use crate::http2::connection::{self, Redial};
-use crate::http2::{Channel, ConnectStep, NotProcessed};
-use crate::net::mux::{Mode, Mux};
+use crate::http2::{self, Channel, ConnectStep, NotProcessed, Redial};
 use crate::net::{Address, BoxIo};
+use crate::net::{Mode, Mux};
 
 /// A plugin must listen before it prints its line; several implementations listen a moment later.
 const LISTENS_LATE: Duration = Duration::from_secs(1);
@@ -57,7 +56,7 @@ impl Session {
         if multiplexed {
             io = multiplex(&session.0, io).await.map_err(|error| (ConnectStep::Dial, error))?;
         }
-        let settings = connection::Settings { tls, http2, cut: session.0.closing() };
+        let settings = http2::Settings { tls, http2, cut: session.0.closing() };
         let channel = Channel::establish(io, settings, peer, again).await?;
         session.0.open(channel.clone());
         Ok(Self { channel, broker: session, stdio: tokio::sync::Mutex::default() })
@@ -136,7 +135,7 @@ impl Redial for OverSocket {
     fn redial(&self) -> BoxFuture<'static, io::Result<BoxIo>> {
         let (address, at_first) = (self.address.clone(), self.listens);
         Box::pin(async move {
-            let reached = tokio::time::timeout(DIAL_TAKES, address.reach()).await;
+            let reached = tokio::time::timeout(DIAL_TAKES, address.connect_to_process()).await;
             let (io, listens) = reached.map_err(|_| io::ErrorKind::TimedOut)??;
             match listens == at_first {
                 true => Ok(io),
@@ -159,7 +158,7 @@ impl Redial for OverSession {
 async fn dial(address: &Address) -> io::Result<(BoxIo, Option<i32>)> {
     let give_up = Instant::now() + LISTENS_LATE;
     loop {
-        match address.reach().await {
+        match address.connect_to_process().await {
             Err(error) if not_yet(&error) && Instant::now() < give_up => {
                 tokio::time::sleep(DIAL_AGAIN).await;
             }

@@ -48,17 +48,17 @@ pub(super) fn private_folder(
 /// Where a plugin's brokered sockets may be: in its private folder and, if its main socket shows that it does not know of
 /// that one (go-plugin before 1.5), in temporary folders. `temporary` is the one that the plugin was given.
 pub(super) fn trust(main: &Address, private: &Path, temporary: Option<&OsStr>) -> Trust {
-    let knows_private = main.folder().is_none_or(|folder| folder == private);
+    let knows_private = main.directory().is_none_or(|folder| folder == private);
     let mut folders = vec![private.to_owned()];
     if !knows_private {
         folders.extend(temporary_folders(temporary));
     }
-    Trust::Folders(folders)
+    Trust::Directories(folders)
 }
 
 /// The same for a plugin that a runner has started: in the private folder, or where its main socket was found to be.
 pub(super) fn trust_runner(main: &Address, private: &Path) -> Trust {
-    Trust::Folders(main.folder().into_iter().chain([private]).map(Path::to_owned).collect())
+    Trust::Directories(main.directory().into_iter().chain([private]).map(Path::to_owned).collect())
 }
 
 /// Where a plugin puts its sockets by itself.

@@ -21,8 +21,8 @@ use super::supervise::{Attended, Process, Program, Terms};
 use super::system;
 use super::verify::Image;
 use crate::net::AddrTranslator;
+use crate::net::group_id;
 use crate::net::private_dir::PrivateFolder;
-use crate::net::socket::group_id;
 
 pub(super) type Begun = (Process, Output, Option<Arc<dyn AddrTranslator>>);
 

@@ -29,9 +29,9 @@ use super::supervise::{Process, remove_socket};
 use super::verify::Image;
 use crate::broker::{self, Trust};
 use crate::http2::ConnectStep;
+use crate::net::Identity;
+use crate::net::Listen;
 use crate::net::private_dir::PrivateFolder;
-use crate::net::socket::Listen;
-use crate::net::tls::Identity;
 use crate::net::{AddrTranslator, Address, Tls};
 
 /// A process whose standard output has ended is about to end itself.
@@ -335,7 +335,7 @@ impl Attempt {
             return false;
         }
         let folders = sockets::temporary_folders(self.temporary.as_deref()).collect();
-        let (trust, address) = (Trust::Folders(folders), Address::Unix(socket.to_owned()));
+        let (trust, address) = (Trust::Directories(folders), Address::Unix(socket.to_owned()));
         let allowed = timeout(LOOKED_AT, aside(move |_| trust.allows(&address))).await;
         matches!(allowed, Ok(Ok(true)))
     }

@@ -109,8 +109,8 @@ mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
+    use crate::eventually::eventually;
     use crate::net::private_dir::PrivateFolder;
-    use crate::patience::soon;
 
     /// A folder as a host leaves it that was killed with its guardian.
     fn abandoned(base: &Path) -> PathBuf {
@@ -138,7 +138,7 @@ mod tests {
         let base = tempfile::tempdir().expect("a folder");
         let (dead, living) = (base.path().join("plugin1"), base.path().join("plugin2"));
         drop(UnixListener::bind(&dead).expect("a socket"));
-        let nobody = soon(|| UnixStream::connect(&dead).err());
+        let nobody = eventually(|| UnixStream::connect(&dead).err());
         assert!(nobody.is_some());
         let _listener = UnixListener::bind(&living).expect("a socket");
         for socket in [&dead, &living] {
@@ -210,7 +210,7 @@ mod tests {
             assert_eq!((names(), noted.exists()), (before, true));
             let us = rustix::process::geteuid().as_raw();
             // A folder that somebody holds is left alone, without an error.
-            let refused = soon(|| {
+            let refused = eventually(|| {
                 assert!(folder.exists());
                 remove(&folder, us).err()
             });

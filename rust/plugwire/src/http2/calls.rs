@@ -1,4 +1,4 @@
-//! Counts calls under way, so that who ends a connection can wait for them.
+//! Counting the calls in progress, so that a shutdown can wait for them.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ pub(crate) struct Calls(TaskTracker);
 pub(crate) type CallToken = TaskTrackerToken;
 
 impl Calls {
-    /// go-plugin's own calls do not count: the host holds two of them open for as long as it lives.
+    /// Counts one call. go-plugin's own calls do not count: a host keeps two of them open for its whole
+    /// life.
     pub(super) fn track(&self, path: &str) -> Option<CallToken> {
         const OWN: [&str; 5] = [
             "/plugin.GRPCBroker/",
@@ -25,7 +26,7 @@ impl Calls {
         (!OWN.iter().any(|own| path.starts_with(own))).then(|| self.0.token())
     }
 
-    /// Waits until no call is under way; false where some still are when the time is over.
+    /// Waits until no call is in progress. Returns false if some still are after `limit`.
     pub(crate) async fn finished(&self, limit: Duration) -> bool {
         self.0.close();
         tokio::time::timeout(limit, self.0.wait()).await.is_ok()

@@ -1,9 +1,9 @@
-//! What a channel's calls go over: one connection, and where the other side can be reached again, the next one.
+//! The connection that a channel's calls use, and its replacement where the other side closes it.
 
 use std::future::pending;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,51 +12,53 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
+use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::channel::Peer;
 use super::config::{Http2, KeepAlive};
+use super::keep_alive::silence;
+use super::peer::Peer;
 use crate::net::{BoxIo, Tls};
 
-/// How long the other side may take to answer on a connection that is made again; the deadlines of the calls that wait for it
-/// hold beside.
-const ANSWERS: Duration = Duration::from_secs(5);
-/// How long no other connection is tried after one that could not be made; calls fail at once meanwhile.
+/// How long the other side may take to answer on a new connection. The deadlines of the calls that wait
+/// for it apply as well.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long no new connection is tried after one that failed. Calls fail at once in the meantime.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A step of connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectStep {
-    /// Reaching the socket.
+    /// Connecting to the socket.
     Dial,
-    /// HTTP/2's first answer. A peer that refuses this side's certificate fails here, since TLS 1.3 lets a client finish
-    /// before the server has looked at its certificate.
+    /// The first answer in HTTP/2. A peer that rejects this side's certificate fails this step, because
+    /// a TLS 1.3 client finishes before the server has looked at its certificate.
     Http2,
     /// The TLS handshake.
     Tls,
 }
 
-/// A way to the same process.
+/// Connects to the same process again.
 pub(crate) trait Redial: Send + Sync {
-    /// Reaches it once more, within a limit of its own.
+    /// Opens another byte stream to the process. The implementation sets its own time limit.
     fn redial(&self) -> BoxFuture<'static, io::Result<BoxIo>>;
 }
 
-/// How connections are made, and when they are cut.
+/// How connections are made, and when they are closed.
 pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
     pub(crate) http2: Http2,
-    /// Cancelled, it cuts them all; calls under way then fail, and no other connection is made.
+    /// Cancel it to close all connections: calls in progress fail, and no further connection is made.
     pub(crate) cut: CancellationToken,
 }
 
-/// A connection, or a succession of them.
-pub(super) struct Line {
+/// An HTTP/2 connection, replaced by a new one to the same process when the other side closes it.
+pub(super) struct Connection {
     settings: Settings,
-    /// Once it is gone, whoever can be reached is somebody else.
-    peer: Peer,
+    /// Once this process is gone, a redial would reach another one.
+    peer: Option<Arc<dyn Peer>>,
     redial: Option<Arc<dyn Redial>>,
     current: RwLock<SendRequest<Bytes>>,
     next: Mutex<Next>,
@@ -64,24 +66,27 @@ pub(super) struct Line {
 
 #[derive(Default)]
 struct Next {
-    /// All calls that find the connection ended wait for the same one. It belongs to none of them: a call that is given up
-    /// must not take it along.
+    /// The attempt under way. All calls that find the connection closed wait for this one. It is a task
+    /// of its own, so dropping a call does not cancel it.
     connecting: Option<Connecting>,
+    /// When the last attempt failed.
     failed: Option<Instant>,
-    made: u64,
+    /// How many connections have followed the first.
+    reconnections: u64,
 }
 
 type Connecting = Shared<BoxFuture<'static, Option<SendRequest<Bytes>>>>;
 
-impl Line {
-    /// Returns when the other side has answered in HTTP/2. The caller sets the deadline.
-    pub(super) async fn begin(
+impl Connection {
+    /// Connects over `io`. Returns once the other side has answered in HTTP/2. The caller sets the
+    /// deadline.
+    pub(super) async fn establish(
         io: BoxIo,
         settings: Settings,
-        peer: Peer,
+        peer: Option<Arc<dyn Peer>>,
         redial: Option<Arc<dyn Redial>>,
     ) -> Result<Arc<Self>, (ConnectStep, io::Error)> {
-        let current = RwLock::new(begin(io, &settings).await?);
+        let current = RwLock::new(connect(io, &settings).await?);
         Ok(Arc::new(Self { settings, peer, redial, current, next: Mutex::default() }))
     }
 
@@ -89,12 +94,12 @@ impl Line {
         &self.settings
     }
 
-    /// The connection, unless it takes no more calls and there may be another. A clone of its own: a handle remembers a
-    /// call that still waits for its turn, and refuses the next.
+    /// Returns a handle for one call, or why the connection accepts no more calls if it can be replaced.
+    /// Each call needs a clone of its own: a handle whose call still waits for a stream refuses the next.
     pub(super) fn current(&self) -> Result<SendRequest<Bytes>, h2::Error> {
-        let mut requests = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut requests = self.current.read().clone();
         if self.redial.is_some() {
-            // Of a clone that has sent nothing this only asks whether the connection takes calls.
+            // On a clone that has sent nothing, this only asks whether the connection accepts calls.
             match requests.poll_ready(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Err(ended)) => return Err(ended),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -103,12 +108,15 @@ impl Line {
         Ok(requests)
     }
 
-    /// The connection, or the next one if it has ended. None where there is none: the process is gone, the line was cut, or
-    /// it cannot be reached, or could not a moment ago. Cancel safe: the next one is made all the same.
-    pub(super) async fn again(self: &Arc<Self>) -> Option<SendRequest<Bytes>> {
+    /// Returns a handle for one call, after reconnecting if the connection was closed. `None` means that
+    /// no connection can be had: the process is gone, this side closed the connection, or the process
+    /// cannot be reached now or could not a moment ago.
+    ///
+    /// Cancel safe: the attempt to reconnect continues.
+    pub(super) async fn reconnect(self: &Arc<Self>) -> Option<SendRequest<Bytes>> {
         let redial = self.redial.as_ref()?;
         let connecting = {
-            let mut next = self.next();
+            let mut next = self.next.lock();
             if let Ok(requests) = self.current() {
                 return Some(requests);
             }
@@ -128,35 +136,35 @@ impl Line {
         if next.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
             return None;
         }
-        let task = tokio::spawn(self.clone().connect(redial.clone()));
-        let connecting = task.map(|made| made.ok().flatten()).boxed().shared();
+        let task = tokio::spawn(self.clone().replace(redial.clone()));
+        let connecting = task.map(|connected| connected.ok().flatten()).boxed().shared();
         next.connecting = Some(connecting.clone());
         Some(connecting)
     }
 
-    async fn connect(self: Arc<Self>, redial: Arc<dyn Redial>) -> Option<SendRequest<Bytes>> {
+    async fn replace(self: Arc<Self>, redial: Arc<dyn Redial>) -> Option<SendRequest<Bytes>> {
         let gone = self.peer.as_ref().map_or_else(|| pending().boxed(), |peer| peer.gone());
-        let made = tokio::select! {
+        let connected = tokio::select! {
             biased;
             () = self.settings.cut.cancelled() => None,
             () = gone => None,
-            made = self.dial(redial) => made,
+            connected = self.redial(redial) => connected,
         };
-        let mut next = self.next();
+        let mut next = self.next.lock();
         next.connecting = None;
-        next.failed = made.is_none().then(Instant::now);
-        if let Some(requests) = &made {
-            next.made += 1;
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) = requests.clone();
+        next.failed = connected.is_none().then(Instant::now);
+        if let Some(requests) = &connected {
+            next.reconnections += 1;
+            *self.current.write() = requests.clone();
         }
-        made
+        connected
     }
 
-    async fn dial(&self, redial: Arc<dyn Redial>) -> Option<SendRequest<Bytes>> {
+    async fn redial(&self, redial: Arc<dyn Redial>) -> Option<SendRequest<Bytes>> {
         let connecting = async {
             let io = redial.redial().await.map_err(|error| (ConnectStep::Dial, error))?;
             let late = |_| (ConnectStep::Http2, io::ErrorKind::TimedOut.into());
-            timeout(ANSWERS, begin(io, &self.settings)).await.map_err(late)?
+            timeout(ANSWER_TIMEOUT, connect(io, &self.settings)).await.map_err(late)?
         };
         match connecting.await {
             Ok(requests) => {
@@ -164,25 +172,21 @@ impl Line {
                 Some(requests)
             }
             Err((step, error)) => {
-                tracing::debug!(?step, %error, "the other side cannot be reached again");
+                tracing::debug!(?step, %error, "cannot connect again");
                 None
             }
         }
     }
 
-    /// How many connections were made after the first.
-    pub(super) fn made(&self) -> u64 {
-        self.next().made
-    }
-
-    fn next(&self) -> MutexGuard<'_, Next> {
-        // Nothing in here can panic half-way through a change.
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns how many connections have followed the first one.
+    #[cfg(any(test, feature = "host"))]
+    pub(super) fn reconnections(&self) -> u64 {
+        self.next.lock().reconnections
     }
 }
 
-/// Makes one connection of a byte stream, and keeps it going until it ends or is cut.
-async fn begin(
+/// Establishes one connection over a byte stream, and drives it until it ends or is cut.
+async fn connect(
     io: BoxIo,
     settings: &Settings,
 ) -> Result<SendRequest<Bytes>, (ConnectStep, io::Error)> {
@@ -190,17 +194,16 @@ async fn begin(
         Some(tls) => tls.connect(io).await.map_err(|error| (ConnectStep::Tls, error))?,
         None => io,
     };
-    let begun = begin_http2(io, settings).await;
-    begun.map_err(|error| (ConnectStep::Http2, error))
+    connect_http2(io, settings).await.map_err(|error| (ConnectStep::Http2, error))
 }
 
-async fn begin_http2(io: BoxIo, settings: &Settings) -> io::Result<SendRequest<Bytes>> {
+async fn connect_http2(io: BoxIo, settings: &Settings) -> io::Result<SendRequest<Bytes>> {
     let http2 = &settings.http2;
     let (requests, mut connection) = http2.client().handshake(io).await.map_err(into_io)?;
     let mut pings = connection.ping_pong().expect("taken once");
     let mut driver = Box::pin(connection);
-    // An answer to a ping proves that the other side speaks HTTP/2 and, behind TLS 1.3, that it took our
-    // certificate, which it may refuse only after our handshake is done.
+    // An answer to a ping proves that the other side speaks HTTP/2. Behind TLS 1.3 it also proves that it
+    // accepted our certificate, which it may reject only after our handshake is done.
     tokio::select! {
         ended = &mut driver => return Err(ended.err().map_or_else(closed_early, into_io)),
         pong = pings.ping(Ping::opaque()) => { pong.map_err(into_io)?; }
@@ -224,7 +227,7 @@ fn into_io(error: h2::Error) -> io::Error {
     }
 }
 
-/// Runs the connection until it ends. `h2` ends it by itself when the last channel and the last call are gone.
+/// Drives the connection until it ends. h2 ends it when the last channel and the last call are dropped.
 async fn drive(
     mut connection: Pin<Box<h2::client::Connection<BoxIo, Bytes>>>,
     pings: PingPong,
@@ -242,22 +245,6 @@ async fn drive(
     }
 }
 
-/// Completes when the peer has been silent for too long; never without keep-alive.
-pub(super) async fn silence(mut pings: PingPong, keep_alive: Option<KeepAlive>) {
-    let Some(KeepAlive { interval, timeout }) = keep_alive else {
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::time::sleep(interval).await;
-        match tokio::time::timeout(timeout, pings.ping(Ping::opaque())).await {
-            Ok(Ok(_)) => {}
-            // The connection's own end is its driver's to report.
-            Ok(Err(_)) => return std::future::pending().await,
-            Err(_) => return,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::ready;
@@ -265,34 +252,34 @@ mod tests {
 
     use tokio::sync::{Notify, Semaphore};
 
-    use super::super::channel::Autopsy;
     use super::*;
+    use crate::http2::peer::Cause;
 
-    /// The other side. A connection that is made again waits for leave to be answered.
+    /// The other side. It answers a new connection once it has a permit to.
     #[derive(Default)]
-    struct Peers {
-        begun: AtomicUsize,
-        began: Notify,
+    struct OtherSide {
+        redials: AtomicUsize,
+        redialled: Notify,
         ended: Notify,
         gone: CancellationToken,
     }
 
-    struct Other(Arc<Peers>, Arc<Semaphore>);
+    struct Permitted(Arc<OtherSide>, Arc<Semaphore>);
 
-    impl Redial for Other {
+    impl Redial for Permitted {
         fn redial(&self) -> BoxFuture<'static, io::Result<BoxIo>> {
-            let (peers, leave) = (self.0.clone(), self.1.clone());
+            let (other_side, permits) = (self.0.clone(), self.1.clone());
             Box::pin(async move {
-                peers.begun.fetch_add(1, Ordering::Relaxed);
-                peers.began.notify_one();
-                leave.acquire().await.map_err(io::Error::other)?.forget();
-                Ok(peers.answer())
+                other_side.redials.fetch_add(1, Ordering::Relaxed);
+                other_side.redialled.notify_one();
+                permits.acquire().await.map_err(io::Error::other)?.forget();
+                Ok(other_side.answer())
             })
         }
     }
 
-    impl Autopsy for Peers {
-        fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn std::error::Error + Send + Sync>>> {
+    impl Peer for OtherSide {
+        fn cause_of_end(&self) -> BoxFuture<'static, Option<Cause>> {
             ready(None).boxed()
         }
 
@@ -301,16 +288,16 @@ mod tests {
         }
     }
 
-    impl Peers {
-        /// A connection, which the other side ends when it is told to.
+    impl OtherSide {
+        /// Returns a connection, which the other side closes once it is notified of `ended`.
         fn answer(self: &Arc<Self>) -> BoxIo {
             let (ours, theirs) = tokio::io::duplex(64 * 1024);
-            let peers = self.clone();
+            let other_side = self.clone();
             tokio::spawn(async move {
                 let mut connection = h2::server::handshake(theirs).await.expect("HTTP/2");
                 tokio::select! {
                     _ = connection.accept() => {}
-                    () = peers.ended.notified() => {}
+                    () = other_side.ended.notified() => {}
                 }
             });
             Box::new(ours)
@@ -318,98 +305,109 @@ mod tests {
     }
 
     struct Scene {
-        line: Arc<Line>,
-        peers: Arc<Peers>,
-        leave: Arc<Semaphore>,
+        connection: Arc<Connection>,
+        other_side: Arc<OtherSide>,
+        permits: Arc<Semaphore>,
         cut: CancellationToken,
     }
 
-    /// A line whose first connection has ended.
+    /// Returns a connection that the other side has closed once.
     async fn ended() -> Scene {
-        let (peers, leave) = (Arc::new(Peers::default()), Arc::new(Semaphore::new(0)));
+        let (other_side, permits) = (Arc::new(OtherSide::default()), Arc::new(Semaphore::new(0)));
         let cut = CancellationToken::new();
         let settings = Settings { tls: None, http2: Http2::default(), cut: cut.clone() };
-        let (peer, redial) = (peers.clone(), Other(peers.clone(), leave.clone()));
-        let begun = Line::begin(peers.answer(), settings, Some(peer), Some(Arc::new(redial)));
-        let line = begun.await.map_err(|(_, error)| error).expect("a connection");
-        assert!(line.current().is_ok());
-        peers.ended.notify_one();
-        while line.current().is_ok() {
+        let (peer, redial) = (other_side.clone(), Permitted(other_side.clone(), permits.clone()));
+        let begun = Connection::establish(
+            other_side.answer(),
+            settings,
+            Some(peer),
+            Some(Arc::new(redial)),
+        );
+        let connection = begun.await.map_err(|(_, error)| error).expect("a connection");
+        assert!(connection.current().is_ok());
+        other_side.ended.notify_one();
+        while connection.current().is_ok() {
             tokio::task::yield_now().await;
         }
-        Scene { line, peers, leave, cut }
+        Scene { connection, other_side, permits, cut }
     }
 
-    fn waiting(line: &Arc<Line>) -> tokio::task::JoinHandle<bool> {
-        let line = line.clone();
-        tokio::spawn(async move { line.again().await.is_some() })
+    fn waiting(connection: &Arc<Connection>) -> tokio::task::JoinHandle<bool> {
+        let connection = connection.clone();
+        tokio::spawn(async move { connection.reconnect().await.is_some() })
     }
 
     #[tokio::test]
     async fn many_calls_make_one_connection() {
-        let Scene { line, peers, leave, .. } = ended().await;
-        let calls: Vec<_> = (0..50).map(|_| waiting(&line)).collect();
-        peers.began.notified().await;
-        leave.add_permits(50);
+        let Scene { connection, other_side, permits, .. } = ended().await;
+        let calls: Vec<_> = (0..50).map(|_| waiting(&connection)).collect();
+        other_side.redialled.notified().await;
+        permits.add_permits(50);
         for call in calls {
             assert!(call.await.expect("no panic"));
         }
-        assert_eq!((peers.begun.load(Ordering::Relaxed), line.made()), (1, 1));
-        assert!(line.current().is_ok());
+        assert_eq!(
+            (other_side.redials.load(Ordering::Relaxed), connection.reconnections()),
+            (1, 1)
+        );
+        assert!(connection.current().is_ok());
     }
 
     #[tokio::test]
-    async fn a_call_that_is_given_up_does_not_take_the_connection_along() {
-        let Scene { line, peers, leave, .. } = ended().await;
-        let call = waiting(&line);
-        peers.began.notified().await;
+    async fn a_dropped_call_does_not_cancel_the_connection() {
+        let Scene { connection, other_side, permits, .. } = ended().await;
+        let call = waiting(&connection);
+        other_side.redialled.notified().await;
         call.abort();
         assert!(call.await.is_err());
-        let other = waiting(&line);
-        leave.add_permits(1);
+        let other = waiting(&connection);
+        permits.add_permits(1);
         assert!(other.await.expect("no panic"));
-        assert_eq!(peers.begun.load(Ordering::Relaxed), 1);
+        assert_eq!(other_side.redials.load(Ordering::Relaxed), 1);
     }
 
-    /// Whoever could be reached then is somebody else.
+    /// A redial would reach another process.
     #[tokio::test]
-    async fn one_who_is_gone_is_not_reached() {
-        let Scene { line, peers, leave, .. } = ended().await;
-        let call = waiting(&line);
-        peers.began.notified().await;
-        peers.gone.cancel();
+    async fn a_process_that_is_gone_is_not_redialled() {
+        let Scene { connection, other_side, permits, .. } = ended().await;
+        let call = waiting(&connection);
+        other_side.redialled.notified().await;
+        other_side.gone.cancel();
         assert!(!call.await.expect("no panic"));
-        leave.add_permits(10);
+        permits.add_permits(10);
         // The pause is over.
-        line.next().failed = None;
-        assert!(line.again().await.is_none());
-        assert_eq!((peers.begun.load(Ordering::Relaxed), line.made()), (1, 0));
+        connection.next.lock().failed = None;
+        assert!(connection.reconnect().await.is_none());
+        assert_eq!(
+            (other_side.redials.load(Ordering::Relaxed), connection.reconnections()),
+            (1, 0)
+        );
     }
 
     #[tokio::test]
-    async fn a_line_that_is_cut_ends_whoever_waits() {
-        let Scene { line, peers, cut, .. } = ended().await;
-        let call = waiting(&line);
-        peers.began.notified().await;
+    async fn cutting_the_connection_fails_the_calls_that_wait() {
+        let Scene { connection, other_side, cut, .. } = ended().await;
+        let call = waiting(&connection);
+        other_side.redialled.notified().await;
         cut.cancel();
         assert!(!call.await.expect("no panic"));
-        assert!(line.again().await.is_none());
+        assert!(connection.reconnect().await.is_none());
     }
 
-    /// A call must not wait each time for one that hangs.
+    /// Calls must not each wait for a process that hangs.
     #[tokio::test]
     async fn after_a_failure_there_is_a_pause() {
-        let Scene { line, peers, leave, .. } = ended().await;
-        leave.close();
-        assert!(line.again().await.is_none());
-        // However long this thread is held up now.
+        let Scene { connection, other_side, permits, .. } = ended().await;
+        permits.close();
+        assert!(connection.reconnect().await.is_none());
+        // The pause lasts, however long this thread is held up now.
         let long = Instant::now() + 60 * PAUSE;
-        assert!(line.next().failed.replace(long).is_some());
-        assert!(line.again().await.is_none());
-        assert_eq!(peers.begun.load(Ordering::Relaxed), 1);
+        assert!(connection.next.lock().failed.replace(long).is_some());
+        assert!(connection.reconnect().await.is_none());
+        assert_eq!(other_side.redials.load(Ordering::Relaxed), 1);
         // The pause is over.
-        line.next().failed = None;
-        assert!(line.again().await.is_none());
-        assert_eq!(peers.begun.load(Ordering::Relaxed), 2);
+        connection.next.lock().failed = None;
+        assert!(connection.reconnect().await.is_none());
+        assert_eq!(other_side.redials.load(Ordering::Relaxed), 2);
     }
 }

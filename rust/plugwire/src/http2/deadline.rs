@@ -1,14 +1,14 @@
-//! `grpc-timeout`: how a call's deadline travels.
+//! The header that carries a call's deadline: `grpc-timeout`.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 
-/// The time that the caller gives the call; `None` where it sets none or something unreadable.
+/// Returns the time limit that the caller set, or `None` if the header is missing or unreadable.
 pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    // At most eight digits, by gRPC's HTTP/2 mapping; this also keeps the products below in range.
+    // gRPC allows at most eight digits. That also keeps the products below in range.
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unreadable_sets_no_deadline() {
+    fn an_unreadable_header_sets_no_deadline() {
         for text in ["", "S", "1", "1x", "-1S", "+1S", "123456789S"] {
             assert_eq!(parse(text), None, "{text:?}");
         }

@@ -1,22 +1,39 @@
 //! HTTP/2 and gRPC framing on the `h2` crate, shared by both roles and the broker.
 //!
-//! One call: a generated client hands its request to a [`Channel`], which writes the request to an HTTP/2 `connection`
-//! over a byte stream of [`net`](crate::net). On the other side, `server` reads the request and hands it to the service.
-//! Only the files of this directory use the `h2` crate.
+//! One call takes this way: a generated client hands its request to a [`Channel`], which makes a
+//! [`CallFuture`] of it. `call` sends the request on the channel's `connection` over a byte stream of
+//! [`net`](crate::net); `pump` writes its body. On the other side, `server` reads the request and
+//! `routes` finds the service. Only the files of this directory use the `h2` crate.
 
-pub(crate) mod body;
+mod body;
+mod call;
 mod calls;
-pub(crate) mod channel;
-pub(crate) mod config;
-pub(crate) mod connection;
+mod channel;
+mod config;
+mod connection;
 mod deadline;
-pub(crate) mod peers;
-pub(crate) mod pulse;
-pub(crate) mod server;
+mod keep_alive;
+mod liveness;
+mod peer;
+mod presence;
+mod pump;
+mod routes;
+mod server;
 mod status;
 
 pub use body::ResponseBody;
-pub use channel::{CallFuture, Channel};
+pub use call::CallFuture;
+pub use channel::Channel;
 pub use config::Http2;
 pub use connection::ConnectStep;
+#[cfg(feature = "host")]
+pub(crate) use connection::Redial;
+pub(crate) use connection::Settings;
+#[cfg(feature = "plugin")]
+pub(crate) use liveness::Liveness;
+pub(crate) use peer::{Cause, Peer};
+#[cfg(feature = "plugin")]
+pub(crate) use presence::Presence;
+pub(crate) use routes::{Dispatch, Routes};
+pub(crate) use server::{MAX_CONNECTIONS, Server};
 pub use status::NotProcessed;

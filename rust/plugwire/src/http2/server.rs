@@ -1,10 +1,7 @@
-//! The serving side of HTTP/2: takes calls off a connection and gives them to services.
+//! The serving side of HTTP/2: reads calls from a connection and hands them to services.
 
 use std::any::Any;
-use std::convert::Infallible;
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,38 +14,35 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
-use super::body::{Pump, PumpError, RequestBody};
+use super::body::RequestBody;
 use super::calls::Calls;
 use super::config::Http2;
-use super::connection::silence;
-use super::peers::Peers;
-use super::pulse::Pulse;
+use super::keep_alive::silence;
+use super::liveness::Liveness;
+use super::presence::Presence;
+use super::pump::{Pump, PumpError};
+use super::routes::Dispatch;
 use super::{deadline, status};
 use crate::net::{BoxIo, Tls};
 
-/// All that a connection's calls can reach, as one service.
-pub(crate) type Dispatch =
-    BoxCloneSyncService<Request<tonic::body::Body>, Response<tonic::body::Body>, Infallible>;
-
-/// Connections that one server takes at a time: each carries as many calls as are wanted, so more is a peer gone wrong.
-/// Those beyond wait, or are closed.
-pub(crate) const MOST_CONNECTIONS: usize = 1024;
-/// A peer that connects and never speaks HTTP/2 is let go after this time.
+/// The most connections that one server has at a time; further ones wait or are closed. One connection
+/// carries any number of calls, so a healthy peer never needs more.
+pub(crate) const MAX_CONNECTIONS: usize = 1024;
+/// A peer that connects and does not speak HTTP/2 is disconnected after this time.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What every connection of one server shares.
+/// What the connections of one server share.
 #[derive(Clone)]
 pub(crate) struct Server {
     dispatch: Dispatch,
     http2: Http2,
-    /// Cancel it to take no new calls; connections then end with their calls.
+    /// Cancel it to accept no new calls. Each connection then closes when its calls have finished.
     pub(crate) drain: CancellationToken,
-    /// The calls to the author's services that are under way.
+    /// The calls in progress to services other than go-plugin's own.
     pub(crate) calls: Calls,
-    pub(crate) peers: Peers,
+    pub(crate) presence: Presence,
 }
 
 impl Server {
@@ -58,11 +52,12 @@ impl Server {
             http2,
             drain: CancellationToken::new(),
             calls: Calls::default(),
-            peers: Peers::default(),
+            presence: Presence::default(),
         }
     }
 
-    /// Serves one connection until its peer closes it. Dropping the future drops the handlers of its calls.
+    /// Serves one connection until its peer closes it. Dropping the future drops the handlers of the
+    /// connection's calls.
     pub(crate) async fn serve(self, io: BoxIo, tls: Option<Tls>) {
         let begin = async {
             let io = match tls {
@@ -74,23 +69,23 @@ impl Server {
         };
         match tokio::time::timeout(PREFACE_TIMEOUT, begin).await {
             Ok(Ok(connection)) => self.serve_calls(connection).await,
-            Ok(Err(error)) => tracing::warn!(%error, "a peer was refused, or did not begin HTTP/2"),
-            Err(_) => tracing::debug!("a peer connected and said nothing"),
+            Ok(Err(error)) => tracing::warn!(%error, "a peer was refused, or did not start HTTP/2"),
+            Err(_) => tracing::debug!("a peer connected and sent nothing"),
         }
     }
 
     async fn serve_calls(self, mut connection: h2::server::Connection<BoxIo, Bytes>) {
-        let _present = self.peers.enter();
+        let _present = self.presence.enter();
         let pings = connection.ping_pong().expect("taken once");
         let mut silent = std::pin::pin!(silence(pings, self.http2.keep_alive));
         let mut calls = JoinSet::new();
         let mut draining = false;
-        let pulse = Pulse::default();
+        let liveness = Liveness::default();
         loop {
             tokio::select! {
                 call = connection.accept() => match call {
                     Some(Ok((mut request, respond))) => {
-                        request.extensions_mut().insert(pulse.clone());
+                        request.extensions_mut().insert(liveness.clone());
                         let token = self.calls.track(request.uri().path());
                         let call = serve_call(request, respond, self.dispatch.clone());
                         calls.spawn(async move { call.await; drop(token) });
@@ -98,20 +93,20 @@ impl Server {
                     Some(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection ended"),
                     None => return,
                 },
-                // Finished calls are only cleared away. The set is what ends handlers with their connection.
+                // Removes finished calls. Dropping the set ends the handlers of the others.
                 Some(_) = calls.join_next() => {}
                 () = self.drain.cancelled(), if !draining => {
                     draining = true;
                     connection.graceful_shutdown();
                 }
-                () = pulse.answer() => {}
+                () = liveness.answer() => {}
                 () = &mut silent => return tracing::debug!("no answer to a keep-alive ping"),
             }
         }
     }
 }
 
-/// One call, from its request's headers to its response's trailers.
+/// Serves one call, from its request's headers to its response's trailers.
 async fn serve_call(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
@@ -129,7 +124,7 @@ async fn serve_call(
     })
     .catch_unwind();
 
-    // A call that its caller gave up, or whose time is over, drops the handler where it stands.
+    // A call that was cancelled, or whose deadline has passed, drops its handler.
     let response = tokio::select! {
         _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => return,
         () = until(deadline) => status::deadline_exceeded().into_http(),
@@ -141,7 +136,7 @@ async fn serve_call(
     };
     let (parts, body) = response.into_parts();
     let ends_here = body.is_end_stream();
-    // Fails only where the peer has reset the call or the connection is gone.
+    // Fails only if the peer has reset the call or the connection is gone.
     let Ok(stream) = respond.send_response(Response::from_parts(parts, ()), ends_here) else {
         return;
     };
@@ -152,7 +147,7 @@ async fn serve_call(
     tokio::select! {
         () = write_body(&mut pump) => {}
         () = until(deadline) => {
-            // What is not written yet is not waited for: its reader may be the reason.
+            // The rest of the body is dropped: its slow reader may be why the deadline has passed.
             if pump.stream().send_trailers(trailers(&status::deadline_exceeded())).is_err() {
                 pump.stream().send_reset(Reason::CANCEL);
             }
@@ -160,7 +155,7 @@ async fn serve_call(
     }
 }
 
-/// A body that fails or panics half-way ends with a status, after what it gave before.
+/// Writes a response. A body that fails or panics ends with a status, after what it has produced so far.
 async fn write_body(pump: &mut Pump) {
     let status = match AssertUnwindSafe(&mut *pump).catch_unwind().await {
         Ok(Ok(()) | Err(PumpError::Stream)) => return,
@@ -169,11 +164,11 @@ async fn write_body(pump: &mut Pump) {
     };
     pump.end_with(trailers(&status));
     if pump.await.is_err() {
-        tracing::debug!("the peer went before a call's status reached it");
+        tracing::debug!("the peer disconnected before it read a call's status");
     }
 }
 
-/// What is no gRPC call does not reach a handler. grpc-go answers the same.
+/// Returns the answer to a request that is not a gRPC call. grpc-go answers the same.
 fn refusal(request: &Request<RecvStream>) -> Option<Response<()>> {
     let is_grpc = |content: &http::HeaderValue| {
         let rest = content.as_bytes().strip_prefix(b"application/grpc");
@@ -200,57 +195,17 @@ async fn until(deadline: Option<Instant>) {
 
 fn trailers(status: &Status) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    // Fails on a text that cannot be a header even when escaped; the peer then misses the text, not the failure.
+    // Fails on a message that cannot be a header even when escaped. The peer then gets only the code.
     if status.add_header(&mut headers).is_err() {
         headers.insert("grpc-status", http::HeaderValue::from_static("13"));
     }
     headers
 }
 
-/// A handler's panic costs its own call, and no other. The panic hook has already printed it to standard error.
+/// Returns the status of a call whose handler panicked. The panic fails this call only; the panic hook
+/// has already printed it to standard error.
 fn panicked(panic: &(dyn Any + Send)) -> Status {
-    let words = crate::panic::words(panic);
-    tracing::error!(panic = words, "a handler panicked");
-    Status::internal(format!("the handler panicked: {words}"))
-}
-
-/// Services by their full gRPC name.
-#[derive(Clone, Default)]
-pub(crate) struct Routes(std::sync::Arc<std::collections::BTreeMap<&'static str, Dispatch>>);
-
-impl Routes {
-    pub(crate) fn new(services: std::collections::BTreeMap<&'static str, Dispatch>) -> Self {
-        Self(std::sync::Arc::new(services))
-    }
-}
-
-impl Service<Request<tonic::body::Body>> for Routes {
-    type Response = Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(
-        &mut self,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Infallible>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
-        // "/package.Service/Method"
-        let name = request.uri().path().split('/').nth(1).unwrap_or_default();
-        match self.0.get(name) {
-            Some(service) => {
-                let mut service = service.clone();
-                Box::pin(async move {
-                    std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-                    service.call(request).await
-                })
-            }
-            None => {
-                let status = Status::unimplemented(format!("unknown service {name}"));
-                Box::pin(std::future::ready(Ok(status.into_http())))
-            }
-        }
-    }
+    let message = crate::panic::message(panic);
+    tracing::error!(panic = message, "a handler panicked");
+    Status::internal(format!("the handler panicked: {message}"))
 }

@@ -1,7 +1,5 @@
-//! From what went wrong below gRPC to a status that says so.
+//! The gRPC status of a failure below gRPC.
 
-use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -12,9 +10,9 @@ use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::channel::Peer;
+use super::peer::{Cause, Peer};
 
-/// gRPC's own table of HTTP/2 error codes. A connection that is gone is `Unavailable`.
+/// Maps an HTTP/2 error by gRPC's own table. A connection that is gone is `Unavailable`.
 pub(super) fn from_h2(error: &h2::Error) -> Status {
     let code = match error.reason() {
         _ if error.is_io() || error.is_go_away() => Code::Unavailable,
@@ -33,33 +31,28 @@ pub(super) fn from_h2(error: &h2::Error) -> Status {
     status
 }
 
-/// The source of the status of a call that the other side has not seen, since it was ending the connection: the call can be made
-/// again, whatever it does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The source of the status of a call that the other side never saw, because it was closing the
+/// connection. Such a call can always be made again, whatever it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the other side was closing the connection and has not seen the call; make it again")]
+#[non_exhaustive]
 pub struct NotProcessed;
 
-impl fmt::Display for NotProcessed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the other side was ending the connection and has not seen the call")
-    }
-}
-
-impl Error for NotProcessed {}
-
 impl NotProcessed {
-    /// Whether this is the source of `status`.
+    /// Returns whether this is the source of `status`.
+    #[must_use]
     pub fn is_source_of(status: &Status) -> bool {
-        status.source().is_some_and(|source| source.is::<Self>())
+        std::error::Error::source(status).is_some_and(|source| source.is::<Self>())
     }
 }
 
-/// A call's failure. Where the connection itself is gone, asks what happened at its other end.
+/// Makes the status of a call that failed. Where the connection itself is gone, the status says why.
 pub(super) fn explain(
     error: h2::Error,
-    peer: Peer,
+    peer: Option<Arc<dyn Peer>>,
     deadline: Option<Instant>,
 ) -> BoxFuture<'static, Status> {
-    // A Go server resets the call when its time is over, which may arrive before our own timer wakes us.
+    // A Go server resets the call at its deadline, and that may arrive before our own timer wakes us.
     let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
     Box::pin(async move {
         if late && error.reason() == Some(Reason::CANCEL) {
@@ -67,15 +60,15 @@ pub(super) fn explain(
         }
         let of_the_connection = error.is_io() || error.is_go_away();
         let cause = match peer {
-            Some(peer) if of_the_connection => peer.autopsy().await,
+            Some(peer) if of_the_connection => peer.cause_of_end().await,
             _ => None,
         };
         cause.map_or_else(|| from_h2(&error), gone)
     })
 }
 
-/// The status of a call whose plugin is gone. Its source is `cause` itself.
-pub(super) fn gone(cause: Arc<dyn Error + Send + Sync>) -> Status {
+/// Makes the status of a call whose plugin is gone. Its source is `cause` itself.
+fn gone(cause: Cause) -> Status {
     let mut status = Status::unavailable(cause.to_string());
     status.set_source(cause);
     status
@@ -85,8 +78,9 @@ pub(super) fn deadline_exceeded() -> Status {
     Status::deadline_exceeded("the call's deadline has passed")
 }
 
-/// Takes out what tonic panics on: it expects `grpc-status-details-bin` to be base64, and a peer can send anything.
-pub(super) fn defuse(headers: &mut HeaderMap) {
+/// Removes a header on which tonic would panic: it expects `grpc-status-details-bin` to be base64, and
+/// a peer can send anything.
+pub(super) fn drop_broken_details(headers: &mut HeaderMap) {
     const DETAILS: &str = "grpc-status-details-bin";
     let Some(value) = headers.get(DETAILS) else { return };
     if BASE64.decode(value.as_bytes()).is_err() {
@@ -110,7 +104,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-status", HeaderValue::from_static("3"));
         headers.insert("grpc-status-details-bin", HeaderValue::from_static(details));
-        defuse(&mut headers);
+        drop_broken_details(&mut headers);
         let status = Status::from_header_map(&headers).expect("a status");
         assert_eq!(status.code(), Code::InvalidArgument);
         headers.contains_key("grpc-status-details-bin")

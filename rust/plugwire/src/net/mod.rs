@@ -1,21 +1,23 @@
 //! Addresses, listeners, mutual TLS and multiplexing: the byte streams that HTTP/2 runs on.
 
-pub(crate) mod mux;
+mod address;
+mod group;
+mod identity;
+mod io;
+mod listener;
+mod mux;
+#[cfg(feature = "host")]
 pub(crate) mod private_dir;
-pub(crate) mod socket;
-pub(crate) mod tls;
-pub(crate) mod translate;
+mod provider;
+mod tls;
+mod translate;
 
-pub use socket::Address;
+pub use address::Address;
+#[cfg(feature = "host")]
+pub(crate) use group::group_id;
+pub(crate) use identity::Identity;
+pub(crate) use io::BoxIo;
+pub(crate) use listener::{Listen, Listener};
+pub(crate) use mux::{Mode, Mux};
 pub use tls::Tls;
 pub use translate::{AddrTranslator, Mounted};
-
-use tokio::io::{AsyncRead, AsyncWrite};
-
-/// A byte stream that HTTP/2 can run on: a socket, TLS on one, or one stream of a multiplexed session.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-/// One virtual call per read or write buys a single compiled HTTP/2 stack for all kinds of streams.
-pub(crate) type BoxIo = Box<dyn Io>;

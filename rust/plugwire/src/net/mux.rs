@@ -1,8 +1,9 @@
-//! Several connections over one socket: yamux, as go-plugin has it since 1.6. All that we know of the yamux crate is here.
+//! Several connections over one socket: yamux, which go-plugin has used since 1.6. Only this file uses
+//! the yamux crate.
 //!
-//! It differs from Go's in what it puts on the wire when. A stream's opening, and the answer to it, travel with the
-//! first bytes written and not at once; Go's side gives up the *whole session* over an answer that never comes. So
-//! both are sent right away here, by writing nothing. Spec: MUX-8.
+//! The crate and Go's yamux differ in timing. The crate sends a stream's opening, and the answer to it,
+//! together with the first bytes written; Go's side ends the *whole session* when an answer never
+//! comes. Both are therefore sent at once here, by writing nothing. Spec: MUX-8.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,15 +18,15 @@ use yamux::{Config, Connection, Stream};
 
 pub(crate) use yamux::Mode;
 
-use super::BoxIo;
+use super::io::BoxIo;
 
-/// More streams than any healthy peer opens. The crate ends the session when one more is opened, so the limit is far
-/// above what the broker lets wait.
-const MOST_STREAMS: usize = 32 * 1024;
+/// More streams than any healthy peer opens. The crate ends the session when one more is opened, so the
+/// limit is far above the number of streams that the broker lets wait.
+const MAX_STREAMS: usize = 32 * 1024;
 
 type Opened = oneshot::Sender<io::Result<Stream>>;
 
-/// A multiplexed session. A clone is the same session; it ends with its socket or when it is cut.
+/// A multiplexed session. A clone is the same session. It ends with its socket or when it is cut.
 #[derive(Clone)]
 pub(crate) struct Mux {
     open: mpsc::UnboundedSender<Opened>,
@@ -35,8 +36,8 @@ pub(crate) struct Mux {
 impl Mux {
     /// Runs a session on `io` until it ends or `cut` is cancelled.
     ///
-    /// `inbound` gets each stream that the peer opens, and returns before anything that the peer sent after that is
-    /// read: what it sends on another stream cannot overtake.
+    /// `inbound` gets each stream that the peer opens. It returns before anything is read that the peer
+    /// sent later, so data on another stream cannot overtake the opening.
     pub(crate) fn start(
         io: BoxIo,
         mode: Mode,
@@ -44,7 +45,7 @@ impl Mux {
         inbound: impl FnMut(BoxIo) + Send + 'static,
     ) -> Self {
         let mut config = Config::default();
-        config.set_max_connection_receive_window(None).set_max_num_streams(MOST_STREAMS);
+        config.set_max_connection_receive_window(None).set_max_num_streams(MAX_STREAMS);
         let connection = Connection::new(io.compat(), config, mode);
         let (open, requests) = mpsc::unbounded_channel();
         let closed = CancellationToken::new();
@@ -60,7 +61,7 @@ impl Mux {
         Self { open, closed }
     }
 
-    /// Opens a stream, and tells the peer at once. The caller sets the deadline.
+    /// Opens a stream and tells the peer at once. The caller sets the deadline.
     pub(crate) async fn open(&self) -> io::Result<BoxIo> {
         let (opened, stream) = oneshot::channel();
         let ended = || {
@@ -80,7 +81,7 @@ impl Mux {
     }
 }
 
-/// Owns the session; the crate wants one task to poll it for everything.
+/// Owns the session: the crate needs a single task that polls it for everything.
 struct Driver<I, T> {
     connection: Connection<T>,
     requests: mpsc::UnboundedReceiver<Opened>,
@@ -93,7 +94,7 @@ where
     I: FnMut(BoxIo),
     T: futures_util::AsyncRead + AsyncWrite + Unpin,
 {
-    /// Ready when the session is over.
+    /// Is ready when the session has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.poll_open(cx) {
@@ -115,13 +116,13 @@ where
         }
     }
 
-    /// Opens one requested stream; true if that made progress.
+    /// Opens one requested stream. Returns whether that made progress.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> bool {
         if self.waiting.is_none() {
             let Poll::Ready(Some(request)) = self.requests.poll_recv(cx) else { return false };
             self.waiting = Some(request);
         }
-        // Whoever asked has given up: no stream, so no pairing either.
+        // The request was given up: no stream may be opened, or the peer would pair it.
         if self.waiting.as_ref().is_some_and(oneshot::Sender::is_closed) {
             self.waiting = None;
             return true;

@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, flock};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::socket::group_id;
+use super::group::group_id;
 
 /// What the names of all such folders begin with.
 pub(crate) const PREFIX: &str = "plugwire-";
@@ -107,7 +107,7 @@ fn decide(file: File, taken: rustix::io::Result<()>) -> Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::patience::soon;
+    use crate::eventually::eventually;
 
     #[test]
     fn only_a_lock_that_was_taken_is_held() {
@@ -128,7 +128,7 @@ mod tests {
         assert!(matches!(lock(base.path()), Ok(Lock::NotOurs)));
         drop(owner);
         let free = || matches!(lock(base.path()), Ok(Lock::Held(_))).then_some(());
-        assert!(soon(free).is_some());
+        assert!(eventually(free).is_some());
         assert!(matches!(lock(&base.path().join("gone")), Ok(Lock::NotOurs)));
     }
 }

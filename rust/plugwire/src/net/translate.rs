@@ -1,4 +1,4 @@
-//! Addresses of two worlds: a plugin in a container sees other paths than its host.
+//! Addresses that differ between host and plugin: a plugin in a container sees other paths.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -6,20 +6,22 @@ use std::path::{Component, Path, PathBuf};
 
 use plugwire_protocol::evidence::excerpt;
 
-use super::Address;
+use super::address::Address;
 
-/// Translates addresses between a host and a plugin that sees other paths. Only a host does it. go-plugin:
-/// `runner.AddrTranslator`.
+/// Translates addresses between a host and a plugin that sees other paths. Only a host translates.
+/// go-plugin: `runner.AddrTranslator`.
 pub trait AddrTranslator: Send + Sync {
-    /// Where the host reaches what the plugin calls by this address: its main socket, and those that it announces at the
-    /// broker. The address is the plugin's word; an error refuses it. go-plugin: `PluginToHost`.
+    /// Returns the host's address for a socket that the plugin names: its main socket, or one that it
+    /// announces through the broker. The plugin chose the address; return an error to refuse it.
+    /// go-plugin: `PluginToHost`.
     fn to_host(&self, plugin: Address) -> io::Result<Address>;
 
-    /// What the plugin has to call by which address, to reach a socket of the host. go-plugin: `HostToPlugin`.
+    /// Returns the plugin's address for a socket of the host. go-plugin: `HostToPlugin`.
     fn to_plugin(&self, host: Address) -> io::Result<Address>;
 }
 
-/// One folder that the plugin sees elsewhere, and nothing else: other sockets are refused, TCP is passed as it is.
+/// Translates one directory that the plugin sees at another path. Sockets outside of it are refused;
+/// TCP addresses pass unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mounted {
     host: PathBuf,
@@ -27,7 +29,8 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// The folder `host`, which the plugin sees at `plugin`.
+    /// Translates the directory `host`, which the plugin sees at `plugin`.
+    #[must_use]
     pub fn new(host: impl Into<PathBuf>, plugin: impl Into<PathBuf>) -> Self {
         Self { host: host.into(), plugin: plugin.into() }
     }
@@ -46,7 +49,7 @@ impl AddrTranslator for Mounted {
 fn moved(address: Address, from: &Path, to: &Path) -> io::Result<Address> {
     let Address::Unix(path) = address else { return Ok(address) };
     let inside = path.strip_prefix(from).ok().filter(|inside| {
-        // `..` would lead out of the folder again.
+        // `..` would lead out of the directory again.
         inside.components().all(|part| matches!(part, Component::Normal(_)))
     });
     match inside {
@@ -67,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_seen_elsewhere_and_nothing_else_is() {
+    fn one_directory_is_translated_and_other_paths_are_refused() {
         let mounted = Mounted::new("/tmp/plugwire-x", "/run/plugin");
         let unix = |path: &str| Address::Unix(path.into());
         let (inside, outside) = (unix("/run/plugin/plugin1"), unix("/tmp/plugwire-x/plugin1"));
@@ -77,6 +80,6 @@ mod tests {
             assert!(mounted.to_host(unix(other)).is_err(), "{other}");
         }
         let tcp = Address::Tcp("127.0.0.1:1".parse().expect("an address"));
-        assert_eq!(mounted.to_host(tcp.clone()).expect("as it is"), tcp);
+        assert_eq!(mounted.to_host(tcp.clone()).expect("unchanged"), tcp);
     }
 }

@@ -1,4 +1,4 @@
-//! gRPC's health service. go-plugin asks it for the service `plugin`. Spec: HLT-1 to HLT-4.
+//! gRPC's health service. go-plugin's hosts ask it for the service `plugin`. Spec: HLT-1 to HLT-4.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::generated::grpc::health::v1::{
 /// The service that go-plugin's hosts ask for.
 const PLUGIN: &str = "plugin";
 /// grpc-go's own limit for `List`.
-const MOST_LISTED: usize = 100;
+const MAX_LISTED: usize = 100;
 
 type Statuses = BTreeMap<String, ServingStatus>;
 
-/// Sets what the plugin answers to health checks. At first `plugin` and the empty name, which stands for the whole
-/// server, are serving.
+/// Sets what the plugin answers to health checks. By default, `plugin` and the empty name, which stands
+/// for the whole server, are serving.
 #[derive(Debug, Clone)]
 pub struct Health {
     statuses: Arc<watch::Sender<Statuses>>,
@@ -34,13 +34,13 @@ impl Health {
         Self { statuses: Arc::new(watch::Sender::new(Statuses::from(serving))) }
     }
 
-    /// Says whether the plugin as a whole can work: the answer for `plugin` and for the empty name.
+    /// Sets whether the plugin as a whole is serving: the answer for `plugin` and for the empty name.
     pub fn set_serving(&self, serving: bool) {
         self.set_service(PLUGIN, serving);
         self.set_service("", serving);
     }
 
-    /// Says whether one service can work.
+    /// Sets whether one service is serving.
     pub fn set_service(&self, service: &str, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.statuses.send_if_modified(|statuses| {
@@ -70,7 +70,7 @@ impl health_server::Health for Health {
         _: Request<HealthListRequest>,
     ) -> Result<Response<HealthListResponse>, Status> {
         let statuses = self.statuses.borrow();
-        if statuses.len() > MOST_LISTED {
+        if statuses.len() > MAX_LISTED {
             return Err(Status::resource_exhausted("more services than one answer may list"));
         }
         let statuses =

@@ -1,9 +1,11 @@
-//! The library's own few lines to the host's log, in hclog's JSON. They are lost where nobody reads
-//! them: no line is worth a plugin that hangs.
+//! The library's own messages to the host's log, in hclog's JSON. A message is dropped where writing it
+//! would block.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use plugwire_protocol::hclog::{Level, Record};
+
+use super::stderr::write_without_waiting;
 
 pub(super) fn error(message: &str) {
     write(Level::Error, message);
@@ -21,5 +23,5 @@ fn write(level: Level, message: &str) {
         Some(plugwire_protocol::hclog::format_timestamp(now.as_secs() as i64, now.subsec_micros()));
     let mut line = record.to_json_line();
     line.push('\n');
-    super::capture::write_without_waiting(line.as_bytes());
+    write_without_waiting(line.as_bytes());
 }

@@ -1,17 +1,20 @@
 //! The plugin role: a program that a host starts and calls.
 //!
-//! The folder reads in the order of a plugin's life: [`Plugin`] gathers what the author offers, `serve` reads the
-//! environment, listens, prints the handshake line and serves; `capture` and `stdio` carry what it prints.
+//! The directory reads in the order of a plugin's life. [`Plugin`] collects what the author configures.
+//! `serve` reads the environment, listens and prints the handshake line. `running` accepts connections
+//! until the plugin ends. `capture` and `stdio` carry what it prints.
 
 mod builder;
 mod capture;
 mod controller;
-mod end;
 mod error;
+mod exit;
 mod health;
 mod log;
 mod reflection;
+mod running;
 mod serve;
+mod stderr;
 mod stdio;
 mod test_mode;
 

@@ -2,11 +2,11 @@
 
 use tonic_reflection::server::Builder;
 
-use super::ServeError;
-use crate::Services;
+use super::error::ServeError;
 use crate::generated::{grpc, plugin};
+use crate::services::Services;
 
-/// The go-plugin services and gRPC's own, described along with the author's.
+/// The descriptors of go-plugin's and gRPC's own services.
 const OWN: [&[u8]; 4] = [
     plugin::DESCRIPTORS,
     grpc::health::v1::DESCRIPTORS,
@@ -16,7 +16,7 @@ const OWN: [&[u8]; 4] = [
 const REFLECTION: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
-/// Adds both versions of the reflection service. They list in the order of names, as Go's do.
+/// Adds both versions of the reflection service. They list services by name, as Go's do.
 pub(super) fn add(services: Services) -> Result<Services, ServeError> {
     let mut names: Vec<&str> = services.names().chain(REFLECTION).collect();
     names.sort_unstable();

@@ -1,33 +1,36 @@
 //! What the plugin prints, on its way to the host.
 //!
-//! Captured descriptors, explicit handles and the `StreamStdio` call meet in one [`Hub`]. With somebody reading, a
-//! full hub slows the writers; with nobody reading it keeps the newest output and counts what it drops.
+//! Captured descriptors, explicit writers and the `StreamStdio` call meet in one [`Hub`]. While a host
+//! reads, a full hub blocks the writers. While no host reads, it keeps the newest output and counts what it
+//! drops.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
 use tokio::io::AsyncWrite;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
+use super::log;
 use crate::generated::plugin::grpc_stdio_server::GrpcStdio;
 use crate::generated::plugin::{StdioData, stdio_data::Channel};
-use crate::http2::pulse::Pulse;
+use crate::http2::Liveness;
 
-/// What waits at most: unread output while a host reads, the newest output while none does.
+/// How much the hub holds: unread output while a host reads, the newest output while none does.
 const CAPACITY: usize = 256 * 1024;
-/// The longest message on the stream. Go's plugins send 1 KiB; hosts take any length.
-const LONGEST_MESSAGE: usize = 32 * 1024;
-/// How long a full hub waits for a sign that the connection to the host still moves.
-const HEARTBEAT: Duration = Duration::from_millis(100);
-/// How long a full hub waits, once, for a host's very first `StreamStdio`. Hosts send it with their first call, and the
-/// handler of that call may print before the other gets to run.
+/// The longest message on the stream. Go's plugins send 1 KiB; hosts accept any length.
+const MAX_MESSAGE: usize = 32 * 1024;
+/// How long a full hub waits for a sign that the connection to the host is making progress.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a full hub waits, once, for a host's first `StreamStdio`. Hosts send it together with their
+/// first call, whose handler may print before `StreamStdio` gets to run.
 const FIRST_READER: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
@@ -37,16 +40,16 @@ pub(super) struct Hub {
     room: Condvar,
 }
 
-/// What the readers' connections were asked, and have not answered yet.
-pub(super) struct Heartbeat(Vec<(Pulse, u64)>);
+/// A probe of the readers' connections: whether any of them has run since.
+pub(super) struct Probe(Vec<(Liveness, u64)>);
 
-impl Heartbeat {
-    fn ask(readers: &[Pulse]) -> Self {
-        Self(readers.iter().map(|pulse| (pulse.clone(), pulse.ask())).collect())
+impl Probe {
+    fn send(readers: &[Liveness]) -> Self {
+        Self(readers.iter().map(|reader| (reader.clone(), reader.probe())).collect())
     }
 
-    fn came(&self) -> bool {
-        self.0.iter().any(|(pulse, asked)| pulse.beats() != *asked)
+    fn is_answered(&self) -> bool {
+        self.0.iter().any(|(reader, before)| reader.answers() != *before)
     }
 }
 
@@ -54,9 +57,10 @@ impl Heartbeat {
 struct State {
     queue: VecDeque<(Channel, Bytes)>,
     bytes: usize,
-    readers: Vec<Pulse>,
+    /// The connections of the readers.
+    readers: Vec<Liveness>,
     dropped: u64,
-    /// A reader came, or was waited for in vain.
+    /// A reader has come, or the wait for it has timed out.
     first_reader: bool,
     ending: bool,
     closed: bool,
@@ -104,7 +108,7 @@ impl State {
     }
 }
 
-/// A task that asks twice is woken once.
+/// Registers a task to be woken, once even if it asks twice.
 fn park(waiting: &mut Vec<Waker>, cx: &Context<'_>) {
     if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
         waiting.push(cx.waker().clone());
@@ -112,68 +116,59 @@ fn park(waiting: &mut Vec<Waker>, cx: &Context<'_>) {
 }
 
 impl Hub {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in here can panic half-way through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes output from a thread that may be blocked.
+    /// Takes output from a thread that may block.
     ///
-    /// A slow reader blocks it, and through the pipe whoever prints. One writer must not be blocked: a handler that
-    /// prints on the very thread that would carry the output to the host. A connection that does not get to run tells
-    /// that case from a slow reader; as long as it has not run, nobody waits again.
+    /// A slow reader blocks that thread and, through the pipe, the code that prints. One kind of writer
+    /// must not block: a handler that prints on the very thread that would carry the output to the host.
+    /// In that case the connection does not get to run, which tells it apart from a slow reader. Until the
+    /// connection has run, no writer waits again.
     pub(super) fn push_blocking(
         &self,
         channel: Channel,
         data: Bytes,
-        unanswered: &mut Option<Heartbeat>,
+        unanswered: &mut Option<Probe>,
     ) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.awaits_first_reader() {
-            (state, _) = self
-                .room
-                .wait_timeout_while(state, FIRST_READER, |state| state.awaits_first_reader())
-                .unwrap_or_else(PoisonError::into_inner);
+            let waits = |state: &mut State| state.awaits_first_reader();
+            self.room.wait_while_for(&mut state, waits, FIRST_READER);
             state.first_reader = true;
         }
         while state.must_wait() {
-            if unanswered.as_ref().is_some_and(|heartbeat| !heartbeat.came()) {
+            if unanswered.as_ref().is_some_and(|probe| !probe.is_answered()) {
                 break;
             }
-            let heartbeat = Heartbeat::ask(&state.readers);
-            let (woken, waited) = self
-                .room
-                .wait_timeout_while(state, HEARTBEAT, |state| state.must_wait())
-                .unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            if waited.timed_out() && !heartbeat.came() {
-                *unanswered = Some(heartbeat);
+            let probe = Probe::send(&state.readers);
+            let waits = |state: &mut State| state.must_wait();
+            let waited = self.room.wait_while_for(&mut state, waits, PROBE_TIMEOUT);
+            if waited.timed_out() && !probe.is_answered() {
+                *unanswered = Some(probe);
             }
         }
         state.push(channel, data);
     }
 
-    /// From now on nobody waits for a slow reader: the plugin is about to end.
+    /// Stops blocking writers: the plugin is about to end.
     pub(super) fn end_waiting(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.ending = true;
         state.waiting_to_write.drain(..).for_each(Waker::wake);
         drop(state);
         self.room.notify_all();
     }
 
-    /// No more output will come; readers end when they have taken what is left.
+    /// Ends the readers once they have read the rest: no more output will come.
     pub(super) fn close(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.closed = true;
         state.waiting_to_read.drain(..).for_each(Waker::wake);
         state.waiting_for_empty.drain(..).for_each(Waker::wake);
     }
 
-    /// Resolves when a reader has taken everything, or nobody reads. The caller sets the deadline.
+    /// Waits until everything has been read, or there is no reader. The caller sets the deadline.
     pub(super) async fn emptied(&self) {
         std::future::poll_fn(|cx| {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if state.readers.is_empty() || state.queue.is_empty() {
                 return Poll::Ready(());
             }
@@ -183,37 +178,35 @@ impl Hub {
         .await;
     }
 
-    /// Says in the host's log what was dropped since the last time.
+    /// Writes to the host's log how much was dropped since the last report.
     pub(super) fn report_dropped(&self) {
-        let dropped = std::mem::take(&mut self.lock().dropped);
+        let dropped = std::mem::take(&mut self.state.lock().dropped);
         if dropped > 0 {
-            super::log::warn(&format!(
-                "{dropped} bytes of output were dropped: no host was reading"
-            ));
+            log::warn(&format!("{dropped} bytes of output were dropped: no host was reading"));
         }
     }
 
-    pub(super) fn subscribe(self: &Arc<Self>, pulse: Pulse) -> Output {
-        let mut state = self.lock();
+    fn subscribe(self: &Arc<Self>, connection: Liveness) -> Output {
+        let mut state = self.state.lock();
         state.first_reader = true;
-        state.readers.push(pulse.clone());
+        state.readers.push(connection.clone());
         drop(state);
         self.room.notify_all();
-        Output { hub: self.clone(), pulse }
+        Output { hub: self.clone(), connection }
     }
 }
 
-/// One reader's stream. Every byte goes to one reader only.
+/// One reader's stream. Each byte goes to one reader only.
 pub(super) struct Output {
     hub: Arc<Hub>,
-    /// Of the connection that it goes out by.
-    pulse: Pulse,
+    /// The connection that carries this stream.
+    connection: Liveness,
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
-        let mut state = self.hub.lock();
-        if let Some(own) = state.readers.iter().position(|pulse| pulse.is(&self.pulse)) {
+        let mut state = self.hub.state.lock();
+        if let Some(own) = state.readers.iter().position(|reader| reader.is(&self.connection)) {
             state.readers.swap_remove(own);
         }
         if state.readers.is_empty() {
@@ -230,7 +223,7 @@ impl Stream for Output {
     type Item = Result<StdioData, Status>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut state = self.hub.lock();
+        let mut state = self.hub.state.lock();
         let Some((channel, data)) = state.pop() else {
             state.waiting_for_empty.drain(..).for_each(Waker::wake);
             if state.closed {
@@ -251,18 +244,18 @@ impl GrpcStdio for Arc<Hub> {
     type StreamStdioStream = Output;
 
     async fn stream_stdio(&self, request: Request<()>) -> Result<Response<Output>, Status> {
-        let pulse = request.extensions().get::<Pulse>().cloned().unwrap_or_default();
-        let output = self.subscribe(pulse);
-        // Nothing is dropped from here on, so this is all of it.
+        let connection = request.extensions().get::<Liveness>().cloned().unwrap_or_default();
+        let output = self.subscribe(connection);
+        // Nothing is dropped while there is a reader, so this number is final.
         self.report_dropped();
         Ok(Response::new(output))
     }
 }
 
-/// Writes to one channel of the host's stdio stream, past the process's own descriptors.
+/// Writes to one channel of the host's stdio stream, and bypasses the process's own descriptors.
 ///
-/// A write waits while the host reads slowly. While no host reads, the newest 256 KiB are kept. After the plugin has
-/// ended writes are taken and lost, as writes to a closed terminal are.
+/// A write waits while the host reads slowly. While no host reads, the newest 256 KiB are kept. After the
+/// plugin has ended, writes succeed and their data is dropped.
 #[derive(Clone)]
 pub struct StdioWriter {
     hub: Arc<Hub>,
@@ -285,12 +278,12 @@ impl AsyncWrite for StdioWriter {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut state = self.hub.lock();
+        let mut state = self.hub.state.lock();
         if state.must_wait() {
             park(&mut state.waiting_to_write, cx);
             return Poll::Pending;
         }
-        let taken = buf.len().min(LONGEST_MESSAGE);
+        let taken = buf.len().min(MAX_MESSAGE);
         if taken > 0 && !state.closed {
             state.push(self.channel, Bytes::copy_from_slice(&buf[..taken]));
         }

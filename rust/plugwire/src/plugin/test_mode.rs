@@ -1,35 +1,57 @@
-//! Serving inside a test, without a process of one's own.
+//! Serving inside a test, without a separate process.
 
 use std::fmt;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 use plugwire_protocol::reattach::Reattach;
-use tokio::task::AbortHandle;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::serve::Running;
-use super::{Plugin, ServeError};
-use crate::net::private_dir::PrivateFolder;
-use crate::net::socket::{Listen, Listener};
+use super::builder::Plugin;
+use super::error::ServeError;
+use super::running::Running;
+use crate::net::{Listen, Listener};
 
-/// A plugin that serves in this process until it is dropped.
-///
-/// A host reaches it by its [`record`](TestPlugin::record); a plain socket in a folder of its own, mode 0700.
-pub struct TestPlugin {
-    record: Reattach,
-    task: AbortHandle,
-    _folder: PrivateFolder,
-}
-
-impl TestPlugin {
-    /// What a host needs to attach, [`Reattach::to_json`] for one in another process.
-    /// go-plugin: what arrives on `ServeTestConfig.ReattachConfigCh`.
-    pub fn record(&self) -> &Reattach {
-        &self.record
+impl Plugin {
+    /// Serves inside this process, for tests: without cookie, handshake line, signals and captured output.
+    /// Uses the given version, which must be registered. go-plugin: `ServeTestConfig`.
+    ///
+    /// Must be called inside a tokio runtime.
+    pub fn serve_in_test(self, version: u32) -> Result<TestPlugin, ServeError> {
+        let directory = TestDirectory::create().map_err(ServeError::Listen)?;
+        let listen = Listen::Unix { directory: directory.path.clone(), group: None };
+        let listener = Listener::bind_unix(&directory.path, None).map_err(ServeError::Listen)?;
+        let address = listener.address();
+        let tls = self.tls.clone();
+        let running = Running::prepare(self, version, tls, listen, false)?;
+        let task = AbortOnDropHandle::new(tokio::spawn(running.run(listener, Vec::new(), None)));
+        let record = Reattach::new(version, address.network(), address.to_string())
+            .with_pid(std::process::id())
+            .with_test(true);
+        Ok(TestPlugin { record, _task: task, _directory: directory })
     }
 }
 
-impl Drop for TestPlugin {
-    fn drop(&mut self) {
-        self.task.abort();
+/// A plugin that serves in this process until it is dropped.
+///
+/// A host reaches it by its [`record`](TestPlugin::record). It listens on a plaintext socket in a
+/// directory of its own, mode 0700.
+#[must_use = "dropping this ends the plugin"]
+pub struct TestPlugin {
+    record: Reattach,
+    // Dropped in this order: the socket is removed before its directory.
+    _task: AbortOnDropHandle<()>,
+    _directory: TestDirectory,
+}
+
+impl TestPlugin {
+    /// Returns what a host needs to attach. Send [`Reattach::to_json`] to a host in another process.
+    /// go-plugin: what arrives on `ServeTestConfig.ReattachConfigCh`.
+    #[must_use]
+    pub fn record(&self) -> &Reattach {
+        &self.record
     }
 }
 
@@ -39,16 +61,55 @@ impl fmt::Debug for TestPlugin {
     }
 }
 
-pub(super) fn start(plugin: Plugin, version: u32) -> Result<TestPlugin, ServeError> {
-    let folder = PrivateFolder::make(&std::env::temp_dir(), None).map_err(ServeError::Listen)?;
-    let listen = Listen::Unix { directory: folder.path().to_owned(), group: None };
-    let listener = Listener::bind(&listen).map_err(ServeError::Listen)?;
-    let address = listener.address();
-    let tls = plugin.tls.clone();
-    let running = Running::prepare(plugin, version, tls, listen, false)?;
-    let task = tokio::spawn(running.run(listener, Vec::new(), None)).abort_handle();
-    let record = Reattach::new(version, address.network(), address.to_string())
-        .with_pid(std::process::id())
-        .with_test(true);
-    Ok(TestPlugin { record, task, _folder: folder })
+/// A directory for the socket, mode 0700. Dropping it removes it.
+///
+/// Like a host's directories for sockets it is named `plugwire-…` and locked while its owner lives, so
+/// that a host removes what a killed test leaves behind.
+struct TestDirectory {
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl TestDirectory {
+    fn create() -> io::Result<Self> {
+        let base = std::env::temp_dir();
+        for _ in 0..ATTEMPTS {
+            let path = base.join(format!("plugwire-{:06x}", random_number()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            }
+            match lock(&path) {
+                Some(lock) => return Ok(Self { path, _lock: Some(lock) }),
+                // A host that swept between the two calls has removed it.
+                None if !path.exists() => continue,
+                None => return Ok(Self { path, _lock: None }),
+            }
+        }
+        Err(io::Error::other(format!("no directory could be made in {}", base.display())))
+    }
+}
+
+/// How many names are tried for the directory.
+const ATTEMPTS: usize = 16;
+
+/// Locks a directory. Fails where the file system has no locks; hosts then leave the directory alone.
+fn lock(path: &Path) -> Option<File> {
+    let directory = File::open(path).ok()?;
+    let how = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(&directory, how).ok()?;
+    path.exists().then_some(directory)
+}
+
+fn random_number() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish() % (1 << 24)
+}
+
+impl Drop for TestDirectory {
+    fn drop(&mut self) {
+        // A failure leaves an empty directory in the temporary directory, which a host removes later.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
 }

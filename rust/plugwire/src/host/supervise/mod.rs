@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::aside::thread;
 use super::exit::{Exit, PluginGone};
 use super::logs::{self, SharedTail};
-use crate::http2::channel::Autopsy;
+use crate::http2::{Cause, Peer};
 use crate::net::private_dir::PrivateFolder;
 use life::{KillOnDrop, Life, Tree};
 use readers::Readers;
@@ -212,13 +212,13 @@ enum Body {
     Elsewhere(CancellationToken),
 }
 
-impl Autopsy for Process {
-    fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn std::error::Error + Send + Sync>>> {
+impl Peer for Process {
+    fn cause_of_end(&self) -> BoxFuture<'static, Option<Cause>> {
         let process = self.clone();
         Box::pin(async move {
             let exit = process.ends_within(AUTOPSY).await?;
             let gone = PluginGone { plugin: process.name.to_string(), exit };
-            Some(Arc::new(gone) as Arc<dyn std::error::Error + Send + Sync>)
+            Some(Arc::new(gone) as Cause)
         })
     }
 

@@ -1,74 +1,82 @@
 //! The accepting end of brokered connections.
 
 use std::fmt;
+use std::sync::Arc;
 
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::Broker;
-use crate::Services;
-use crate::http2::server::{MOST_CONNECTIONS, Server};
-use crate::net::BoxIo;
-use crate::net::socket::Listener;
+use super::link::Link;
+use super::multiplexed::Streams;
+use crate::http2::{MAX_CONNECTIONS, Server};
+use crate::net::{BoxIo, Listener};
+use crate::services::Services;
 
 /// Where connections come from.
 pub(super) enum Source {
     /// A socket of its own.
     Socket(Listener),
     /// The multiplexed session.
-    Streams(mpsc::Receiver<BoxIo>),
+    Streams(Streams),
 }
 
 impl Source {
-    /// Cancel safe. `None` when no more will come.
+    /// Returns the next connection, or `None` when no more will come. Cancel safe.
     async fn accept(&mut self) -> Option<BoxIo> {
         match self {
-            Source::Streams(streams) => streams.recv().await,
+            Source::Streams(streams) => streams.accept().await,
             Source::Socket(listener) => {
-                let tell =
+                let report =
                     |error| tracing::warn!(%error, "a brokered connection could not be accepted");
-                Some(listener.accept(tell).await)
+                Some(listener.accept(report).await)
             }
         }
     }
 }
 
-/// Accepts connections under one id. Dropping it ends that, and removes its socket.
+/// Accepts connections under one id. Dropping it stops accepting and removes its socket.
 pub struct BrokeredListener {
-    broker: Broker,
+    link: Arc<Link>,
     id: u32,
     source: Source,
-    /// Cancelled when the peer goes that this was announced to.
+    /// Cancelled when the peer goes that the id was announced to.
     session: CancellationToken,
 }
 
 impl BrokeredListener {
-    pub(super) fn new(broker: Broker, id: u32, source: Source, session: CancellationToken) -> Self {
-        Self { broker, id, source, session }
+    pub(super) fn new(
+        link: Arc<Link>,
+        id: u32,
+        source: Source,
+        session: CancellationToken,
+    ) -> Self {
+        Self { link, id, source, session }
     }
 
-    /// The id.
+    /// Returns the id.
+    #[must_use]
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// Serves these services to every connection, on a task of its own.
+    /// Serves these services on every connection, in a task of its own.
     pub fn serve(self, services: Services) -> Serving {
-        let server = Server::new(services.into_dispatch(), self.broker.0.settings.http2.clone());
+        let server = Server::new(services.into_dispatch(), self.link.http2.clone());
         let drain = server.drain.clone();
-        let task = tokio::spawn(self.run(server));
+        let task = AbortOnDropHandle::new(tokio::spawn(self.run(server)));
         Serving { drain, task }
     }
 
     async fn run(mut self, server: Server) {
         let session = self.session.clone();
-        let closing = self.broker.0.closing.clone();
-        let tls = self.broker.0.settings.tls.clone();
+        let closing = self.link.closing.clone();
+        let tls = self.link.tls.clone();
         let mut connections = JoinSet::new();
         loop {
+            let has_room = connections.len() < MAX_CONNECTIONS && !server.drain.is_cancelled();
             tokio::select! {
-                io = self.source.accept(), if connections.len() < MOST_CONNECTIONS && !server.drain.is_cancelled() => match io {
+                io = self.source.accept(), if has_room => match io {
                     Some(io) => { connections.spawn(server.clone().serve(io, tls.clone())); }
                     None => break,
                 },
@@ -83,46 +91,33 @@ impl BrokeredListener {
     }
 }
 
-impl Drop for BrokeredListener {
-    fn drop(&mut self) {
-        if matches!(self.source, Source::Streams(_)) {
-            self.broker.unregister(self.id);
-        }
-    }
-}
-
 impl fmt::Debug for BrokeredListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BrokeredListener").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// Services at a brokered connection. They end when this is dropped, with the calls under way; or when the peer goes.
+/// Services on a brokered connection. Dropping it ends them and the calls in progress. They also end when
+/// the peer goes.
 #[derive(Debug)]
 #[must_use = "dropping this ends the service"]
 pub struct Serving {
     drain: CancellationToken,
-    task: JoinHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Serving {
-    /// Accepts no more connections and no more calls, and waits for the calls under way. The caller sets the deadline:
-    /// dropping the future ends them.
+    /// Stops accepting connections and calls, and waits for the calls in progress. The caller sets the
+    /// deadline: dropping the future ends those calls.
     pub async fn finish(mut self) {
         self.drain.cancel();
         let _ = (&mut self.task).await;
     }
 
-    /// Waits until the service has ended by itself: the peer is gone. Cancel safe.
+    /// Waits until the service has ended because the peer is gone. Cancel safe.
     pub async fn ended(&mut self) {
         if !self.task.is_finished() {
             let _ = (&mut self.task).await;
         }
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
