@@ -1,33 +1,40 @@
-//! What may take its time, or hang with a file system, on a thread of its own.
+//! Runs work that blocks, or hangs with a file system, on a thread of its own.
 //!
-//! Not on the runtime's threads for that: a runtime that ends waits for those.
+//! Not on the runtime's blocking threads: a runtime that shuts down waits for those.
 
-use std::io::{self, Read};
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::panic::caught;
-
-/// Does some work aside. The caller sets the deadline. An error says that there is no thread for it, or that it panicked.
+/// Runs blocking work on a thread of its own, and returns its result. The caller sets the deadline.
 ///
-/// Cancel safety: dropping the future lets the work go on unheard, until it looks at what it is given here; then what it has
-/// made is dropped.
-pub(super) async fn aside<T: Send + 'static>(
-    work: impl FnOnce(GivenUp) -> T + Send + 'static,
+/// The work is given a token that is cancelled once the future is dropped. It runs to its end even then, unless it
+/// looks at the token, and its result is dropped. Unlike with `tokio::task::spawn_blocking`, a runtime that shuts
+/// down does not wait for it. Work that never ends keeps its thread; the number of such threads has no bound.
+///
+/// # Errors
+///
+/// The thread could not be started, or the work panicked; the error holds the panic's message.
+///
+/// Cancel safety: dropping the future stops waiting and cancels the token.
+pub async fn run<T: Send + 'static>(
+    work: impl FnOnce(CancellationToken) -> T + Send + 'static,
 ) -> io::Result<T> {
-    let given_up = CancellationToken::new();
-    let _guard = given_up.clone().drop_guard();
-    let (done, result) = oneshot::channel();
-    thread("plugwire-aside", move || {
-        let _ = done.send(caught("this work", || work(GivenUp(given_up))));
+    let cancelled = CancellationToken::new();
+    let _guard = cancelled.clone().drop_guard();
+    let (sender, result) = oneshot::channel();
+    start_thread("plugwire-blocking", move || {
+        let _ = sender.send(catch_panic("this work", || work(cancelled)));
     })?;
     result.await.map_err(io::Error::other)?
 }
 
-/// Starts a thread. What the system says if it cannot would read as if it were about the work.
-pub(super) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// Starts a thread. The system's own error would read as if it were about the thread's work, so it is explained.
+pub(crate) fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     match thread::Builder::new().name(name.to_owned()).spawn(work) {
         Ok(_) => Ok(()),
         Err(error) => {
@@ -36,34 +43,15 @@ pub(super) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Re
     }
 }
 
-/// Whether nobody waits for the work any more.
-#[derive(Clone)]
-pub(super) struct GivenUp(CancellationToken);
-
-impl GivenUp {
-    /// Reads, as long as somebody waits.
-    pub(super) fn until(&self, contents: impl Read) -> impl Read {
-        UntilGivenUp { contents, given_up: self.clone() }
-    }
-
-    #[cfg(test)]
-    pub(super) fn never() -> Self {
-        Self(CancellationToken::new())
-    }
+/// Turns a panic into an error. The panic hook has already printed it to standard error.
+pub(crate) fn catch_panic<T>(what: &str, work: impl FnOnce() -> T) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|panic| io::Error::other(format!("{what} panicked: {}", message(&*panic))))
 }
 
-struct UntilGivenUp<R> {
-    contents: R,
-    given_up: GivenUp,
-}
-
-impl<R: Read> Read for UntilGivenUp<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.given_up.0.is_cancelled() {
-            true => Err(io::Error::new(io::ErrorKind::TimedOut, "nobody waits for it any more")),
-            false => self.contents.read(buffer),
-        }
-    }
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
 }
 
 #[cfg(test)]
@@ -71,8 +59,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_that_panics_says_so() {
-        let error = aside(|_| -> u8 { panic!("out of order") }).await.expect_err("a panic");
+    async fn a_panic_becomes_an_error() {
+        let error = run(|_| -> u8 { panic!("out of order") }).await.expect_err("a panic");
         assert_eq!(error.to_string(), "this work panicked: out of order");
     }
 }

@@ -1,7 +1,6 @@
-//! Looks at a file that did not run as a plugin, and says what it is.
+//! Examines a program's file that could not be executed, and says what it is.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -9,128 +8,135 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use object::{Object, ReadCache};
-use plugwire_protocol::evidence::excerpt;
-use rustix::fs::{Access, StatVfsMountFlags};
+use rustix::fs::Access;
+use thiserror::Error;
 
-/// What a program's file is, as far as that keeps it from running.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use crate::sys;
+
+/// What a program's file is, as far as that can keep it from being executed. Its `Display` completes "the program cannot
+/// be executed: …".
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Executable {
-    /// A folder.
+    /// A directory.
+    #[error("it is a directory")]
     Directory,
-    /// A program of the kind that runs here.
+    /// A program of the kind that runs on this machine.
+    #[error("{kind}")]
     Fitting {
-        /// Its format and machine, as "ELF x86-64".
+        /// Its format and machine, such as "Elf x86-64".
         kind: String,
     },
-    /// Others may execute it, this user may not.
+    /// This user has no permission to execute it; others do.
+    #[error("this user has no permission to run it (mode {mode:04o})")]
     Forbidden {
         /// Its permissions, as in `chmod`.
         mode: u32,
     },
-    /// It is not there.
+    /// It does not exist.
+    #[error("there is no such file")]
     Missing,
-    /// Its interpreter (a script's, or the dynamic loader) is not there.
+    /// Its interpreter (a script's, or the dynamic loader) does not exist.
+    #[error("its interpreter {} is missing{}", printable(interpreter), hint(interpreter))]
     MissingInterpreter {
         /// The interpreter.
         interpreter: PathBuf,
     },
-    /// It lies on a file system that is mounted `noexec`.
+    /// It is on a file system that is mounted `noexec`.
+    #[error("its file system is mounted noexec")]
     NoExec,
-    /// Nobody may execute it.
+    /// No user has permission to execute it.
+    #[error("no user has permission to run it (mode {mode:04o}; `chmod +x` gives it)")]
     NotExecutable {
         /// Its permissions, as in `chmod`.
         mode: u32,
     },
-    /// Made for another machine or operating system.
+    /// It is made for another machine or operating system.
+    #[error("it is made for another machine ({kind}; this one runs {expected})")]
     OtherMachine {
         /// Its format and machine.
         kind: String,
         /// What this machine runs.
         expected: String,
     },
-    /// A script, and its interpreter is there.
+    /// A script whose interpreter exists.
+    #[error("script for {}", interpreter.display())]
     Script {
         /// The interpreter.
         interpreter: PathBuf,
     },
     /// Neither a known format nor a script with an interpreter line.
+    #[error("it is neither a program nor a script that begins with `#!`")]
     Unknown,
-    /// It cannot be looked at.
+    /// It cannot be examined.
+    #[error("it cannot be examined: {why}")]
     Unreadable {
         /// What the system says.
         why: String,
     },
 }
 
-impl fmt::Display for Executable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Executable::Directory => write!(f, "it is a folder"),
-            Executable::Fitting { kind } => write!(f, "{kind}"),
-            Executable::Forbidden { mode } => {
-                write!(f, "this user has no permission to run it (mode {mode:04o})")
+impl Executable {
+    /// Examines a file: the header and the permissions. Blocks, so in async code call it through
+    /// [`blocking::run`](crate::blocking::run).
+    pub fn examine(path: &Path) -> Self {
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Executable::Missing;
             }
-            Executable::Missing => write!(f, "there is no such file"),
-            Executable::MissingInterpreter { interpreter } => {
-                let name = excerpt(interpreter.as_os_str().as_bytes());
-                write!(f, "its interpreter {name} is missing{}", hint(interpreter))
-            }
-            Executable::NoExec => write!(f, "its file system is mounted noexec"),
-            Executable::NotExecutable { mode } => {
-                write!(f, "nobody has permission to run it (mode {mode:04o}; `chmod +x` gives it)")
-            }
-            Executable::OtherMachine { kind, expected } => {
-                write!(f, "it is made for another machine ({kind}; this one runs {expected})")
-            }
-            Executable::Script { interpreter } => write!(f, "script for {}", interpreter.display()),
-            Executable::Unknown => {
-                write!(f, "it is neither a program nor a script that begins with `#!`")
-            }
-            Executable::Unreadable { why } => write!(f, "it cannot be looked at: {why}"),
+            Err(error) => return Executable::Unreadable { why: error.to_string() },
+        };
+        if metadata.is_dir() {
+            return Executable::Directory;
+        }
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o111 == 0 {
+            return Executable::NotExecutable { mode };
+        }
+        if sys::is_mounted_noexec(path) {
+            return Executable::NoExec;
+        }
+        if rustix::fs::access(path, Access::EXEC_OK).is_err() {
+            return Executable::Forbidden { mode };
+        }
+        if !metadata.is_file() {
+            // Opening a named pipe would wait for a writer.
+            return Executable::Unknown;
+        }
+        match File::open(path) {
+            Ok(file) => contents(&file),
+            Err(error) => Executable::Unreadable { why: error.to_string() },
         }
     }
 }
 
-/// What a missing interpreter usually means.
+/// Makes a name that stands in a file safe to print: control characters and invalid UTF-8 are escaped, long names are cut.
+fn printable(name: &Path) -> String {
+    const LONGEST: usize = 512;
+    let bytes = name.as_os_str().as_bytes();
+    let mut text = String::new();
+    for chunk in bytes[..bytes.len().min(LONGEST)].utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' | '\'' => text.push(character),
+                _ => text.extend(character.escape_debug()),
+            }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// Explains what a missing interpreter usually means.
 fn hint(interpreter: &Path) -> &'static str {
     let name = interpreter.file_name().unwrap_or_default().as_bytes();
     if name.ends_with(b"\r") {
-        "; the script has the line ends of Windows"
+        "; the script has Windows line endings"
     } else if name.starts_with(b"ld-") || name.starts_with(b"ld.") || name.starts_with(b"ld64.") {
         "; the program is linked for another C library"
     } else {
         ""
-    }
-}
-
-/// Reads the file's header and the rights around it. Only called when something went wrong.
-pub(super) fn examine(path: &Path) -> Executable {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Executable::Missing,
-        Err(error) => return Executable::Unreadable { why: error.to_string() },
-    };
-    if metadata.is_dir() {
-        return Executable::Directory;
-    }
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o111 == 0 {
-        return Executable::NotExecutable { mode };
-    }
-    if rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
-        return Executable::NoExec;
-    }
-    if rustix::fs::access(path, Access::EXEC_OK).is_err() {
-        return Executable::Forbidden { mode };
-    }
-    if !metadata.is_file() {
-        // Opening a named pipe would wait for somebody who writes into it.
-        return Executable::Unknown;
-    }
-    match File::open(path) {
-        Ok(file) => contents(&file),
-        Err(error) => Executable::Unreadable { why: error.to_string() },
     }
 }
 
@@ -165,15 +171,15 @@ fn architecture(architecture: object::Architecture) -> String {
     }
 }
 
-/// What this very program is, in the same words.
+/// Describes this very program, in the same form.
 fn native() -> String {
     let format = if cfg!(target_vendor = "apple") { "MachO" } else { "Elf" };
     let machine = if cfg!(target_arch = "x86_64") { "x86-64" } else { std::env::consts::ARCH };
     format!("{format} {machine}")
 }
 
-/// The rest of a first line that begins with `#!`, up to the interpreter's first argument. Only spaces and tabs end it: with
-/// the line ends of Windows, the system looks for an interpreter whose name ends in a carriage return.
+/// Returns the rest of a first line that begins with `#!`, up to the interpreter's first argument. Only spaces and tabs
+/// end the name: with Windows line endings, the system looks for an interpreter whose name ends in a carriage return.
 fn script_interpreter(file: &File) -> Option<PathBuf> {
     let mut line = Vec::new();
     BufReader::new(file.take(256)).read_until(b'\n', &mut line).ok()?;
@@ -183,7 +189,7 @@ fn script_interpreter(file: &File) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(name)))
 }
 
-/// The dynamic loader that an ELF program names.
+/// Returns the dynamic loader that an ELF program names.
 fn loader<'data, R: object::ReadRef<'data>>(object: &object::File<'data, R>) -> Option<PathBuf> {
     use object::ObjectSection;
     let section = object.section_by_name(".interp")?;
@@ -205,16 +211,19 @@ mod tests {
 
     #[test]
     fn says_what_keeps_a_file_from_running() {
-        assert_eq!(examine(Path::new("/nowhere/plugin")), Executable::Missing);
-        assert_eq!(examine(Path::new("/")), Executable::Directory);
-        assert_eq!(examine(&file(b"x", 0o644)), Executable::NotExecutable { mode: 0o644 });
-        assert_eq!(examine(&file(b"not a program", 0o755)), Executable::Unknown);
+        assert_eq!(Executable::examine(Path::new("/nowhere/plugin")), Executable::Missing);
+        assert_eq!(Executable::examine(Path::new("/")), Executable::Directory);
         assert_eq!(
-            examine(&file(b"#!/no/such/shell -e\nexit\n", 0o755)),
+            Executable::examine(&file(b"x", 0o644)),
+            Executable::NotExecutable { mode: 0o644 }
+        );
+        assert_eq!(Executable::examine(&file(b"not a program", 0o755)), Executable::Unknown);
+        assert_eq!(
+            Executable::examine(&file(b"#!/no/such/shell -e\nexit\n", 0o755)),
             Executable::MissingInterpreter { interpreter: PathBuf::from("/no/such/shell") }
         );
         assert_eq!(
-            examine(&file(b"#! /bin/sh\nexit\n", 0o755)),
+            Executable::examine(&file(b"#! /bin/sh\nexit\n", 0o755)),
             Executable::Script { interpreter: PathBuf::from("/bin/sh") }
         );
     }
@@ -222,11 +231,12 @@ mod tests {
     #[test]
     fn tells_machines_apart() {
         let own = std::env::current_exe().expect("a test is a program");
-        assert_eq!(examine(&own), Executable::Fitting { kind: native() });
+        assert_eq!(Executable::examine(&own), Executable::Fitting { kind: native() });
         let mut foreign = fs::read(&own).expect("read");
         // e_machine of an ELF header: S/390.
         foreign[18..20].copy_from_slice(&[22, 0]);
-        let Executable::OtherMachine { kind, .. } = examine(&file(&foreign, 0o755)) else {
+        let Executable::OtherMachine { kind, .. } = Executable::examine(&file(&foreign, 0o755))
+        else {
             panic!("a program for S/390 was taken for one of ours");
         };
         assert_eq!(kind, "Elf s390x");

@@ -1,19 +1,19 @@
-# plugwire's guardian: its input ends when the host is gone, and then so must the host's plugins be.
+# plugwire's guardian. Its input ends when the parent is gone; then it kills the parent's child processes.
 #
-#   start KEY TARGET FOLDER   a process, or -GROUP, and the folder of its sockets
-#   socket KEY PATH           a socket that is elsewhere
-#   end KEY                   forget it
+#   start KEY TARGET DIRECTORY   a process, or -GROUP, and its private directory
+#   socket KEY PATH              a socket outside that directory
+#   end KEY                      forget it
 trap '' HUP INT QUIT TERM TSTP
 keys=
-# Not split by `read`, which strips blanks from the end: a path may have some, and an empty one leaves one.
+# Not split by `read`, which strips trailing blanks: a path may have some, and an empty one leaves one.
 while IFS= read -r line; do
     verb=${line%% *} line=${line#* }
     key=${line%% *} value=${line#* }
     case $verb in
     start)
-        # The plugin's own process says so, and then the host once more.
+        # The child itself writes it, and then the parent once more.
         eval "[ \"\${target_$key-}\" ]" || keys="$keys $key"
-        eval "target_$key=\${value%% *} folder_$key=\${value#* }"
+        eval "target_$key=\${value%% *} dir_$key=\${value#* }"
         ;;
     socket) eval "socket_$key=\$value" ;;
     end)
@@ -22,7 +22,7 @@ while IFS= read -r line; do
             [ "$other" = "$key" ] || rest="$rest $other"
         done
         keys=$rest
-        unset "target_$key" "folder_$key" "socket_$key"
+        unset "target_$key" "dir_$key" "socket_$key"
         ;;
     esac
 done
@@ -30,8 +30,8 @@ for key in $keys; do
     eval "kill -KILL \$target_$key"
 done
 for key in $keys; do
-    eval "folder=\$folder_$key socket=\${socket_$key-}"
+    eval "dir=\$dir_$key socket=\${socket_$key-}"
     [ -S "$socket" ] && rm -f -- "$socket"
-    # Nothing but a whole path, whatever was told: here is where a mistake would cost most.
-    case $folder in /*) rm -rf -- "$folder" ;; esac
+    # Only an absolute path, whatever the input says: a mistake would be most costly here.
+    case $dir in /*) rm -rf -- "$dir" ;; esac
 done

@@ -1,69 +1,71 @@
-//! What a plugin leaves in the file system.
+//! What a process leaves in the file system.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::host::guardian::Ward;
-use crate::host::sweep;
-use crate::net::private_dir::PrivateFolder;
+use crate::guardian;
+use crate::{PrivateDir, sweep};
 
-/// What one plugin leaves in the file system, and who removes it if this process cannot.
-pub(super) struct Traces {
-    folder: PathBuf,
+/// What one process leaves in the file system, and the guardian's entry for it, if the guardian is to clean up.
+#[derive(Debug)]
+pub(crate) struct Leftovers {
+    dir: Option<PathBuf>,
     socket: OnceLock<PathBuf>,
-    /// The guardian is told by it.
-    pub(super) ward: Option<Ward>,
+    pub(crate) guarded: Option<guardian::Entry>,
 }
 
-impl Traces {
-    /// `guarded` is what the guardian can kill and is to.
-    pub(super) fn of(folder: &PrivateFolder, guarded: bool) -> Self {
-        let folder = folder.path().to_owned();
-        let ward = guarded.then(|| Ward::new(&folder));
-        Self { folder, socket: OnceLock::new(), ward }
+impl Leftovers {
+    /// Registers them with the guardian, if it is to end the process when this one is killed.
+    pub(crate) fn new(dir: Option<&PrivateDir>, guarded: bool) -> Self {
+        let dir = dir.map(|dir| dir.path().to_owned());
+        let guarded = guarded.then(|| guardian::Entry::new(dir.as_deref()));
+        Self { dir, socket: OnceLock::new(), guarded }
     }
 
-    pub(super) fn remember(&self, socket: &Path) {
+    pub(crate) fn remember_socket(&self, socket: &Path) {
         let first = self.socket.set(socket.to_owned()).is_ok();
-        if first && socket.parent() != Some(&self.folder) {
-            sweep::note(&self.folder, socket);
-            if let Some(ward) = &self.ward {
-                ward.listens_at(socket);
+        if first && socket.parent() != self.dir.as_deref() {
+            if let Some(dir) = &self.dir {
+                sweep::note(dir, socket);
+            }
+            if let Some(entry) = &self.guarded {
+                entry.listens_at(socket);
             }
         }
     }
 
-    pub(super) fn remove_socket(&self) {
+    pub(crate) fn remove_socket(&self) {
         if let Some(socket) = self.socket.get() {
             remove_socket(socket);
         }
     }
 
-    /// Nothing is left for the guardian to do.
-    pub(super) fn forget(&self) {
-        if let Some(ward) = &self.ward {
-            ward.forget();
+    /// Removes the entry from the guardian: it has nothing left to do.
+    pub(crate) fn forget(&self) {
+        if let Some(entry) = &self.guarded {
+            entry.forget();
         }
     }
 }
 
-/// Only ever a socket: the path comes from the plugin.
-pub(in crate::host) fn remove_socket(path: &Path) {
-    use std::os::unix::fs::FileTypeExt;
+/// Removes a unix socket, and nothing else: paths may come from an untrusted process.
+pub fn remove_socket(path: &Path) {
     if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
         && let Err(error) = std::fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(%error, path = %path.display(), "a plugin's socket was not removed");
+        tracing::warn!(%error, path = %path.display(), "a process's socket was not removed");
     }
 }
 
-pub(super) fn remove_folder(folder: PrivateFolder) {
-    let path = folder.path().to_owned();
-    if let Err(error) = folder.close()
+/// Removes a private directory, and logs if that fails.
+pub(crate) fn remove_dir(dir: PrivateDir) {
+    let path = dir.path().to_owned();
+    if let Err(error) = dir.close()
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(%error, path = %path.display(), "the folder of a plugin's sockets was not removed");
+        tracing::warn!(%error, path = %path.display(), "a process's private directory was not removed");
     }
 }

@@ -1,4 +1,4 @@
-//! A private folder for sockets, which tells everybody else whether its owner lives.
+//! A private directory for one process's sockets, whose lock shows whether its owner is alive.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -9,97 +9,105 @@ use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, flock};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::socket::group_id;
-
-/// What the names of all such folders begin with.
+/// The prefix of the names of all such directories.
 pub(crate) const PREFIX: &str = "plugwire-";
-/// Somebody who sweeps may take a folder in the moment before it is locked.
+/// A concurrent sweep may remove a directory before it is locked.
 const ATTEMPTS: usize = 16;
 
-/// A folder, mode 0700, or 1770 for a group: whoever is in that cannot remove what others put there. Dropping it removes
-/// it with what is in it.
+/// A directory that only this user can use, for a process's sockets. Its name begins with `plugwire-`. Dropping it
+/// removes it with its contents.
 ///
-/// Its owner holds a lock on the folder itself: no file that a plugin could remove, and gone with the owner however
-/// that ends. A process id would say less: it may be somebody else's by now.
+/// Its mode is 0700, or 1770 with a group: members of the group cannot remove each other's files.
+///
+/// The owner holds a lock on the directory itself, not on a file in it that a process could remove. The lock ends with
+/// the owner, whatever ends it, so that [`sweep`](crate::sweep) recognizes directories whose owner is gone. A pid would be
+/// less reliable, because it may have been reused.
 #[derive(Debug)]
-pub(crate) struct PrivateFolder {
-    folder: TempDir,
+pub struct PrivateDir {
+    dir: TempDir,
     lock: File,
+    group: Option<u32>,
 }
 
-impl PrivateFolder {
-    /// Makes one in this folder.
-    pub(crate) fn make(base: &Path, group: Option<&str>) -> io::Result<Self> {
+impl PrivateDir {
+    /// Creates one in `base`, which should be an absolute path. With a group, its members can use the directory; this
+    /// process must be a member, or root.
+    pub fn new(base: &Path, group: Option<u32>) -> io::Result<Self> {
         for _ in 0..ATTEMPTS {
-            let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base)?;
-            // Without a lock, whoever sweeps finds none either, and leaves it alone.
-            let lock = match lock(folder.path())? {
-                Lock::Held(lock) | Lock::NoneHere(lock) => lock,
-                Lock::NotOurs => continue,
+            let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base)?;
+            // Where directories cannot be locked, a sweep cannot lock it either, and leaves it alone.
+            let lock = match lock(dir.path())? {
+                Lock::Held(lock) | Lock::Unsupported(lock) => lock,
+                Lock::InUse => continue,
             };
             let mode = match group {
                 Some(group) => {
-                    let group = Gid::from_raw(group_id(group)?);
-                    rustix::fs::chown(folder.path(), None::<Uid>, Some(group))?;
+                    rustix::fs::chown(dir.path(), None::<Uid>, Some(Gid::from_raw(group)))?;
                     0o1770
                 }
                 None => 0o700,
             };
-            std::fs::set_permissions(folder.path(), Permissions::from_mode(mode))?;
-            return Ok(Self { folder, lock });
+            std::fs::set_permissions(dir.path(), Permissions::from_mode(mode))?;
+            return Ok(Self { dir, lock, group });
         }
-        Err(io::Error::other("each new folder was removed at once"))
+        Err(io::Error::other("each new directory was removed at once"))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
+    /// Returns its path.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
     }
 
-    /// Whoever holds a copy of this descriptor owns the folder, too.
+    /// Returns the group that can use it, if it has one.
+    pub fn group(&self) -> Option<u32> {
+        self.group
+    }
+
+    /// Returns the descriptor that holds the lock. A process that inherits it owns the directory, too.
     pub(crate) fn owner(&self) -> &File {
         &self.lock
     }
 
-    /// Removes it.
-    pub(crate) fn close(self) -> io::Result<()> {
-        self.folder.close()
+    /// Removes it with its contents.
+    pub fn close(self) -> io::Result<()> {
+        self.dir.close()
     }
 }
 
-/// What an attempt to lock a folder comes to.
+/// The result of an attempt to lock a directory.
 #[derive(Debug)]
 pub(crate) enum Lock {
-    /// It is ours, as long as this is open.
+    /// This process holds the lock until the file is closed.
     Held(File),
-    /// Somebody else has it, or it is gone.
-    NotOurs,
-    /// The file system has no locks, so nobody knows whose it is.
-    NoneHere(File),
+    /// Another process holds the lock, or the directory is gone.
+    InUse,
+    /// The file system has no locks, so it is unknown whether the directory is in use.
+    Unsupported(File),
 }
 
-/// Locks a folder, without waiting.
-pub(crate) fn lock(folder: &Path) -> io::Result<Lock> {
+/// Locks a directory, without waiting.
+pub(crate) fn lock(dir: &Path) -> io::Result<Lock> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(folder, flags, Mode::empty()) {
+    let file = match rustix::fs::open(dir, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(Lock::NotOurs),
+        Err(Errno::NOENT) => return Ok(Lock::InUse),
         Err(error) => return Err(error.into()),
     };
     let taken = flock(&file, FlockOperation::NonBlockingLockExclusive);
-    // It may have been removed between the two calls, and its name be another's.
-    let (locked, named) = (file.metadata()?, std::fs::symlink_metadata(folder));
+    // The directory may have been removed between the two calls, and another created with its name.
+    let (locked, named) = (file.metadata()?, std::fs::symlink_metadata(dir));
     let same = named.is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino()));
-    Ok(if same { decide(file, taken) } else { Lock::NotOurs })
+    Ok(if same { lock_result(file, taken) } else { Lock::InUse })
 }
 
-/// Whatever fails but for another's lock is not known to be nobody's.
-fn decide(file: File, taken: rustix::io::Result<()>) -> Lock {
+/// Interprets what `flock` returned. Any error other than a held lock means that nothing is known about the owner.
+fn lock_result(file: File, taken: rustix::io::Result<()>) -> Lock {
     match taken {
         Ok(()) => Lock::Held(file),
-        Err(Errno::WOULDBLOCK) => Lock::NotOurs,
+        Err(Errno::WOULDBLOCK) => Lock::InUse,
         Err(error) => {
-            tracing::debug!(%error, "folders cannot be locked here");
-            Lock::NoneHere(file)
+            tracing::debug!(%error, "directories cannot be locked here");
+            Lock::Unsupported(file)
         }
     }
 }
@@ -107,28 +115,28 @@ fn decide(file: File, taken: rustix::io::Result<()>) -> Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::patience::soon;
+    use crate::eventually::eventually;
 
     #[test]
     fn only_a_lock_that_was_taken_is_held() {
-        let base = tempfile::tempdir().expect("a folder");
-        let decide = |taken| decide(File::open(base.path()).expect("a folder"), taken);
-        assert!(matches!(decide(Ok(())), Lock::Held(_)));
-        assert!(matches!(decide(Err(Errno::WOULDBLOCK)), Lock::NotOurs));
+        let base = tempfile::tempdir().expect("a directory");
+        let result = |taken| lock_result(File::open(base.path()).expect("a directory"), taken);
+        assert!(matches!(result(Ok(())), Lock::Held(_)));
+        assert!(matches!(result(Err(Errno::WOULDBLOCK)), Lock::InUse));
         for without in [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INTR] {
-            assert!(matches!(decide(Err(without)), Lock::NoneHere(_)), "{without}");
+            assert!(matches!(result(Err(without)), Lock::Unsupported(_)), "{without}");
         }
     }
 
     #[test]
-    fn a_folder_has_one_owner_until_that_is_gone() {
-        let base = tempfile::tempdir().expect("a folder");
+    fn a_directory_has_one_owner_until_that_is_gone() {
+        let base = tempfile::tempdir().expect("a directory");
         let owner = lock(base.path()).expect("it opens");
         assert!(matches!(owner, Lock::Held(_)));
-        assert!(matches!(lock(base.path()), Ok(Lock::NotOurs)));
+        assert!(matches!(lock(base.path()), Ok(Lock::InUse)));
         drop(owner);
         let free = || matches!(lock(base.path()), Ok(Lock::Held(_))).then_some(());
-        assert!(soon(free).is_some());
-        assert!(matches!(lock(&base.path().join("gone")), Ok(Lock::NotOurs)));
+        assert!(eventually(free).is_some());
+        assert!(matches!(lock(&base.path().join("gone")), Ok(Lock::InUse)));
     }
 }

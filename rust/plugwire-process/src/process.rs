@@ -1,16 +1,10 @@
-//! Stays with one plugin's process until it is gone, and leaves nothing of it.
-
-mod elsewhere;
-mod life;
-mod readers;
-mod traces;
+//! A child process, while it runs and after.
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use rustix::process::Signal;
 use tokio::process::ChildStdout;
 use tokio::runtime::Handle;
@@ -18,216 +12,179 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::aside::thread;
-use super::exit::{Exit, PluginGone};
-use super::logs::{self, SharedTail};
-use crate::http2::channel::Autopsy;
-use crate::net::private_dir::PrivateFolder;
-use life::{KillOnDrop, Life, Tree};
-use readers::Readers;
-use traces::Traces;
+use crate::blocking::start_thread;
+use crate::command::{Prepared, StderrReader};
+use crate::end::{EndStep, Grace, Signalled, Unkillable, end_in_steps};
+use crate::group::ProcessGroup;
+use crate::leftovers::Leftovers;
+use crate::readers::OutputReaders;
+use crate::reap::{KillWithRuntime, Reaper};
+use crate::{Exit, PrivateDir, StderrTail};
 
-pub(super) use elsewhere::Attended;
-pub(super) use life::{Program, Terms};
-pub(super) use traces::remove_socket;
+/// How long it may take after the end of a process until its last output is read and its private directory is removed.
+const CLEANED_UP: Duration = Duration::from_secs(10);
 
-/// How long a process may take to be gone after SIGKILL.
-pub(super) const KILLED: Duration = Duration::from_secs(5);
-/// How long it may take after the end of a process until its last words are read and its folder is removed.
-const TOLD: Duration = Duration::from_secs(10);
-/// How long a broken call waits to learn whether the process ended; how it ended takes a moment more.
-const AUTOPSY: Duration = Duration::from_secs(1);
-
-/// A plugin's process, while it runs and after.
-#[derive(Clone)]
-pub(super) struct Process {
-    /// 0 where a runner has started it, which then has an id of its own for it.
-    pub(super) pid: u32,
-    pub(super) id: Option<Arc<str>>,
-    pub(super) tail: SharedTail,
-    /// Whether it goes on when this process ends.
-    pub(super) outlives_host: bool,
-    name: Arc<str>,
-    body: Body,
-    /// Cancelled when it has ended; what it left to say takes a moment more to be read.
-    dead: CancellationToken,
+/// A child process, while it runs and after. A clone is the same process.
+///
+/// The process ends when this process ends, however that happens, and when the tokio runtime that started it shuts down,
+/// unless [`Command::outlive_parent`](crate::Command::outlive_parent) says otherwise. Dropping the last clone does not end
+/// it.
+#[derive(Debug, Clone)]
+pub struct Process {
+    group: Arc<ProcessGroup>,
+    outlives_parent: bool,
+    tail: StderrTail,
+    /// Cancelled when it has ended; its last output is read after that.
+    ended: CancellationToken,
     exit: watch::Receiver<Option<Exit>>,
-    traces: Arc<Traces>,
-    readers: Arc<Readers>,
+    leftovers: Arc<Leftovers>,
+    readers: Arc<OutputReaders>,
 }
 
 impl Process {
-    /// Starts the program, and takes charge of it. The caller sets the deadline.
-    ///
-    /// Cancel safety: dropping the future kills what was started.
-    pub(super) async fn start(
-        program: Program,
-        terms: Terms,
-        outlives_host: bool,
+    /// Starts the process on a thread of its own, which stays with it.
+    pub(crate) async fn start(
+        command: Prepared,
+        dir: Option<PrivateDir>,
+        stderr: StderrReader,
+        outlives_parent: bool,
     ) -> io::Result<(Self, ChildStdout)> {
         let (sender, exit) = watch::channel(None);
-        let (readers, read) = Readers::new();
-        let (name, tail) = (Arc::from(terms.stderr.plugin.as_str()), terms.stderr.tail.clone());
-        let traces = Arc::new(Traces::of(&terms.folder, !outlives_host));
-        let dead = CancellationToken::new();
-        let life = Life {
-            terms,
-            dead: dead.clone(),
+        let (readers, all_read) = OutputReaders::new();
+        let readers = Arc::new(readers);
+        let leftovers = Arc::new(Leftovers::new(dir.as_ref(), !outlives_parent));
+        let (ended, tail) = (CancellationToken::new(), StderrTail::default());
+        let reaper = Reaper {
+            ended: ended.clone(),
             exit: sender,
-            traces: traces.clone(),
+            leftovers: leftovers.clone(),
             readers: readers.clone(),
-            read,
+            all_read,
+            tail: tail.clone(),
             runtime: Handle::current(),
         };
-        let (born, birth) = oneshot::channel();
-        let (over, end) = mpsc::channel::<()>();
-        thread("plugwire-plugin", move || {
-            life.live(program, born);
-            drop(over);
+        let (started, child) = oneshot::channel();
+        let (thread_ends, thread) = mpsc::channel::<()>();
+        start_thread("plugwire-child", move || {
+            reaper.run(command, dir, stderr, started);
+            drop(thread_ends);
         })?;
-        let (tree, stdout) = birth.await.map_err(io::Error::other)??.wanted();
-        let (pid, body) = (tree.pid(), Body::Tree(tree.clone()));
-        let process =
-            Self { pid, id: None, tail, outlives_host, name, body, dead, exit, traces, readers };
-        if !outlives_host {
-            process.end_with_the_runtime(tree, end);
+        let (group, stdout) = child.await.map_err(io::Error::other)??.take()?;
+        let process = Self { group, outlives_parent, tail, ended, exit, leftovers, readers };
+        if !outlives_parent {
+            process.end_with_the_runtime(thread);
         }
         Ok((process, stdout))
     }
 
-    /// Takes charge of what a runner has started. `folder` is removed when all is over; `stderr` reads what it writes to its
-    /// standard error.
-    pub(super) fn attend(started: Attended, stderr: logs::Reader, folder: PrivateFolder) -> Self {
-        let (sender, exit) = watch::channel(None);
-        let (readers, _) = Readers::new();
-        let (name, tail) = (Arc::from(stderr.plugin.as_str()), stderr.tail.clone());
-        readers.spawn(stderr.run(started.stderr), &Handle::current());
-        let kill = CancellationToken::new();
-        let process = Self {
-            pid: 0,
-            id: Some(started.id.into()),
-            tail,
-            outlives_host: false,
-            name,
-            body: Body::Elsewhere(kill.clone()),
-            dead: CancellationToken::new(),
-            exit,
-            traces: Arc::new(Traces::of(&folder, false)),
-            readers,
-        };
-        tokio::spawn(elsewhere::attend(process.clone(), started.running, kill, folder, sender));
-        process
-    }
-
-    /// Adds a task that reads one of the process's pipes.
-    pub(super) fn spawn_reader(&self, reader: impl Future<Output = ()> + Send + 'static) {
-        self.readers.spawn(reader, &Handle::current());
-    }
-
-    /// Remembers a socket outside the private folder: Go plugins leave theirs behind when they are killed, and those
-    /// before go-plugin 1.5 do not know the folder.
-    pub(super) fn remember_socket(&self, path: &Path) {
-        self.traces.remember(path);
-    }
-
-    /// Kills the process and its group. Harmless when it has ended.
-    pub(super) fn kill(&self) {
-        match &self.body {
-            Body::Tree(tree) => tree.signal(Signal::KILL),
-            Body::Elsewhere(kill) => kill.cancel(),
-        }
-    }
-
-    /// How long it may take to be gone after [`Process::kill`].
-    pub(super) fn dies_within(&self) -> Duration {
-        match &self.body {
-            Body::Tree(_) => KILLED,
-            Body::Elsewhere(_) => elsewhere::KILLED,
-        }
-    }
-
-    /// Asks the process and its group to end, by SIGTERM. False where there is no such signal: a runner knows only kill.
-    pub(super) fn terminate(&self) -> bool {
-        match &self.body {
-            Body::Tree(tree) => tree.signal(Signal::TERM),
-            Body::Elsewhere(_) => return false,
-        }
-        true
-    }
-
-    /// How it ended, if it did.
-    pub(super) fn ended(&self) -> Option<Exit> {
-        self.exit.borrow().clone()
-    }
-
-    /// Waits for the end. Cancel safe.
-    pub(super) async fn exited(&self) -> Exit {
+    /// Leaves a task in the runtime that kills the process if the runtime shuts down first.
+    fn end_with_the_runtime(&self, thread: mpsc::Receiver<()>) {
         let mut exit = self.exit.clone();
-        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
-        match ended {
-            Some(exit) => exit,
-            // The runtime is going, and with it whoever would have told.
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Whether it has ended; how may not be known yet.
-    pub(super) fn is_dead(&self) -> bool {
-        self.dead.is_cancelled()
-    }
-
-    /// Waits until it has ended. Cancel safe.
-    pub(super) async fn dead(&self) {
-        self.dead.cancelled().await;
-    }
-
-    /// How it ended, once it has and its last words are read: a busy runtime needs a while for that, which is in nobody's limit.
-    /// None where its folder cannot be removed.
-    pub(super) async fn told(&self) -> Option<Exit> {
-        timeout(TOLD, self.exited()).await.ok()
-    }
-
-    /// Waits until it has ended, at most for `limit`, and then to be told how.
-    pub(super) async fn ends_within(&self, limit: Duration) -> Option<Exit> {
-        timeout(limit, self.dead()).await.ok()?;
-        self.told().await
-    }
-
-    /// Leaves a task in the runtime that kills the process when the runtime ends before it.
-    fn end_with_the_runtime(&self, tree: Arc<Tree>, over: mpsc::Receiver<()>) {
-        let (readers, mut exit) = (self.readers.clone(), self.exit.clone());
-        let killer = KillOnDrop { tree, readers, exit: exit.clone(), over };
+        let killer = KillWithRuntime {
+            group: self.group.clone(),
+            readers: self.readers.clone(),
+            exit: exit.clone(),
+            thread,
+        };
         tokio::spawn(async move {
             let _ = exit.wait_for(Option::is_some).await;
             drop(killer);
         });
     }
-}
 
-/// Whom a kill reaches.
-#[derive(Clone)]
-enum Body {
-    Tree(Arc<Tree>),
-    /// What a runner has started.
-    Elsewhere(CancellationToken),
-}
-
-impl Autopsy for Process {
-    fn autopsy(&self) -> BoxFuture<'static, Option<Arc<dyn std::error::Error + Send + Sync>>> {
-        let process = self.clone();
-        Box::pin(async move {
-            let exit = process.ends_within(AUTOPSY).await?;
-            let gone = PluginGone { plugin: process.name.to_string(), exit };
-            Some(Arc::new(gone) as Arc<dyn std::error::Error + Send + Sync>)
-        })
+    /// Returns its pid. It may have been reused once the process has ended.
+    pub fn pid(&self) -> u32 {
+        self.group.pid()
     }
 
-    fn gone(&self) -> BoxFuture<'static, ()> {
-        let process = self.clone();
-        Box::pin(async move { process.dead().await })
+    /// Returns whether it continues when this process ends.
+    pub fn outlives_parent(&self) -> bool {
+        self.outlives_parent
+    }
+
+    /// Returns the last lines of its standard error so far, at most 8 KiB.
+    pub fn stderr_tail(&self) -> String {
+        self.tail.lines()
+    }
+
+    /// Spawns a task that reads one of its pipes. When the process has ended, the task gets the same limited time for the
+    /// rest as the reader of standard error, see [`OutputReaders::finish`].
+    pub fn spawn_reader(&self, reader: impl Future<Output = ()> + Send + 'static) {
+        self.readers.spawn(reader);
+    }
+
+    /// Removes this unix socket once the process has ended, or after both this process and the process were killed. Only the
+    /// first call counts. Sockets in its private directory are removed anyway.
+    pub fn remove_socket_at_exit(&self, socket: &Path) {
+        self.leftovers.remember_socket(socket);
+    }
+
+    /// Sends SIGTERM to its process group. Does nothing once it has ended.
+    pub fn terminate(&self) {
+        self.group.signal(Signal::TERM);
+    }
+
+    /// Sends SIGKILL to its process group. Does nothing once it has ended.
+    pub fn kill(&self) {
+        self.group.signal(Signal::KILL);
+    }
+
+    /// Waits until it ends by itself, sends SIGTERM, and then SIGKILL. Returns the step at which it ended.
+    ///
+    /// # Errors
+    ///
+    /// It did not end within 5 s of SIGKILL.
+    ///
+    /// Cancel safety: dropping the future stops waiting.
+    pub async fn end(&self, grace: Grace) -> Result<EndStep, Unkillable> {
+        end_in_steps(self, grace).await
+    }
+
+    /// Returns whether it has ended. Its [`Exit`] is known a moment later.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
+    /// Waits until it has ended. Cancel safe.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Returns how it ended, if it did, its last output was read, and its private directory was removed.
+    pub fn exit_status(&self) -> Option<Exit> {
+        self.exit.borrow().clone()
+    }
+
+    /// Waits until [`Process::exit_status`] is known. Cancel safe.
+    pub async fn exited(&self) -> Exit {
+        let mut exit = self.exit.clone();
+        let exited = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
+        match exited {
+            Some(exit) => exit,
+            // The thread that would report it is gone, because the runtime is shutting down.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until it has ended, for at most `limit`, and returns how it ended. A busy runtime may need time to read the last
+    /// output, which is not counted against the limit. Returns `None` if it has not ended, or if its private directory
+    /// cannot be removed within 10 s because its file system does not answer. Cancel safe.
+    pub async fn exited_within(&self, limit: Duration) -> Option<Exit> {
+        timeout(limit, self.ended()).await.ok()?;
+        timeout(CLEANED_UP, self.exited()).await.ok()
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Signalled for Process {
+    fn pid(&self) -> u32 {
+        self.pid()
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.group.signal(signal);
+    }
+
+    async fn ended(&self) {
+        self.ended().await;
+    }
 }

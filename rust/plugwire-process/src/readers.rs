@@ -1,45 +1,51 @@
-//! The tasks that read one plugin's pipes.
+//! The tasks that read one process's pipes.
 
-use std::io;
-use std::process::Child;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::process::{ChildStderr, ChildStdout};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::{JoinSet, unconstrained};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::lock;
-use crate::host::logs;
-
-/// How long the readers wait for the pipes' ends once the process has ended. Somebody who left the process group may hold
-/// them open for ever.
-const LAST_WORDS: Duration = Duration::from_millis(250);
-/// How long a busy runtime may take to read what lies in the pipes by then.
+/// How long the readers wait for the ends of the pipes once the process has ended. A descendant that left the process group
+/// may hold them open forever.
+const LAST_OUTPUT: Duration = Duration::from_millis(250);
+/// How long a busy runtime may take to read what is in the pipes by then.
 const READ: Duration = Duration::from_secs(5);
 
-/// The tasks that read one process's pipes.
-pub(super) struct Readers {
+/// The tasks that read one process's output. When the process has ended they get a limited time to read the rest.
+///
+/// [`Command`](crate::Command) uses it for the processes that it starts; use it directly to read a process that was started
+/// by other means.
+#[derive(Debug)]
+pub struct OutputReaders {
     tasks: Mutex<Option<Tasks>>,
-    /// Who waits for the last words, as long as there is a task that reads them.
+    /// Signals that the last output was read, as long as a task is reading.
     reading: Weak<mpsc::Sender<()>>,
 }
 
+#[derive(Debug)]
 struct Tasks {
     tasks: JoinSet<()>,
-    /// Each task has a copy, so the receiver hears of the last one's end.
+    /// Each task has a clone, so the receiver is disconnected when the last one ends.
     reading: Arc<mpsc::Sender<()>>,
-    /// Nothing more will come.
+    /// Cancelled when no more output is to be waited for.
     over: CancellationToken,
 }
 
-impl Readers {
-    /// The receiver hears of the last reader's end.
-    pub(super) fn new() -> (Arc<Self>, mpsc::Receiver<()>) {
-        let (reading, read) = mpsc::channel();
+impl Default for OutputReaders {
+    fn default() -> Self {
+        Self::new().0
+    }
+}
+
+impl OutputReaders {
+    /// Returns the readers, and a receiver that is disconnected when the last of them ends.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<()>) {
+        let (reading, all_read) = mpsc::channel();
         let reading = Arc::new(reading);
         let readers = Self {
             reading: Arc::downgrade(&reading),
@@ -49,34 +55,27 @@ impl Readers {
                 over: CancellationToken::new(),
             })),
         };
-        (Arc::new(readers), read)
+        (readers, all_read)
     }
 
-    /// Reads standard error, and hands out standard output.
-    pub(super) fn read(
-        &self,
-        child: &mut Child,
-        stderr: logs::Reader,
-        runtime: &Handle,
-    ) -> io::Result<ChildStdout> {
-        let _inside = runtime.enter();
-        let pipe = ChildStderr::from_std(child.stderr.take().expect("it is piped"))?;
-        self.spawn(stderr.run(pipe), runtime);
-        ChildStdout::from_std(child.stdout.take().expect("it is piped"))
+    /// Spawns a task that reads one of the pipes to its end. Must be called inside a tokio runtime. After
+    /// [`OutputReaders::finish`] it does nothing.
+    pub fn spawn(&self, reader: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(reader, &Handle::current());
     }
 
-    pub(super) fn spawn(
+    pub(crate) fn spawn_on(
         &self,
         reader: impl Future<Output = ()> + Send + 'static,
         runtime: &Handle,
     ) {
-        if let Some(Tasks { tasks, reading, over }) = &mut *lock(&self.tasks) {
+        if let Some(Tasks { tasks, reading, over }) = &mut *self.tasks.lock() {
             let (reading, over) = (reading.clone(), over.clone());
             let reader = async move {
-                // Unconstrained: a reader for whom there is always more leaves no budget for anybody else of its task.
+                // Unconstrained: a reader that always finds more to read leaves no budget for the rest of its task.
                 let over = unconstrained(async {
                     over.cancelled().await;
-                    // A runtime looks at its pipes before it looks at its clock: the reader has what lay there before this ends.
+                    // A runtime polls its pipes before its timers: what is in the pipe was read before this ends.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 });
                 tokio::select! {
@@ -90,30 +89,31 @@ impl Readers {
         }
     }
 
-    /// Nobody will read any more, and nobody needs to wait for it.
-    pub(super) fn give_up(&self) {
-        drop(lock(&self.tasks).take());
+    /// Drops the tasks, without waiting for them: their runtime is shutting down.
+    pub(crate) fn abandon(&self) {
+        drop(self.tasks.lock().take());
         if let Some(reading) = self.reading.upgrade() {
             let _ = reading.send(());
         }
     }
 
-    /// Lets them read what is left, for a moment.
-    pub(super) fn finish(&self, read: &mpsc::Receiver<()>) {
-        let Some(Tasks { tasks, reading, over }) = lock(&self.tasks).take() else { return };
+    /// Does what [`OutputReaders::finish`] does on a thread outside the runtime.
+    pub(crate) fn finish_blocking(&self, all_read: &mpsc::Receiver<()>) {
+        let Some(Tasks { tasks, reading, over }) = self.tasks.lock().take() else { return };
         drop(reading);
-        if read.recv_timeout(LAST_WORDS) == Err(RecvTimeoutError::Timeout) {
+        if all_read.recv_timeout(LAST_OUTPUT) == Err(RecvTimeoutError::Timeout) {
             over.cancel();
-            let _ = read.recv_timeout(READ);
+            let _ = all_read.recv_timeout(READ);
         }
         drop(tasks);
     }
 
-    /// The same where waiting is awaiting.
-    pub(super) async fn finished(&self) {
-        let Some(Tasks { mut tasks, over, .. }) = lock(&self.tasks).take() else { return };
+    /// Lets the tasks read what is left once the process has ended: for 250 ms, since a descendant may hold the pipes open,
+    /// and for 5 s more if a busy runtime needs that long for what is in them already. Then ends the tasks.
+    pub async fn finish(&self) {
+        let Some(Tasks { mut tasks, over, .. }) = self.tasks.lock().take() else { return };
         let mut all = async || while tasks.join_next().await.is_some() {};
-        if timeout(LAST_WORDS, all()).await.is_err() {
+        if timeout(LAST_OUTPUT, all()).await.is_err() {
             over.cancel();
             let _ = timeout(READ, all()).await;
         }

@@ -1,313 +1,215 @@
-//! The life of a plugin that is a process of this machine, from its first moment until it is reaped.
+//! The life of one child process on its own thread, from the fork until it is reaped.
 //!
-//! Each has a thread of its own, which makes the process, waits for it, and reaps it. A parent-death signal comes when the
-//! *thread* ends that made a process, so this one has to live as long as its plugin; and what must happen at the end of a
-//! plugin happens also where no runtime is left to do it.
+//! A parent-death signal is sent when the *thread* that started a process ends, so this thread lives as long as its process.
+//! It also cleans up after the process where no runtime is left to do it.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout as ChildPipe, ExitStatus};
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::io::FdFlags;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, waitid};
-use tokio::process::ChildStdout;
+use rustix::process::{Signal, getpid};
+use tokio::process::{ChildStderr, ChildStdout};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::lock;
-use super::readers::Readers;
-use super::traces::{self, Traces};
-use crate::host::exec::{Execution, MakeExecution};
-use crate::host::exit::Exit;
-use crate::host::memory::Kills;
-use crate::host::verify::Image;
-use crate::host::{logs, system};
-use crate::net::private_dir::PrivateFolder;
+use crate::command::{Prepared, StderrReader};
+use crate::group::{KillOnDrop, ProcessGroup};
+use crate::leftovers::{Leftovers, remove_dir};
+use crate::out_of_memory::Kills;
+use crate::readers::OutputReaders;
+use crate::sys::exec::Execution;
+use crate::{Exit, PrivateDir, StderrTail, sys};
 
-/// How long a runtime that ends is held up until the plugin has gone.
+/// How long the shutdown of a runtime is delayed until its processes are gone.
 const GONE_WITH_THE_RUNTIME: Duration = Duration::from_secs(2);
 
-/// What is to be executed.
-pub(in crate::host) struct Program {
-    pub(in crate::host) image: Image,
-    /// What it is told to be called.
-    pub(in crate::host) arg0: OsString,
-    /// What executes this path, with pipes for its output and a cleared environment.
-    pub(in crate::host) execution: MakeExecution,
+/// The child process, once it runs, with its standard output.
+pub(crate) type Started = io::Result<KillOnDrop<ChildStdout>>;
+
+/// One child process, on its own thread.
+pub(crate) struct Reaper {
+    pub(crate) ended: CancellationToken,
+    pub(crate) exit: watch::Sender<Option<Exit>>,
+    pub(crate) leftovers: Arc<Leftovers>,
+    pub(crate) readers: Arc<OutputReaders>,
+    pub(crate) all_read: mpsc::Receiver<()>,
+    pub(crate) tail: StderrTail,
+    pub(crate) runtime: Handle,
 }
 
-/// How a plugin's process is to live.
-pub(in crate::host) struct Terms {
-    /// Where its sockets are. Removed when all is over.
-    pub(in crate::host) folder: PrivateFolder,
-    /// Whether it leads a process group.
-    pub(in crate::host) leads_group: bool,
-    /// Reads its standard error.
-    pub(in crate::host) stderr: logs::Reader,
-}
-
-/// One plugin's life, on its own thread.
-pub(super) struct Life {
-    pub(super) terms: Terms,
-    pub(super) dead: CancellationToken,
-    pub(super) exit: watch::Sender<Option<Exit>>,
-    pub(super) traces: Arc<Traces>,
-    pub(super) readers: Arc<Readers>,
-    pub(super) read: mpsc::Receiver<()>,
-    pub(super) runtime: Handle,
-}
-
-impl Life {
-    pub(super) fn live(self, program: Program, born: oneshot::Sender<Born>) {
-        let (started, kills) = (Instant::now(), Kills::count());
-        let folder = self.terms.folder.path();
-        let child = program.image.start(folder, |path| self.spawn(&program, path));
-        // A copy in memory is the process's own now.
-        drop(program);
-        match child {
-            Ok(child) => self.watch(child, started, kills, born),
+impl Reaper {
+    /// Starts the process and stays with it until it is reaped.
+    pub(crate) fn run(
+        self,
+        command: Prepared,
+        dir: Option<PrivateDir>,
+        stderr: StderrReader,
+        started: oneshot::Sender<Started>,
+    ) {
+        let (since, kills) = (Instant::now(), Kills::count());
+        let child = command.image.start(|path| self.spawn(&command, path, dir.as_ref()));
+        let leads_group = command.leads_group;
+        // A copy in memory now belongs to the process alone.
+        drop(command);
+        let child = match child {
+            Ok(child) => child,
             Err(error) => {
-                // Who hears of it may count on nothing being left.
-                traces::remove_folder(self.terms.folder);
-                self.traces.forget();
-                let _ = born.send(Err(error));
+                // The caller may rely on nothing being left.
+                dir.map(remove_dir);
+                self.leftovers.forget();
+                let _ = started.send(Err(error));
+                return;
             }
-        }
+        };
+        let group = Arc::new(ProcessGroup::of(&child, leads_group));
+        let child = self.hand_over(child, &group, stderr, started);
+        let status = group.wait_without_reaping();
+        // Before the rest of the group is killed.
+        let killed_by_us = group.was_killed();
+        let lived = since.elapsed();
+        group.end();
+        self.ended.cancel();
+        self.clean_up(child, status, dir);
+        let killed_by_another = !killed_by_us
+            && status.is_some_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
+        let out_of_memory = killed_by_another.then(|| kills.until_now()).flatten();
+        let (stderr, crash) = (self.tail.lines(), self.tail.crash());
+        self.exit.send_replace(Some(Exit { status, lived, out_of_memory, crash, stderr }));
     }
 
-    /// The order counts: the command itself may change the user, and that undoes a parent-death signal.
-    fn spawn(&self, program: &Program, path: &Path) -> io::Result<Child> {
-        // It holds copies of what the plugin gets, so it must not live on: the pipes have to end with the plugin.
-        let mut execution = (program.execution)(path)?;
+    /// Forks and executes. The order of the steps matters: changing the user clears a parent-death signal, so the command's
+    /// own steps come first.
+    fn spawn(
+        &self,
+        command: &Prepared,
+        path: &Path,
+        dir: Option<&PrivateDir>,
+    ) -> io::Result<Child> {
+        // It holds copies of the child's descriptors, so it is dropped here: the pipes have to end with the child.
+        let mut execution = command.execution(path)?;
         let mut own_stdout = None;
-        match &self.traces.ward {
-            Some(ward) => {
+        match &self.leftovers.guarded {
+            Some(entry) => {
                 die_with_this_thread(&mut execution);
-                ward.announce(&mut execution, self.terms.leads_group);
+                entry.announce(&mut execution, command.leads_group);
             }
-            None => own_stdout = Some(give_for_life(&mut execution, &self.terms.folder)?),
+            None => own_stdout = Some(give_for_life(&mut execution, dir)?),
         }
-        let mut child = execution.spawn(&program.arg0)?;
+        let mut child = execution.spawn(&command.arg0)?;
         child.stdout = child.stdout.or(own_stdout);
         Ok(child)
     }
 
-    fn watch(self, mut child: Child, started: Instant, kills: Kills, born: oneshot::Sender<Born>) {
-        let Terms { folder, leads_group, stderr } = self.terms;
-        let (leader, tail) = (Pid::from_child(&child), stderr.tail.clone());
-        let tree = Arc::new(Tree {
-            leader,
-            leads_group,
-            over: Mutex::new(false),
-            killed: AtomicBool::new(false),
-        });
-        if let Some(ward) = &self.traces.ward {
-            ward.born(leader, leads_group);
+    /// Hands the running process over to the caller, and starts to read its standard error.
+    fn hand_over(
+        &self,
+        mut child: Child,
+        group: &Arc<ProcessGroup>,
+        stderr: StderrReader,
+        started: oneshot::Sender<Started>,
+    ) -> Child {
+        if let Some(entry) = &self.leftovers.guarded {
+            entry.started(group);
         }
-        match self.readers.read(&mut child, stderr, &self.runtime) {
-            Ok(stdout) => drop(born.send(Ok(Newborn(Some((tree.clone(), stdout)))))),
+        match self.open_pipes(&mut child, stderr) {
+            Ok(stdout) => drop(started.send(Ok(KillOnDrop::new(group.clone(), stdout)))),
             Err(error) => {
-                tree.signal(Signal::KILL);
-                let _ = born.send(Err(error));
+                group.signal(Signal::KILL);
+                let _ = started.send(Err(error));
             }
         }
-        let status = wait_without_reaping(leader);
-        let killed_before = tree.killed.load(Relaxed);
-        let lived = started.elapsed();
-        tree.end();
-        self.dead.cancel();
+        child
+    }
+
+    fn open_pipes(&self, child: &mut Child, stderr: StderrReader) -> io::Result<ChildStdout> {
+        let _inside = self.runtime.enter();
+        let pipe = ChildStderr::from_std(child.stderr.take().expect("it is piped"))?;
+        self.readers.spawn_on(stderr(pipe, self.tail.clone()), &self.runtime);
+        ChildStdout::from_std(child.stdout.take().expect("it is piped"))
+    }
+
+    /// Reads the last output, removes what the process left, and reaps it.
+    fn clean_up(&self, mut child: Child, status: Option<ExitStatus>, dir: Option<PrivateDir>) {
         if status.is_none() {
-            // Its id is free already, so the guardian must not act on it any more; the folder is left to the sweep then, should
-            // this process be killed before it is removed.
-            self.traces.forget();
+            // Its pid is free already, so the guardian must not use it any more. If this process is killed before it has
+            // removed the directory, the sweep removes it.
+            self.leftovers.forget();
         }
-        self.readers.finish(&self.read);
-        self.traces.remove_socket();
-        traces::remove_folder(folder);
-        self.traces.forget();
+        self.readers.finish_blocking(&self.all_read);
+        self.leftovers.remove_socket();
+        dir.map(remove_dir);
+        self.leftovers.forget();
         if status.is_some() {
-            // It has ended, so nobody is held up; an error says that somebody else has waited for it.
+            // It has ended, so this does not block. An error says that it was reaped elsewhere in this process.
             let _ = child.try_wait();
         }
-        let (stderr, crash) = tail.read();
-        let by_somebody_else = !killed_before
-            && status.is_some_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
-        let out_of_memory = by_somebody_else.then(|| kills.until_now()).flatten();
-        self.exit.send_replace(Some(Exit { status, lived, out_of_memory, crash, stderr }));
     }
 }
 
-/// A process and, where it leads one, its group: whom signals go to, as long as the id is theirs.
-pub(super) struct Tree {
-    leader: Pid,
-    leads_group: bool,
-    /// Whether its process has ended.
-    over: Mutex<bool>,
-    /// Whether we killed it.
-    killed: AtomicBool,
+/// Kills a process when it is dropped, unless the process has ended, and waits until nothing is left of it.
+pub(crate) struct KillWithRuntime {
+    pub(crate) group: Arc<ProcessGroup>,
+    pub(crate) readers: Arc<OutputReaders>,
+    /// Known once everything is over.
+    pub(crate) exit: watch::Receiver<Option<Exit>>,
+    /// Disconnected when the process's thread ends.
+    pub(crate) thread: mpsc::Receiver<()>,
 }
 
-impl Tree {
-    pub(super) fn pid(&self) -> u32 {
-        self.leader.as_raw_nonzero().get().unsigned_abs()
-    }
-
-    pub(super) fn signal(&self, signal: Signal) {
-        let over = lock(&self.over);
-        if !*over {
-            self.send(signal);
-        }
-    }
-
-    /// The process has ended. Whoever it left in its group goes now, and from here on nobody is sent a signal: the id is soon
-    /// free for others. Where the status is lost, it is free already, but for those who were left; ids are given out in a
-    /// circle, so this moment is too short for it to be somebody else's.
-    fn end(&self) {
-        let mut over = lock(&self.over);
-        if self.leads_group {
-            self.send(Signal::KILL);
-        }
-        *over = true;
-    }
-
-    fn send(&self, signal: Signal) {
-        if signal == Signal::KILL {
-            self.killed.store(true, Relaxed);
-        }
-        // Fails only where everybody has gone.
-        let _ = match self.leads_group {
-            true => rustix::process::kill_process_group(self.leader, signal),
-            false => rustix::process::kill_process(self.leader, signal),
-        };
-    }
-}
-
-/// A process that its thread hands over to whoever wants it. Dropping it kills the process: on the way nobody may be left.
-pub(super) struct Newborn(Option<(Arc<Tree>, ChildStdout)>);
-
-impl Newborn {
-    pub(super) fn wanted(mut self) -> (Arc<Tree>, ChildStdout) {
-        self.0.take().expect("it is wanted once")
-    }
-}
-
-impl Drop for Newborn {
-    fn drop(&mut self) {
-        if let Some((tree, _)) = &self.0 {
-            tree.signal(Signal::KILL);
-        }
-    }
-}
-
-pub(super) type Born = io::Result<Newborn>;
-
-/// Kills a process, unless it has ended, and waits until nothing is left of it.
-pub(super) struct KillOnDrop {
-    pub(super) tree: Arc<Tree>,
-    pub(super) readers: Arc<Readers>,
-    /// Known once all is over.
-    pub(super) exit: watch::Receiver<Option<Exit>>,
-    /// Ends with the process's thread.
-    pub(super) over: mpsc::Receiver<()>,
-}
-
-impl Drop for KillOnDrop {
+impl Drop for KillWithRuntime {
     fn drop(&mut self) {
         if self.exit.borrow().is_some() {
             return;
         }
-        // The tasks that read end with the runtime, too, perhaps after this one.
-        self.readers.give_up();
-        self.tree.signal(Signal::KILL);
-        // `main` may return next, and then nobody cleans up in this process any more.
-        let _ = self.over.recv_timeout(GONE_WITH_THE_RUNTIME);
+        // The reading tasks end with the runtime, too, but perhaps after this one.
+        self.readers.abandon();
+        self.group.signal(Signal::KILL);
+        // `main` may return next, and then nothing is cleaned up in this process any more.
+        let _ = self.thread.recv_timeout(GONE_WITH_THE_RUNTIME);
     }
 }
 
-/// Until a process is reaped, its id and its group's are nobody else's. None where the system keeps no status for us: the host
-/// ignores SIGCHLD, or waits for others' children. It returns when the process has ended, all the same.
-fn wait_without_reaping(leader: Pid) -> Option<ExitStatus> {
-    loop {
-        match waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
-            Err(rustix::io::Errno::INTR) => {}
-            waited => return waited.ok().flatten().map(exit_status),
-        }
-    }
-}
-
-/// The standard library makes one only of what `wait` says: an exit code, or a signal and whether there is a core dump.
-fn exit_status(waited: WaitIdStatus) -> ExitStatus {
-    let code = waited.exit_status().map(|code| (code & 0xff) << 8);
-    let signal = waited.terminating_signal().unwrap_or_default();
-    let dumped = if waited.dumped() { 0x80 } else { 0 };
-    ExitStatus::from_raw(code.unwrap_or(signal | dumped))
-}
-
-/// The plugin itself ends with its host without anybody's help, where the system can do that and lets us. Where it does
-/// not, the guardian still sees to it.
+/// Asks for a parent-death signal, if the system has it and permits it. Otherwise only the guardian ends the process.
 fn die_with_this_thread(execution: &mut Execution) {
-    if let Err(error) = system::may_die_with() {
+    if let Err(error) = sys::may_die_with_parent() {
         static WARNED: AtomicBool = AtomicBool::new(false);
         if !WARNED.swap(true, Relaxed) {
             tracing::warn!(
                 %error,
-                "no parent-death signal: should this process be killed, only its guardian ends its plugins"
+                "no parent-death signal: should this process be killed, only its guardian ends its child processes"
             );
         }
         return;
     }
     let parent = getpid();
-    // SAFETY: two system calls; no memory, no locks.
-    unsafe { execution.before(move || system::die_with(parent)) };
+    // SAFETY: two system calls; no allocation, no locks.
+    unsafe { execution.before_exec(move || sys::die_with_parent(parent)) };
 }
 
-/// A plugin that outlives its host owns its folder itself, by a copy of the lock. And it holds the other end of its own
-/// standard output: a plugin that looks there for its host still finds a reader.
-fn give_for_life(execution: &mut Execution, folder: &PrivateFolder) -> io::Result<ChildPipe> {
+/// Gives a process that outlives its parent the lock of its directory, and the reading end of its own standard output: a
+/// process that checks there whether its parent is alive still finds a reader.
+fn give_for_life(execution: &mut Execution, dir: Option<&PrivateDir>) -> io::Result<ChildPipe> {
     let (reader, writer) = io::pipe()?;
     execution.command.stdout(writer);
     let reader = OwnedFd::from(reader);
-    let given = [OwnedFd::from(folder.owner().try_clone()?), reader.try_clone()?];
+    let mut given = vec![reader.try_clone()?];
+    if let Some(dir) = dir {
+        given.push(OwnedFd::from(dir.owner().try_clone()?));
+    }
     let give = move || {
         for descriptor in &given {
             rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?;
         }
         Ok(())
     };
-    // SAFETY: two system calls; no memory, no locks.
-    unsafe { execution.before(give) };
+    // SAFETY: a system call for each descriptor; no allocation, no locks.
+    unsafe { execution.before_exec(give) };
     Ok(ChildPipe::from(reader))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::process::Command;
-
-    use super::*;
-
-    #[test]
-    fn nobody_is_sent_a_signal_once_the_process_has_ended() {
-        let tree = |child: &Child| Tree {
-            leader: Pid::from_child(child),
-            leads_group: false,
-            over: Mutex::new(false),
-            killed: AtomicBool::new(false),
-        };
-        let mut bystander = Command::new("sleep").arg("1000").spawn().expect("sleep");
-        let ended = tree(&bystander);
-        ended.end();
-        ended.signal(Signal::KILL);
-        assert!(!ended.killed.load(Relaxed));
-        tree(&bystander).signal(Signal::TERM);
-        let status = bystander.wait().expect("ours");
-        assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "not by the first");
-    }
 }
