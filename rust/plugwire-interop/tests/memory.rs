@@ -38,7 +38,7 @@ async fn stalled(plugin: &PluginHandle) {
     let (mut last, mut same) = (0, 0);
     let idle = eventually(LIMIT, || {
         // A poll comes every 2 ms; the system counts in hundredths of a second.
-        let (_, now) = usage(plugin.id());
+        let (_, now) = usage(plugin.pid().expect("a pid"));
         same = if now == last { same + 1 } else { 0 };
         last = now;
         same > 100
@@ -47,7 +47,7 @@ async fn stalled(plugin: &PluginHandle) {
 }
 
 fn assert_bounded(plugin: &PluginHandle, before: (u64, u64), case: &str) {
-    let (host, other) = (resident_bytes(), usage(plugin.id()).0);
+    let (host, other) = (resident_bytes(), usage(plugin.pid().expect("a pid")).0);
     println!("{case}: host {before:?} -> {host}, plugin -> {other}");
     assert!(host < before.0 + BOUND, "{case}: the host grew from {} to {host}", before.0);
     assert!(other < before.1 + BOUND, "{case}: the plugin grew from {} to {other}", before.1);
@@ -55,7 +55,7 @@ fn assert_bounded(plugin: &PluginHandle, before: (u64, u64), case: &str) {
 
 /// The plugin sends, and the host takes one message and no more; then it goes on.
 async fn download_unread(plugin: &PluginHandle, case: &str) {
-    let before = (resident_bytes(), usage(plugin.id()).0);
+    let before = (resident_bytes(), usage(plugin.pid().expect("a pid")).0);
     let request = DownloadRequest { count: OFFERED, size: SIZE };
     let mut download = probe(plugin).download(request).await.expect("a stream").into_inner();
     download.message().await.expect("no failure").expect("a first message");
@@ -71,7 +71,7 @@ async fn download_unread(plugin: &PluginHandle, case: &str) {
 
 /// The host sends as long as it may, and takes no answer: a handler that cannot send does not read either.
 async fn upload_unread(plugin: &PluginHandle, case: &str) {
-    let before = (resident_bytes(), usage(plugin.id()).0);
+    let before = (resident_bytes(), usage(plugin.pid().expect("a pid")).0);
     let sent = Arc::new(AtomicU64::new(0));
     let counter = sent.clone();
     // Not shared between messages: what waits is to be seen in the host's memory.

@@ -19,7 +19,6 @@ pub struct Grace {
 
 /// The step at which a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
 pub enum EndStep {
     /// It ended by itself.
     ByItself,

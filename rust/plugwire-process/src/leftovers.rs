@@ -63,9 +63,7 @@ pub fn remove_socket(path: &Path) {
 /// Removes a private directory, and logs if that fails.
 pub(crate) fn remove_dir(dir: PrivateDir) {
     let path = dir.path().to_owned();
-    if let Err(error) = dir.close()
-        && error.kind() != io::ErrorKind::NotFound
-    {
+    if let Err(error) = dir.close() {
         tracing::warn!(%error, path = %path.display(), "a process's private directory was not removed");
     }
 }

@@ -68,9 +68,12 @@ impl PrivateDir {
         &self.lock
     }
 
-    /// Removes it with its contents.
+    /// Removes it with its contents. Succeeds if it is gone already.
     pub fn close(self) -> io::Result<()> {
-        self.dir.close()
+        match self.dir.close() {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -88,8 +88,6 @@ pub mod host;
 pub mod http2;
 pub mod net;
 mod panic;
-#[cfg(test)]
-mod patience;
 pub mod plugin;
 mod services;
 

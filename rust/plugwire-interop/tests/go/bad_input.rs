@@ -307,7 +307,8 @@ async fn the_socket_of_a_plugin_that_does_not_know_the_folder() {
 
     let plugin = scene.launch(PROBE, &probe).start().await.expect("a start");
     assert_eq!(leaks::sockets(scene.folder()).len(), 2, "its socket, and the folder");
-    let pid = rustix::process::Pid::from_raw(plugin.id().cast_signed()).expect("an id");
+    let pid =
+        rustix::process::Pid::from_raw(plugin.pid().expect("a pid").cast_signed()).expect("an id");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
     plugin.exited().await;
     scene.assert_empty();

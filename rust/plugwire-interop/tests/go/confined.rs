@@ -20,7 +20,7 @@ fn plugins() -> [PathBuf; 2] {
 }
 
 fn proc(plugin: &PluginHandle, file: &str) -> String {
-    fs::read_to_string(format!("/proc/{}/{file}", plugin.id())).expect("it runs")
+    fs::read_to_string(format!("/proc/{}/{file}", plugin.pid().expect("a pid"))).expect("it runs")
 }
 
 /// Soft and hard, as `/proc/PID/limits` has them.

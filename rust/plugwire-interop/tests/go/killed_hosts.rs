@@ -307,7 +307,7 @@ async fn a_child_in_a_session_of_its_own_stays() {
 /// A plugin that is meant to be attached to again lives on, and so does its socket, past the next host's sweep.
 #[tokio::test]
 async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
-    use plugwire::host::{Attach, ShutdownPhase};
+    use plugwire::host::{Attach, ShutdownPhase, Timeouts};
     use plugwire_interop::probe::Payload;
     use plugwire_interop::scenarios::probe;
     // One that would notice the end of its host at once.
@@ -330,11 +330,12 @@ async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
         let attached = attached.expect("it lives");
         probe(&attached).echo(Payload { data: "word".into() }).await.expect("a reply");
         drop(attached);
-        let again = Attach::new(record).kill_on_shutdown().start_timeout(LIMIT);
-        let again = again.shutdown_timeout(GONE).connect().await.expect("it still lives");
+        let timeouts = Timeouts::default().start(LIMIT).shutdown(GONE);
+        let again = Attach::new(record).kill_on_shutdown().timeouts(timeouts).connect().await;
+        let again = again.expect("it still lives");
         // Stopped, it cannot be asked.
-        signal(again.id(), Signal::STOP);
-        assert!(eventually(LIMIT, || is_stopped(again.id())).await);
+        signal(again.pid().expect("a pid"), Signal::STOP);
+        assert!(eventually(LIMIT, || is_stopped(again.pid().expect("a pid"))).await);
         let stop = again.shutdown().await.expect("it ends");
         assert_eq!((stop.phase, stop.exit), (ShutdownPhase::Killed, None));
         sandbox.assert_no_processes().await;

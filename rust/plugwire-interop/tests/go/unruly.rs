@@ -23,7 +23,7 @@ async fn shut_down(plugin: &PluginHandle) -> ShutdownReport {
     let began = Instant::now();
     let stop = plugin.shutdown().await.expect("it ends one way or the other");
     assert!(began.elapsed() < AT_MOST, "{:?}", began.elapsed());
-    assert!(!is_alive(plugin.id()));
+    assert!(!is_alive(plugin.pid().expect("a pid")));
     stop
 }
 
@@ -69,14 +69,17 @@ async fn death_by_a_signal() {
 }
 
 fn signal(plugin: &PluginHandle, signal: Signal) {
-    let pid = Pid::from_raw(plugin.id().cast_signed()).expect("an id");
+    let pid = Pid::from_raw(plugin.pid().expect("a pid").cast_signed()).expect("an id");
     kill_process(pid, signal).expect("it lives");
 }
 
 /// Stops it, and waits until it has.
 async fn stop(plugin: &PluginHandle) {
     signal(plugin, Signal::STOP);
-    assert!(eventually(Duration::from_secs(10), || is_stopped(plugin.id())).await, "it stops");
+    assert!(
+        eventually(Duration::from_secs(10), || is_stopped(plugin.pid().expect("a pid"))).await,
+        "it stops"
+    );
 }
 
 /// HLT-6.

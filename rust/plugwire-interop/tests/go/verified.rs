@@ -26,7 +26,8 @@ async fn a_plugin_cannot_tell_but_by_its_own_file() {
                 launch = launch.verify_with(|_| Ok(()));
             }
             let plugin = launch.start().await.expect("a start");
-            let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("it runs");
+            let executed = fs::read_link(format!("/proc/{}/exe", plugin.pid().expect("a pid")))
+                .expect("it runs");
             match verified {
                 false => assert_eq!(executed, program),
                 true => assert_eq!(executed.to_str(), Some("/memfd:probe-plugin (deleted)")),
@@ -79,7 +80,8 @@ async fn a_plugin_with_neighbours_runs_beside_them() {
         let launch = sandbox.launch(PROBE, &program).version(1);
         let launch = launch.verify_with(|_| Ok(())).with_neighbours();
         let plugin = launch.start().await.expect("a start");
-        let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("it runs");
+        let executed =
+            fs::read_link(format!("/proc/{}/exe", plugin.pid().expect("a pid"))).expect("it runs");
         assert!(executed.starts_with(sandbox.folder()), "{executed:?}");
         assert_eq!(executed.file_name(), program.file_name());
         let beside = |file: PathBuf| {

@@ -24,10 +24,10 @@ async fn start(sandbox: &Sandbox, script: &str) -> PluginHandle {
 
 /// Ends it while nothing of this runtime runs, and long enough for a host that does not wait for its runtime.
 fn ends_meanwhile(plugin: &PluginHandle) {
-    let pid = Pid::from_raw(plugin.id().cast_signed()).expect("an id");
+    let pid = Pid::from_raw(plugin.pid().expect("a pid").cast_signed()).expect("an id");
     kill_process(pid, Signal::TERM).expect("it lives");
     let give_up = Instant::now() + LIMIT;
-    while is_alive(plugin.id()) {
+    while is_alive(plugin.pid().expect("a pid")) {
         assert!(Instant::now() < give_up, "it does not end");
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -1,7 +1,6 @@
 //! Addresses, listeners, mutual TLS and multiplexing: the byte streams that HTTP/2 runs on.
 
 pub(crate) mod mux;
-pub(crate) mod private_dir;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod translate;

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use plugwire_process::PrivateDir;
 use plugwire_protocol::reattach::Reattach;
 use tokio::task::AbortHandle;
 
 use super::serve::Running;
 use super::{Plugin, ServeError};
-use crate::net::private_dir::PrivateFolder;
 use crate::net::socket::{Listen, Listener};
 
 /// A plugin that serves in this process until it is dropped.
@@ -16,7 +16,7 @@ use crate::net::socket::{Listen, Listener};
 pub struct TestPlugin {
     record: Reattach,
     task: AbortHandle,
-    _folder: PrivateFolder,
+    _dir: PrivateDir,
 }
 
 impl TestPlugin {
@@ -40,8 +40,8 @@ impl fmt::Debug for TestPlugin {
 }
 
 pub(super) fn start(plugin: Plugin, version: u32) -> Result<TestPlugin, ServeError> {
-    let folder = PrivateFolder::make(&std::env::temp_dir(), None).map_err(ServeError::Listen)?;
-    let listen = Listen::Unix { directory: folder.path().to_owned(), group: None };
+    let dir = PrivateDir::new(&std::env::temp_dir(), None).map_err(ServeError::Listen)?;
+    let listen = Listen::Unix { directory: dir.path().to_owned(), group: None };
     let listener = Listener::bind(&listen).map_err(ServeError::Listen)?;
     let address = listener.address();
     let tls = plugin.tls.clone();
@@ -54,5 +54,5 @@ pub(super) fn start(plugin: Plugin, version: u32) -> Result<TestPlugin, ServeErr
         network: address.network(),
         address: address.to_string(),
     };
-    Ok(TestPlugin { record, task, _folder: folder })
+    Ok(TestPlugin { record, task, _dir: dir })
 }

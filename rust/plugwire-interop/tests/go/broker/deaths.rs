@@ -39,7 +39,7 @@ async fn kill_the_plugin(program: &Path, mode: Mode) -> Result<(), String> {
         streams.push(stream);
     }
     let began = Instant::now();
-    kill(pair.plugin.id());
+    kill(pair.plugin.pid().expect("a pid"));
     let ends = join_all(streams.iter_mut().map(|stream| async {
         let end = tokio::time::timeout(Duration::from_secs(30), stream.message()).await;
         (end.expect("it ends").expect_err("not well"), began.elapsed())
