@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 
-use tokio::process::{ChildStderr, ChildStdout};
+use tokio::process::ChildStderr;
 
 use crate::sys;
 use crate::sys::exec::Execution;
-use crate::{Confinement, Image, PrivateDir, Process, StderrTail};
+use crate::{Confinement, Image, PrivateDir, StderrTail};
 
 /// Reads a process's standard error to its end.
 pub(crate) type StderrReader =
@@ -27,10 +27,10 @@ pub(crate) type StderrReader =
 /// [`Exit::stderr`](crate::Exit::stderr).
 #[must_use = "nothing is started before `spawn`"]
 pub struct Command {
-    prepared: Prepared,
-    dir: Option<PrivateDir>,
-    stderr: StderrReader,
-    outlives_parent: bool,
+    pub(crate) prepared: Prepared,
+    pub(crate) dir: Option<PrivateDir>,
+    pub(crate) stderr: StderrReader,
+    pub(crate) outlives_parent: bool,
 }
 
 impl Command {
@@ -123,25 +123,6 @@ impl Command {
         self.outlives_parent = true;
         self
     }
-
-    /// Starts the process, and returns it with its standard output. The caller has to read the output: a process that
-    /// writes blocks once the pipe is full, and if the output is dropped, writing raises SIGPIPE in it. The caller also sets
-    /// the deadline: a file system that does not answer delays the start. Must be called inside a tokio runtime with I/O and
-    /// time enabled.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses to execute the program, to set a limit, or to change the directory.
-    /// [`Executable::examine`](crate::Executable::examine) may show why. No process is left, and no private directory.
-    ///
-    /// Cancel safety: dropping the future kills what was started.
-    pub async fn spawn(self) -> io::Result<(Process, ChildStdout)> {
-        let Self { prepared, dir, stderr, outlives_parent } = self;
-        if let Err(why) = prepared.confinement.check() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        Process::start(prepared, dir, stderr, outlives_parent).await
-    }
 }
 
 impl fmt::Debug for Command {
@@ -161,7 +142,7 @@ pub(crate) struct Prepared {
     arguments: Vec<OsString>,
     variables: BTreeMap<OsString, OsString>,
     current_dir: Option<PathBuf>,
-    confinement: Confinement,
+    pub(crate) confinement: Confinement,
     /// The group of the private directory.
     group: Option<u32>,
 }

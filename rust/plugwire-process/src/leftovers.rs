@@ -1,12 +1,10 @@
 //! What a process leaves in the file system.
 
-use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::guardian;
-use crate::{PrivateDir, sweep};
+use crate::sweep::{self, remove_socket};
+use crate::{PrivateDir, guardian};
 
 /// What one process leaves in the file system, and the guardian's entry for it, if the guardian is to clean up.
 #[derive(Debug)]
@@ -47,16 +45,6 @@ impl Leftovers {
         if let Some(entry) = &self.guarded {
             entry.forget();
         }
-    }
-}
-
-/// Removes a unix socket, and nothing else: paths may come from an untrusted process.
-pub fn remove_socket(path: &Path) {
-    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
-        && let Err(error) = std::fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, path = %path.display(), "a process's socket was not removed");
     }
 }
 

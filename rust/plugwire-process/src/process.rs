@@ -13,13 +13,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::start_thread;
-use crate::command::{Prepared, StderrReader};
+use crate::command::Command;
 use crate::end::{EndStep, Grace, Signalled, Unkillable, end_in_steps};
 use crate::group::ProcessGroup;
 use crate::leftovers::Leftovers;
 use crate::readers::OutputReaders;
 use crate::reap::{KillWithRuntime, Reaper};
-use crate::{Exit, PrivateDir, StderrTail};
+use crate::{Exit, StderrTail};
 
 /// How long it may take after the end of a process until its last output is read and its private directory is removed.
 const CLEANED_UP: Duration = Duration::from_secs(10);
@@ -41,14 +41,30 @@ pub struct Process {
     readers: Arc<OutputReaders>,
 }
 
+impl Command {
+    /// Starts the process, and returns it with its standard output. The caller has to read the output: a process that
+    /// writes blocks once the pipe is full, and if the output is dropped, writing raises SIGPIPE in it. The caller also sets
+    /// the deadline: a file system that does not answer delays the start. Must be called inside a tokio runtime with I/O and
+    /// time enabled.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses to execute the program, to set a limit, or to change the directory.
+    /// [`Executable::examine`](crate::Executable::examine) may show why. No process is left, and no private directory.
+    ///
+    /// Cancel safety: dropping the future kills what was started.
+    pub async fn spawn(self) -> io::Result<(Process, ChildStdout)> {
+        if let Err(why) = self.prepared.confinement.check() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Process::start(self).await
+    }
+}
+
 impl Process {
     /// Starts the process on a thread of its own, which stays with it.
-    pub(crate) async fn start(
-        command: Prepared,
-        dir: Option<PrivateDir>,
-        stderr: StderrReader,
-        outlives_parent: bool,
-    ) -> io::Result<(Self, ChildStdout)> {
+    async fn start(command: Command) -> io::Result<(Self, ChildStdout)> {
+        let Command { prepared, dir, stderr, outlives_parent } = command;
         let (sender, exit) = watch::channel(None);
         let (readers, all_read) = OutputReaders::new();
         let readers = Arc::new(readers);
@@ -66,7 +82,7 @@ impl Process {
         let (started, child) = oneshot::channel();
         let (thread_ends, thread) = mpsc::channel::<()>();
         start_thread("plugwire-child", move || {
-            reaper.run(command, dir, stderr, started);
+            reaper.run(prepared, dir, stderr, started);
             drop(thread_ends);
         })?;
         let (group, stdout) = child.await.map_err(io::Error::other)??.take()?;

@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
-use crate::leftovers::remove_socket;
 use crate::private_dir::{self, Lock, PREFIX};
 
 /// The symbolic link in a private directory that names a socket outside of it.
@@ -92,6 +91,16 @@ fn remove(path: &Path, us: u32) -> io::Result<()> {
     fs::remove_dir(path)?;
     tracing::debug!(path = %path.display(), "a dead host's directory was removed");
     Ok(())
+}
+
+/// Removes a unix socket, and nothing else: paths may come from an untrusted process.
+pub fn remove_socket(path: &Path) {
+    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+        && let Err(error) = std::fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %path.display(), "a process's socket was not removed");
+    }
 }
 
 /// Returns whether no process listens at a socket. By now its name may belong to another process, which may be too busy to

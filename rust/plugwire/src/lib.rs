@@ -74,6 +74,8 @@
 //! Both roles need tokio with I/O and time enabled, and a C compiler at build time (ring and aws-lc-rs). Unix only;
 //! proved on Linux.
 
+#![deny(unsafe_code)]
+
 #[cfg(not(unix))]
 compile_error!(
     "plugwire runs on Unix only: on Windows go-plugin listens on TCP and ends processes in other ways, and \

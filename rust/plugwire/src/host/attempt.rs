@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use plugwire_process::{Executable, blocking, remove_socket};
+use plugwire_process::{ChecksumError, Executable, VerifyError, blocking, remove_socket};
+use rustix::io::Errno;
 use rustix::process::Signal;
 use tokio::time::timeout;
 
@@ -164,20 +165,65 @@ impl Attempt {
 }
 
 /// Examines the program's file, unless the file system does not answer.
-pub(super) async fn examine(program: &Path) -> Option<Executable> {
+async fn examine(program: &Path) -> Option<Executable> {
     let program = program.to_owned();
     let examined = timeout(EXAMINED, blocking::run(move |_| Executable::examine(&program))).await;
     examined.ok()?.ok()
 }
 
 /// Returns whether a path is a directory; a path on a file system that does not answer is not.
-pub(super) async fn is_directory(path: &Path) -> bool {
+async fn is_directory(path: &Path) -> bool {
     let path = path.to_owned();
     matches!(timeout(EXAMINED, blocking::run(move |_| path.is_dir())).await, Ok(Ok(true)))
 }
 
 pub(super) fn machine(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |cause| StartError::Machine { doing, cause }
+}
+
+/// Explains why the program was not verified.
+pub(super) fn not_verified(error: VerifyError, program: PathBuf, has_checksum: bool) -> StartError {
+    match error {
+        VerifyError::Checksum(cause) => StartError::Checksum { program, cause },
+        VerifyError::Unreadable(error) if has_checksum => {
+            StartError::Checksum { program, cause: ChecksumError::Read(error) }
+        }
+        VerifyError::Unreadable(error) => {
+            StartError::Unverified { program, cause: Box::new(error) }
+        }
+        VerifyError::Refused(cause) => StartError::Unverified { program, cause },
+        VerifyError::NotExecutable { executable, cause } => {
+            let executable = Some(executable);
+            let evidence = Evidence { program, executable, ..Evidence::default() };
+            StartError::Spawn { cause, evidence: Box::new(evidence) }
+        }
+        VerifyError::Copy(cause) => machine("copying the program to verify it")(cause),
+        other => machine("verifying the program")(io::Error::other(other)),
+    }
+}
+
+/// Explains why the process was not started. The system's error is the same for a program and for a working directory that
+/// cannot be used.
+pub(super) async fn not_spawned(
+    cause: io::Error,
+    program: PathBuf,
+    directory: Option<PathBuf>,
+    confined: bool,
+) -> StartError {
+    if let Some(directory) = directory
+        && !is_directory(&directory).await
+    {
+        let directory = directory.display();
+        let why = format!("its working directory {directory} is not a directory");
+        return StartError::Configuration(why);
+    }
+    if confined && cause.raw_os_error() == Some(Errno::PERM.raw_os_error()) {
+        let why = "the system refuses a limit or the user (`Launch::confine`): this host has no permission to set it";
+        return StartError::Configuration(why.to_owned());
+    }
+    let executable = examine(&program).await;
+    let evidence = Evidence { program, executable, ..Evidence::default() };
+    StartError::Spawn { cause, evidence: Box::new(evidence) }
 }
 
 /// Returns whether the plugin complains about the cookie. Go plugins and ours print some text for people, nothing else, and

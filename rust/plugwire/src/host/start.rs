@@ -7,17 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use plugwire_process::{
-    ChecksumError, Command, Executable, Image, PrivateDir, StderrTail, VerifyError, blocking,
-};
+use plugwire_process::{Command, Executable, Image, PrivateDir, StderrTail, blocking};
 use plugwire_protocol::certificate;
 use plugwire_protocol::environment::HostEnvironment;
 use plugwire_protocol::handshake::{Expectation, HandshakeLine, MultiplexWish};
-use rustix::io::Errno;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempt, examine, is_directory, machine};
+use super::attempt::{Attempt, machine, not_spawned, not_verified};
 use super::environment::{self, Environment};
 use super::error::{Evidence, StartError, TimeoutStep};
 use super::handle::{Inner, Owner, PluginHandle};
@@ -406,50 +403,6 @@ fn find(program: &Path) -> Result<PathBuf, StartError> {
         return which::which(program).map_err(not_found);
     }
     std::path::absolute(program).map_err(missing)
-}
-
-fn not_verified(error: VerifyError, program: PathBuf, has_checksum: bool) -> StartError {
-    match error {
-        VerifyError::Checksum(cause) => StartError::Checksum { program, cause },
-        VerifyError::Unreadable(error) if has_checksum => {
-            StartError::Checksum { program, cause: ChecksumError::Read(error) }
-        }
-        VerifyError::Unreadable(error) => {
-            StartError::Unverified { program, cause: Box::new(error) }
-        }
-        VerifyError::Refused(cause) => StartError::Unverified { program, cause },
-        VerifyError::NotExecutable { executable, cause } => {
-            let executable = Some(executable);
-            let evidence = Evidence { program, executable, ..Evidence::default() };
-            StartError::Spawn { cause, evidence: Box::new(evidence) }
-        }
-        VerifyError::Copy(cause) => machine("copying the program to verify it")(cause),
-        other => machine("verifying the program")(io::Error::other(other)),
-    }
-}
-
-/// Explains why the process was not started. The system's error is the same for a program and for a working directory that
-/// cannot be used.
-async fn not_spawned(
-    cause: io::Error,
-    program: PathBuf,
-    directory: Option<PathBuf>,
-    confined: bool,
-) -> StartError {
-    if let Some(directory) = directory
-        && !is_directory(&directory).await
-    {
-        let directory = directory.display();
-        let why = format!("its working directory {directory} is not a directory");
-        return StartError::Configuration(why);
-    }
-    if confined && cause.raw_os_error() == Some(Errno::PERM.raw_os_error()) {
-        let why = "the system refuses a limit or the user (`Launch::confine`): this host has no permission to set it";
-        return StartError::Configuration(why.to_owned());
-    }
-    let executable = examine(&program).await;
-    let evidence = Evidence { program, executable, ..Evidence::default() };
-    StartError::Spawn { cause, evidence: Box::new(evidence) }
 }
 
 fn make_identity() -> Result<Identity, StartError> {

@@ -46,7 +46,10 @@ impl OwnProcess {
             thread::sleep(self.exit);
             say_at_last("something hangs in the plugin: it ends all the same");
             // SAFETY: it takes a number and never returns. `exit` would run what was left for the end, which may hang too.
-            unsafe { libc::_exit(1) }
+            #[expect(unsafe_code, reason = "the standard library has no `_exit`")]
+            unsafe {
+                libc::_exit(1)
+            }
         };
         let watch = thread::Builder::new().name("plugwire-exit".to_owned()).spawn(exit);
         if let Err(error) = watch {
