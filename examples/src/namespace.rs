@@ -29,7 +29,7 @@ impl Runner for Namespace {
         }
         unshare
             .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh"])
-            .args([plan.socket_folder.as_os_str(), SEEN.as_ref(), plan.program.as_os_str()])
+            .args([plan.socket_dir.as_os_str(), SEEN.as_ref(), plan.program.as_os_str()])
             .args(&plan.arguments)
             .env_clear()
             .envs(&plan.variables)

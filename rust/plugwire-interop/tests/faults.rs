@@ -203,10 +203,13 @@ async fn within(fault: Fault, in_rust: bool, plugin: &PluginHandle) -> Option<St
         }
         Fault::HungShutdown => {}
         Fault::Stop => {
-            let pid = i32::try_from(plugin.id()).ok().and_then(Pid::from_raw).expect("a pid");
+            let pid = i32::try_from(plugin.pid().expect("a pid"))
+                .ok()
+                .and_then(Pid::from_raw)
+                .expect("a pid");
             sleep(chance::moment(STEP / 10)).await;
             kill_process(pid, Signal::STOP).expect("the plugin runs");
-            assert!(eventually(LOAD, || is_stopped(plugin.id())).await);
+            assert!(eventually(LOAD, || is_stopped(plugin.pid().expect("a pid"))).await);
             let unheard = timeout(STEP, echo()).await;
             assert!(unheard.is_err(), "a stopped plugin answered: {unheard:?}");
         }

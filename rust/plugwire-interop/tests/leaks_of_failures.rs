@@ -86,7 +86,7 @@ async fn given_up() {
 async fn killed(greeter: &Path) {
     let scene = Scene::new();
     let plugin = scene.program(greeter).start().await.expect("a start");
-    let pid = Pid::from_raw(plugin.id().cast_signed()).expect("an id");
+    let pid = Pid::from_raw(plugin.pid().expect("a pid").cast_signed()).expect("an id");
     kill_process(pid, Signal::KILL).expect("the plugin runs");
     greet(&plugin).await.expect_err("the plugin is dead");
     drop(plugin);

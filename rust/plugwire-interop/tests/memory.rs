@@ -39,7 +39,7 @@ async fn stalled(plugin: &PluginHandle) {
     let (mut last, mut same) = (0, 0);
     let idle = eventually(LIMIT, || {
         // The poll interval is 2 ms; the system counts processor time in hundredths of a second.
-        let (_, now) = usage(plugin.id());
+        let (_, now) = usage(plugin.pid().expect("a pid"));
         same = if now == last { same + 1 } else { 0 };
         last = now;
         same > 100
@@ -48,7 +48,7 @@ async fn stalled(plugin: &PluginHandle) {
 }
 
 fn assert_bounded(plugin: &PluginHandle, before: (u64, u64), case: &str) {
-    let (host, other) = (resident_bytes(), usage(plugin.id()).0);
+    let (host, other) = (resident_bytes(), usage(plugin.pid().expect("a pid")).0);
     println!("{case}: host {before:?} -> {host}, plugin -> {other}");
     assert!(host < before.0 + BOUND, "{case}: the host grew from {} to {host}", before.0);
     assert!(other < before.1 + BOUND, "{case}: the plugin grew from {} to {other}", before.1);
@@ -56,7 +56,7 @@ fn assert_bounded(plugin: &PluginHandle, before: (u64, u64), case: &str) {
 
 /// The plugin sends; the host reads one message, pauses, and then reads the rest.
 async fn download_unread(plugin: &PluginHandle, case: &str) {
-    let before = (resident_bytes(), usage(plugin.id()).0);
+    let before = (resident_bytes(), usage(plugin.pid().expect("a pid")).0);
     let request = DownloadRequest { count: OFFERED, size: SIZE };
     let mut download = probe(plugin).download(request).await.expect("a stream").into_inner();
     download.message().await.expect("no failure").expect("a first message");
@@ -73,7 +73,7 @@ async fn download_unread(plugin: &PluginHandle, case: &str) {
 /// The host sends as much as it can and reads no answer: a handler that cannot send does not read
 /// either.
 async fn upload_unread(plugin: &PluginHandle, case: &str) {
-    let before = (resident_bytes(), usage(plugin.id()).0);
+    let before = (resident_bytes(), usage(plugin.pid().expect("a pid")).0);
     let sent = Arc::new(AtomicU64::new(0));
     let counter = sent.clone();
     // Every message has its own buffer, so that buffered messages show in the host's memory.

@@ -84,6 +84,8 @@
 //! Both roles need tokio with I/O and time enabled, and a C compiler at build time (for ring and
 //! aws-lc-rs). Tested on Linux x86-64. macOS is untested; Windows is not supported.
 
+#![deny(unsafe_code)]
+
 #[cfg(not(unix))]
 compile_error!(
     "plugwire supports Unix only: on Windows, go-plugin listens on TCP and ends processes differently, and \
@@ -96,8 +98,6 @@ compile_error!(
 );
 
 pub mod broker;
-#[cfg(test)]
-mod eventually;
 #[allow(unreachable_pub)]
 mod generated;
 mod handshake;

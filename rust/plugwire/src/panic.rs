@@ -1,4 +1,4 @@
-//! Panics in code that is not ours: a handler, a check.
+//! Panics in code that is not ours, such as a handler.
 
 use std::any::Any;
 
@@ -6,11 +6,4 @@ use std::any::Any;
 pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
-/// Turns a panic into an error. The panic hook has already printed it to standard error.
-#[cfg(feature = "host")]
-pub(crate) fn caught<T>(what: &str, work: impl FnOnce() -> T) -> std::io::Result<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
-        .map_err(|panic| std::io::Error::other(format!("{what} panicked: {}", message(&*panic))))
 }

@@ -315,7 +315,8 @@ async fn the_socket_of_a_plugin_that_ignores_the_directory() {
         2,
         "the plugin's socket and the host's directory"
     );
-    let pid = rustix::process::Pid::from_raw(plugin.id().cast_signed()).expect("an id");
+    let pid =
+        rustix::process::Pid::from_raw(plugin.pid().expect("a pid").cast_signed()).expect("an id");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("the plugin runs");
     plugin.exited().await;
     scene.assert_empty();

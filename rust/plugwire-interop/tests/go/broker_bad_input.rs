@@ -335,7 +335,7 @@ async fn session_ends(how: &str, event: &str) {
     greet(&plugin).await.expect_err("the main connection was on that session");
     assert!(matches!(failed_dial(&plugin, GOOD).await, DialError::PeerGone(_)));
     assert!(began.elapsed() < AT_ONCE * 2, "{how}: {:?}", began.elapsed());
-    let pid = plugin.id();
+    let pid = plugin.pid().expect("a pid");
     let _ = tokio::time::timeout(LONG, plugin.shutdown()).await.expect("the shutdown ends");
     assert!(!is_alive(pid));
     scene.empties().await;

@@ -20,7 +20,8 @@ fn plugins() -> [PathBuf; 2] {
 }
 
 fn proc(plugin: &PluginHandle, file: &str) -> String {
-    fs::read_to_string(format!("/proc/{}/{file}", plugin.id())).expect("the plugin runs")
+    fs::read_to_string(format!("/proc/{}/{file}", plugin.pid().expect("a pid")))
+        .expect("the plugin runs")
 }
 
 /// Returns the soft and the hard limit, as `/proc/PID/limits` shows them.

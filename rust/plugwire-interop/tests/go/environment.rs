@@ -156,7 +156,7 @@ async fn standard_input() {
 async fn given(launch: plugwire::host::Launch) -> InspectReport {
     let plugin = launch.start().await.expect("a start");
     let report = probe(&plugin).inspect(InspectRequest {}).await.expect("a report").into_inner();
-    assert_eq!(report.pid, plugin.id());
+    assert_eq!(Some(report.pid), plugin.pid());
     plugin.shutdown().await.expect("the shutdown works");
     report
 }
@@ -323,7 +323,7 @@ async fn descriptors_that_the_host_left_open_are_not_inherited() {
             std::fs::set_permissions(sandbox.folder(), through).expect("the directory's mode");
             let launch = sandbox.launch(PROBE, &program).version(1).confine(confinement.clone());
             let plugin = launch.start().await.expect("a start");
-            let opened = opened(&plugin.id().to_string());
+            let opened = opened(&plugin.pid().expect("a pid").to_string());
             assert!(opened.len() > 2 && !opened.contains(&path), "{confinement:?}: {opened:?}");
             plugin.shutdown().await.expect("the shutdown works");
         }

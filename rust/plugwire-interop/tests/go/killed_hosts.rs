@@ -323,7 +323,7 @@ async fn a_child_in_its_own_session_keeps_running() {
 /// host's sweep.
 #[tokio::test]
 async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
-    use plugwire::host::{Attach, ShutdownPhase};
+    use plugwire::host::{Attach, ShutdownPhase, Timeouts};
     use plugwire_interop::probe::Payload;
     use plugwire_interop::scenarios::probe;
     // A plugin that would notice the end of its host at once.
@@ -346,11 +346,12 @@ async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
         let attached = attached.expect("the plugin runs");
         probe(&attached).echo(Payload { data: "word".into() }).await.expect("a reply");
         drop(attached);
-        let again = Attach::new(record).kill_on_shutdown().start_timeout(LIMIT);
-        let again = again.shutdown_timeout(GONE).connect().await.expect("the plugin still runs");
+        let timeouts = Timeouts::default().start(LIMIT).shutdown(GONE);
+        let again = Attach::new(record).kill_on_shutdown().timeouts(timeouts).connect().await;
+        let again = again.expect("the plugin still runs");
         // A stopped plugin cannot be asked to end.
-        signal(again.id(), Signal::STOP);
-        assert!(eventually(LIMIT, || is_stopped(again.id())).await);
+        signal(again.pid().expect("a pid"), Signal::STOP);
+        assert!(eventually(LIMIT, || is_stopped(again.pid().expect("a pid"))).await);
         let stop = again.shutdown().await.expect("the shutdown works");
         assert_eq!((stop.phase, stop.exit), (ShutdownPhase::Killed, None));
         sandbox.assert_no_processes().await;

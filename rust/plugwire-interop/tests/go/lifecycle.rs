@@ -1,11 +1,13 @@
-//! Versions, checksums, and how plugins end.
+//! Versions, checksums, and how plugins end, one or several.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use plugwire::Channel;
-use plugwire::host::{Checksum, ChecksumError, DispenseError, Launch, ShutdownPhase, StartError};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use plugwire::host::{Checksum, ChecksumError, Launch, PluginHandle, ShutdownPhase, StartError};
 use plugwire_interop::collected::Output;
+use plugwire_interop::generated::grpc::health::v1::HealthCheckRequest;
 use plugwire_interop::generated::grpc::health::v1::health_client::HealthClient;
 use plugwire_interop::leaks::is_alive;
 use plugwire_interop::probe::probe_client::ProbeClient;
@@ -20,6 +22,8 @@ use tokio::time::timeout;
 use tonic::Code;
 
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long a stopped plugin is asked, and how long it may then take to exit. Longer than the others take.
+const STOPPED: Duration = Duration::from_secs(3);
 
 fn plugins() -> [PathBuf; 2] {
     [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
@@ -27,6 +31,10 @@ fn plugins() -> [PathBuf; 2] {
 
 fn launch(sandbox: &Sandbox, program: &Path) -> Launch {
     sandbox.launch(PROBE, program).version(1)
+}
+
+fn pid(plugin: &PluginHandle) -> u32 {
+    plugin.pid().expect("a process of this machine")
 }
 
 fn signal(pid: u32, signal: Signal) {
@@ -79,27 +87,22 @@ async fn go_hosts_negotiate_with_a_rust_plugin_as_with_a_go_plugin() {
     }
 }
 
-/// Names stay in this process, and each version has its own. Spec: GRPC-4.
+/// The negotiated version chooses the client; its name stays in this process. Spec: GRPC-4.
 #[tokio::test]
-async fn clients_by_name() {
+async fn each_version_has_its_own_clients() {
     for plugin in plugins() {
         let sandbox = Sandbox::new();
-        let launch = launch(&sandbox, &plugin).args(["--versions", "1,2"]);
-        let launch = launch
-            .dispenses(1, "probe", |_, _| "of version 1")
-            .dispenses(2, "probe", |channel, _| ProbeClient::new(channel))
-            .dispenses(2, "health", |channel, _| HealthClient::new(channel));
+        let launch = launch(&sandbox, &plugin).args(["--versions", "1,2"]).version(2);
         let plugin = launch.start().await.expect("a start");
-        let mut client = plugin.dispense::<ProbeClient<Channel>>("probe").expect("it is known");
+        let mut client = match plugin.version() {
+            2 => ProbeClient::new(plugin.channel()),
+            other => panic!("version {other} was negotiated"),
+        };
         let reply = client.echo(Payload { data: "word".into() }).await.expect("a reply");
         assert_eq!(reply.into_inner().data, "word");
-        assert!(plugin.dispense::<HealthClient<Channel>>("health").is_ok());
-
-        let known = vec!["health".to_owned(), "probe".to_owned()];
-        let unknown = DispenseError::Unknown { name: "prob".to_owned(), known };
-        assert_eq!(plugin.dispense::<ProbeClient<Channel>>("prob").err(), Some(unknown));
-        let other = DispenseError::OtherType { name: "health".to_owned() };
-        assert_eq!(plugin.dispense::<ProbeClient<Channel>>("health").err(), Some(other));
+        let mut health = HealthClient::new(plugin.channel());
+        let request = HealthCheckRequest { service: "plugin".to_owned() };
+        health.check(request).await.expect("another client on the same channel");
         plugin.shutdown().await.expect("it ends");
     }
 }
@@ -169,36 +172,40 @@ async fn go_hosts_check_a_rust_plugins_sum() {
     }
 }
 
-/// Only this test manages plugins in this process: one call ends all of them.
+/// What go-plugin's `CleanupClients` is for: a host keeps its handles and shuts them down together. The stopped plugin takes
+/// two timeouts to kill; the others are gone long before.
 #[tokio::test]
-async fn one_call_ends_all_managed_plugins() {
+async fn several_plugins_are_shut_down_at_once() {
     let sandbox = Sandbox::new();
     let [go_plugin, rust_plugin] = plugins();
-    let managed = [("go", &go_plugin), ("rust", &rust_plugin), ("gone before", &rust_plugin)];
+    let started = [("go", &go_plugin), ("rust", &rust_plugin), ("gone before", &rust_plugin)];
     let mut handles = Vec::new();
-    for (name, plugin) in managed {
-        let launch = launch(&sandbox, plugin).name(name).managed();
-        handles.push(launch.start().await.expect("a start"));
+    for (name, plugin) in started.into_iter().chain([("stopped", &go_plugin)]) {
+        let launch = launch(&sandbox, plugin).name(name);
+        let launch = launch.shutdown_timeout(STOPPED).exit_timeout(STOPPED);
+        handles.push(launch.terminate_timeout(Duration::ZERO).start().await.expect("a start"));
     }
     let other = launch(&sandbox, &rust_plugin).start().await.expect("a start");
     assert_eq!((handles[0].name(), other.name()), ("go", "probe-plugin"));
-    signal(handles[2].id(), Signal::KILL);
+    signal(pid(&handles[2]), Signal::KILL);
     timeout(LIMIT, handles[2].exited()).await.expect("it is gone");
+    signal(pid(&handles[3]), Signal::STOP);
 
-    let mut ended = plugwire::host::shutdown_all().await;
-    ended.sort_by(|a, b| a.0.cmp(&b.0));
-    let phases: Vec<(&str, ShutdownPhase)> = ended
+    let mut order = Vec::new();
+    let mut ending: FuturesUnordered<_> = handles
         .iter()
-        .map(|(name, stop)| (name.as_str(), stop.as_ref().expect("it ended").phase))
+        .map(|plugin| async { (plugin.name(), plugin.shutdown().await.expect("it ends").phase) })
         .collect();
+    while let Some(ended) = timeout(LIMIT, ending.next()).await.expect("in time") {
+        order.push(ended);
+    }
+    assert_eq!(order.pop(), Some(("stopped", ShutdownPhase::Killed)), "it is the slowest");
+    order.sort_unstable();
     let asked = ShutdownPhase::Asked;
-    assert_eq!(
-        phases,
-        [("go", asked), ("gone before", ShutdownPhase::AlreadyGone), ("rust", asked)]
-    );
-    assert!(handles.iter().all(|plugin| plugin.exit_status().is_some() && !is_alive(plugin.id())));
-    other.ping().await.expect("it is not managed");
-    assert!(plugwire::host::shutdown_all().await.is_empty(), "nothing is left to end");
+    let expected = [("go", asked), ("gone before", ShutdownPhase::AlreadyGone), ("rust", asked)];
+    assert_eq!(order, expected);
+    assert!(handles.iter().all(|plugin| plugin.exit_status().is_some() && !is_alive(pid(plugin))));
+    other.ping().await.expect("it is not among them");
     other.shutdown().await.expect("it ends");
     sandbox.assert_empty().await;
 }
@@ -245,7 +252,7 @@ async fn sigint_is_ignored() {
         let sandbox = Sandbox::new();
         let plugin = launch(&sandbox, &plugin).start().await.expect("a start");
         for _ in 0..3 {
-            signal(plugin.id(), Signal::INT);
+            signal(pid(&plugin), Signal::INT);
             plugin.ping().await.expect("the plugin runs");
         }
         let stop = plugin.shutdown().await.expect("the shutdown works");
@@ -400,7 +407,7 @@ async fn a_plugin_that_is_gone_is_not_reached_again() {
     for program in plugins() {
         let sandbox = Sandbox::new();
         let plugin = launch(&sandbox, &program).start().await.expect("a start");
-        signal(plugin.id(), Signal::KILL);
+        signal(pid(&plugin), Signal::KILL);
         plugin.exited().await;
         for _ in 0..3 {
             let mut probe = probe(&plugin);

@@ -36,10 +36,8 @@ async fn a_rust_host_attaches_to_go_plugins_in_test_mode() {
         assert!(record.test, "{record:?}");
         assert_eq!((record.protocol_version, record.pid), (4, child.id().expect("it lives")));
         for _ in 0..2 {
-            let attach = Attach::new(record.clone())
-                .dispenses("probe", |channel, _| probe::probe_client::ProbeClient::new(channel));
-            let plugin = attach.connect().await.expect("a connection");
-            assert_eq!((plugin.version(), plugin.id()), (4, record.pid));
+            let plugin = Attach::new(record.clone()).connect().await.expect("a connection");
+            assert_eq!((plugin.version(), plugin.pid()), (4, Some(record.pid)));
             assert_eq!(plugin.record(), record);
             plugin.ping().await.expect("the plugin answers");
             let seen = scenarios::echo(&plugin, 1000).await;

@@ -76,7 +76,7 @@ async fn a_plugin_in_its_own_namespace() {
                 assert!(socket.starts_with(sandbox.folder()), "the host's own path: {socket:?}");
                 let id = pair.plugin.runner_id().expect("a runner started it");
                 assert!(id.starts_with("namespace of "), "{id}");
-                assert_eq!(pair.plugin.id(), 0);
+                assert_eq!(pair.plugin.pid(), None);
                 broker_both_ways(&pair).await;
                 let stop = pair.plugin.shutdown().await.expect("the shutdown works");
                 let exit = stop.exit.expect("the process was reaped");
@@ -254,7 +254,7 @@ fn copied(from: &Path, to: &Path) {
 #[tonic::async_trait]
 impl Runner for Chroot {
     async fn start(&self, mut plan: Plan) -> io::Result<Started> {
-        let inside = plan.socket_folder.strip_prefix(&self.root).map_err(io::Error::other)?;
+        let inside = plan.socket_dir.strip_prefix(&self.root).map_err(io::Error::other)?;
         let mounted: Mounted = plan.mounted_at(Path::new("/").join(inside));
         let mut chroot = Command::new("chroot");
         chroot.arg(&self.root).arg("/plugin").args(&plan.arguments).env_clear();

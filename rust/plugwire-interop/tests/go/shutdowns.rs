@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use plugwire::host::{Attach, ShutdownPhase};
+use plugwire::host::{Attach, ShutdownPhase, Timeouts};
 use plugwire_interop::leaks::{eventually, is_alive};
 use plugwire_interop::probe::{AwaitHangRequest, DieRequest, HangRequest, Payload};
 use plugwire_interop::sandbox::Sandbox;
@@ -86,7 +86,7 @@ async fn a_handler_that_hangs_does_not_hold_a_rust_plugins_exit() {
     let records = json!({ "probe": report["start"]["record"] }).to_string();
     let record = plugwire::protocol::reattach::parse_map(&records).expect("the output is a record");
     let record = record["probe"].clone();
-    let attach = Attach::new(record.clone()).drain_timeout(Duration::ZERO);
+    let attach = Attach::new(record.clone()).timeouts(Timeouts::default().drain(Duration::ZERO));
     let host = attach.connect().await.expect("the plugin runs");
     let mut client = probe(&host);
     let block = DieRequest { how: "block".to_owned() };

@@ -24,7 +24,7 @@ async fn shut_down(plugin: &PluginHandle) -> ShutdownReport {
     let began = Instant::now();
     let stop = plugin.shutdown().await.expect("the shutdown ends the plugin");
     assert!(began.elapsed() < AT_MOST, "{:?}", began.elapsed());
-    assert!(!is_alive(plugin.id()));
+    assert!(!is_alive(plugin.pid().expect("a pid")));
     stop
 }
 
@@ -70,7 +70,7 @@ async fn killed_by_a_signal() {
 }
 
 fn signal(plugin: &PluginHandle, signal: Signal) {
-    let pid = Pid::from_raw(plugin.id().cast_signed()).expect("an id");
+    let pid = Pid::from_raw(plugin.pid().expect("a pid").cast_signed()).expect("an id");
     kill_process(pid, signal).expect("the plugin runs");
 }
 
@@ -78,7 +78,7 @@ fn signal(plugin: &PluginHandle, signal: Signal) {
 async fn stop(plugin: &PluginHandle) {
     signal(plugin, Signal::STOP);
     assert!(
-        eventually(Duration::from_secs(10), || is_stopped(plugin.id())).await,
+        eventually(Duration::from_secs(10), || is_stopped(plugin.pid().expect("a pid"))).await,
         "the plugin did not stop"
     );
 }

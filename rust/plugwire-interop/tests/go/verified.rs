@@ -26,8 +26,8 @@ async fn only_its_own_file_tells_a_plugin_that_it_is_a_copy() {
                 launch = launch.verify_with(|_| Ok(()));
             }
             let plugin = launch.start().await.expect("a start");
-            let executed =
-                fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("the plugin runs");
+            let executed = fs::read_link(format!("/proc/{}/exe", plugin.pid().expect("a pid")))
+                .expect("the plugin runs");
             match verified {
                 false => assert_eq!(executed, program),
                 true => assert_eq!(executed.to_str(), Some("/memfd:probe-plugin (deleted)")),
@@ -80,8 +80,8 @@ async fn a_plugin_with_neighbours_runs_beside_them() {
         let launch = sandbox.launch(PROBE, &program).version(1);
         let launch = launch.verify_with(|_| Ok(())).with_neighbours();
         let plugin = launch.start().await.expect("a start");
-        let executed =
-            fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("the plugin runs");
+        let executed = fs::read_link(format!("/proc/{}/exe", plugin.pid().expect("a pid")))
+            .expect("the plugin runs");
         assert!(executed.starts_with(sandbox.folder()), "{executed:?}");
         assert_eq!(executed.file_name(), program.file_name());
         let beside = |file: PathBuf| {

@@ -46,8 +46,11 @@ async fn a_process_that_the_record_names_and_that_does_not_listen_is_not_killed(
     assert_eq!(error.code(), "attach.other-process");
     let AttachError::OtherProcess { pid, cause } = &error else { panic!("{error:?}") };
     assert_eq!(*pid, bystander.0.id());
-    assert_eq!(cause.to_string(), format!("process {} listens there", plugin.id()));
-    assert!(is_alive(bystander.0.id()) && is_alive(plugin.id()));
+    assert_eq!(
+        cause.to_string(),
+        format!("process {} listens there", plugin.pid().expect("a pid"))
+    );
+    assert!(is_alive(bystander.0.id()) && is_alive(plugin.pid().expect("a pid")));
 
     // Without `kill_on_shutdown`, the pid in the record does not matter.
     let attached = Attach::new(wrong).connect().await.expect("the plugin listens");
@@ -97,7 +100,7 @@ async fn another_process_at_the_same_address_gets_no_calls_and_is_not_asked_to_e
     let error = calls.echo(Payload::default()).await.expect_err("another process listens");
     assert_eq!(error.code(), Code::Unavailable, "{error:?}");
     attached.shutdown().await.expect("the shutdown returns");
-    assert!(is_alive(second.id()));
+    assert!(is_alive(second.pid().expect("a pid")));
     second.ping().await.expect("the other plugin works");
     assert_eq!(second.shutdown().await.expect("it ends").phase, ShutdownPhase::Asked);
     fs::remove_file(&address).expect("the link");

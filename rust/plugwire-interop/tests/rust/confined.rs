@@ -80,7 +80,7 @@ async fn the_id_that_means_no_change_is_rejected() {
         let launch = scene.script("exit 7", &[]).confine(Confinement::new().user(user, group));
         let error = scene.refuse(launch).await;
         assert!(matches!(error, StartError::Configuration(_)), "{error:?}");
-        assert!(error.to_string().contains("is no user"), "{error}");
+        assert!(error.to_string().contains("is not a valid user"), "{error}");
     }
 }
 

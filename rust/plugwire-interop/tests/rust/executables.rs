@@ -63,7 +63,7 @@ async fn a_directory() {
     let folder = tempfile::tempdir().expect("a folder");
     let (executable, text) = diagnosis(folder.path()).await;
     assert_eq!(executable, Executable::Directory);
-    assert_eq!(text, "the plugin cannot be executed: it is a folder");
+    assert_eq!(text, "the plugin cannot be executed: it is a directory");
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_file_without_permission_to_run() {
     assert_eq!(executable, Executable::NotExecutable { mode: 0o644 });
     assert_eq!(
         text,
-        "the plugin cannot be executed: nobody has permission to run it (mode 0644; `chmod +x` gives it)"
+        "the plugin cannot be executed: no user has permission to run it (mode 0644; `chmod +x` gives it)"
     );
 }
 
@@ -133,7 +133,10 @@ async fn a_named_pipe() {
     let StartError::Checksum { cause: ChecksumError::Read(cause), .. } = &error else {
         panic!("{error:?}")
     };
-    assert_eq!(cause.to_string(), "it is a folder, a named pipe or a device, and no file");
+    assert_eq!(
+        cause.to_string(),
+        "it is a directory, a named pipe or a device, not a regular file"
+    );
 }
 
 fn any_checksum() -> Checksum {

@@ -25,10 +25,10 @@ async fn start(sandbox: &Sandbox, script: &str) -> PluginHandle {
 /// Ends the plugin while this runtime is blocked, for longer than a host would wait without regard
 /// to its runtime.
 fn ends_meanwhile(plugin: &PluginHandle) {
-    let pid = Pid::from_raw(plugin.id().cast_signed()).expect("an id");
+    let pid = Pid::from_raw(plugin.pid().expect("a pid").cast_signed()).expect("an id");
     kill_process(pid, Signal::TERM).expect("the plugin runs");
     let give_up = Instant::now() + LIMIT;
-    while is_alive(plugin.id()) {
+    while is_alive(plugin.pid().expect("a pid")) {
         assert!(Instant::now() < give_up, "the plugin does not end");
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -64,7 +64,7 @@ fn a_runtime_that_ends_takes_its_plugins_along_and_what_they_started() {
     let both = runtime().block_on(eventually(LIMIT, || sandbox.processes().len() == 2));
     assert!(both, "{:?}", sandbox.processes());
     drop(ending);
-    assert!(!is_alive(plugin.id()));
+    assert!(!is_alive(plugin.pid().expect("a pid")));
     assert_eq!(sockets(sandbox.folder()), Default::default());
     runtime().block_on(sandbox.assert_no_processes());
 }

@@ -44,7 +44,7 @@ async fn plugin(sandbox: &Sandbox) -> (Brokered, Arc<AtomicUsize>) {
 /// Connects until the plugin has no descriptor left to accept a connection with, and watches it for
 /// a while.
 async fn exhaust(pair: &Brokered, socket: &Path) -> Vec<UnixStream> {
-    let pid = pair.plugin.id();
+    let pid = pair.plugin.pid().expect("a pid");
     let connect = |_| UnixStream::connect(socket).expect("there is room to wait");
     let callers: Vec<_> = (0..CALLERS).map(connect).collect();
     let open = || fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);

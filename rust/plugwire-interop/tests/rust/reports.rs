@@ -71,7 +71,9 @@ impl Stage {
         let script = r#"trap 'kill -KILL $!; eval "$1"' TERM; "$0" & wait"#;
         let launch = self.script(script).arg(rust::program("probe-plugin")).arg(words);
         let plugin = launch.start().await.expect("a start");
-        let pid = i32::try_from(plugin.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = i32::try_from(plugin.pid().expect("a pid"))
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
             .expect("the plugin runs");
         plugin.exited().await;

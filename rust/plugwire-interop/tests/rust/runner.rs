@@ -157,7 +157,7 @@ async fn a_runner_that_does_not_kill() {
     }
     let stop = tokio::time::timeout(Duration::from_secs(60), plugin.shutdown()).await;
     let error = stop.expect("the shutdown returns").expect_err("the plugin keeps running");
-    assert_eq!(error, ShutdownError::Unkillable { pid: 0 });
+    assert_eq!(error, ShutdownError::Unkillable { pid: None });
     sandbox.kill_all();
     sandbox.assert_empty().await;
 }

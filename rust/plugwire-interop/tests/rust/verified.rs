@@ -237,7 +237,7 @@ async fn permissions_are_checked_for_verified_files_too() {
     fs::set_permissions(&stage.program, fs::Permissions::from_mode(0o644)).expect("its mode");
     let error = stage.launch().verify_with(ends_good).start().await.expect_err("no permission");
     assert_eq!(error.code(), "start.spawn");
-    assert!(error.to_string().contains("nobody has permission to run it (mode 0644;"), "{error}");
+    assert!(error.to_string().contains("no user has permission to run it (mode 0644;"), "{error}");
     assert_eq!(stage.ran(), b"");
 }
 
@@ -308,7 +308,8 @@ async fn where_memory_files_are_forbidden_a_copy_is_run() {
     let sandbox = Sandbox::new();
     let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
     let plugin = launch.verify_with(|_| Ok(())).start().await.expect("a start");
-    let executed = fs::read_link(format!("/proc/{}/exe", plugin.id())).expect("the plugin runs");
+    let executed = fs::read_link(format!("/proc/{}/exe", plugin.pid().expect("a pid")))
+        .expect("the plugin runs");
     if inside == *forbid(1) {
         assert_eq!(executed.to_str(), Some("/memfd:probe-plugin (deleted)"));
     } else {
@@ -348,7 +349,7 @@ async fn takes_too_long(launch: impl Fn() -> Launch) {
     for _ in 0..4 {
         let started = timeout(IN_TIME + SOON, launch().start_timeout(IN_TIME).start());
         let late = started.await.expect("the start has a deadline").expect_err("not in time");
-        let early = matches!(late, StartError::Timeout { step: TimeoutStep::Folder, .. });
+        let early = matches!(late, StartError::Timeout { step: TimeoutStep::Directory, .. });
         error = Some(late);
         if !early {
             break;

@@ -1,4 +1,4 @@
-//! The environment that a plugin is given.
+//! The environment of a plugin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -8,7 +8,7 @@ use plugwire_protocol::environment::{is_inherited_by_default, is_protocol_variab
 /// Which of the host's own variables a plugin sees.
 #[derive(Debug, Clone)]
 pub(super) enum Inherit {
-    /// The documented few and those named.
+    /// The documented ones and those named.
     Clean {
         also: BTreeSet<OsString>,
     },
@@ -22,7 +22,7 @@ impl Default for Inherit {
 }
 
 impl Inherit {
-    /// Names more. All stays all.
+    /// Adds names. Does nothing if all are passed on.
     pub(super) fn also(&mut self, names: impl Iterator<Item = OsString>) {
         if let Inherit::Clean { also } = self {
             also.extend(names);
@@ -39,14 +39,15 @@ impl Inherit {
     }
 }
 
-/// A plugin's whole environment, and how many of the host's variables it does not see.
+/// A plugin's whole environment, and the number of the host's variables that are withheld.
 pub(super) struct Environment {
     pub(super) variables: BTreeMap<OsString, OsString>,
     pub(super) withheld: usize,
 }
 
-/// The later of equal names wins: the host's, the user's, the protocol's. What the protocol does not set must be absent: an
-/// outer host's `PLUGIN_CLIENT_CERT` would make the plugin answer to the wrong host. Spec: ENV-5.
+/// Builds the environment. For equal names, the protocol's value wins over the user's, and that over the host's. A protocol
+/// variable that is not set must be absent: an outer host's `PLUGIN_CLIENT_CERT` would make the plugin answer to the wrong
+/// host. Spec: ENV-5.
 pub(super) fn build(
     host: impl Iterator<Item = (OsString, OsString)>,
     inherit: &Inherit,
@@ -63,8 +64,8 @@ pub(super) fn build(
             withheld += 1;
         }
     }
-    let settings_of_ours = |name: &OsString| name.to_str().is_some_and(is_protocol_variable);
-    variables.extend(user.into_iter().filter(|(name, _)| !settings_of_ours(name)));
+    let is_protocols = |name: &OsString| name.to_str().is_some_and(is_protocol_variable);
+    variables.extend(user.into_iter().filter(|(name, _)| !is_protocols(name)));
     variables.extend(protocol.into_iter().map(|(name, value)| (name.into(), value.into())));
     Environment { variables, withheld }
 }

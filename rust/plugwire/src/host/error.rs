@@ -1,4 +1,4 @@
-//! What can go wrong at the host, with the evidence.
+//! What can go wrong in the host, with the evidence.
 
 use std::error::Error;
 use std::fmt;
@@ -6,9 +6,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use plugwire_process::{ChecksumError, Executable, Exit};
 use plugwire_protocol::handshake::HandshakeError;
 
-use super::{ChecksumError, Executable, Exit};
 use crate::http2::ConnectStep;
 use crate::net::Address;
 
@@ -18,17 +18,17 @@ use crate::net::Address;
 pub struct Evidence {
     /// The file that was executed.
     pub program: PathBuf,
-    /// What that file is, where looking at it tells something.
+    /// What that file is, if examining it showed something.
     pub executable: Option<Executable>,
-    /// What the [`Runner`](super::Runner) says that started it, if one did.
+    /// What the [`Runner`](super::Runner) that started it says, if one did.
     pub diagnosis: Option<String>,
-    /// What it printed to standard output up to the error, as printable text of at most 2 KiB.
+    /// Its standard output up to the error, as printable text of at most 2 KiB.
     pub stdout: String,
     /// The end of its standard error, at most 8 KiB.
     pub stderr: String,
     /// How the process ended, if it did by itself.
     pub exit: Option<Exit>,
-    /// How many of this process's environment variables the plugin did not get.
+    /// The number of this process's environment variables that were withheld from the plugin.
     pub withheld: usize,
 }
 
@@ -56,68 +56,87 @@ impl fmt::Display for Evidence {
 
 /// Why a plugin could not be started.
 ///
-/// Nothing is left of it then: its process group is killed and its sockets are removed.
-#[derive(Debug)]
+/// Nothing is left of the plugin: its process group is killed and its sockets are removed.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The file is not the one that was expected, or could not be read. Nothing was started.
+    /// The file does not have the expected digest, or could not be read. Nothing was started.
+    #[error("the plugin was not started: {} is not trusted", program.display())]
     Checksum {
         /// The file.
         program: PathBuf,
         /// What is wrong with it.
+        #[source]
         cause: ChecksumError,
     },
-    /// What the host asks for makes no sense. Nothing was started.
+    /// The host's configuration is invalid. Nothing was started.
+    #[error("the plugin was not started: {0}")]
     Configuration(String),
-    /// The plugin's socket is not there, refuses, or does not speak the protocol: TLS or HTTP/2 failed. The plugin
-    /// misbehaves, or somebody else listens there.
+    /// The plugin's socket does not exist, refuses, or does not speak the protocol: TLS or HTTP/2 failed. The plugin
+    /// misbehaves, or another process listens there.
+    #[error("{}", not_connected(address, *step))]
     Connect {
         /// Where the plugin said it listens.
         address: Address,
         /// Which step failed.
         step: ConnectStep,
         /// What the system or the TLS library says.
+        #[source]
         cause: io::Error,
         /// What is known of the plugin.
         evidence: Box<Evidence>,
     },
-    /// The plugin says that it was not started by its host: the cookie in `Handshake` is another than the plugin's, or
-    /// the program is a plugin of another host.
+    /// The plugin says that it was not started by its host: its cookie is not the one in `Handshake`, or the program is a
+    /// plugin for another host.
+    #[error("the plugin refused to start: it did not find the magic cookie that it expects")]
     CookieRefused(Box<Evidence>),
     /// The plugin ended, or closed its standard output, before its handshake line.
+    #[error("{}", no_line(.0))]
     Exited(Box<Evidence>),
-    /// The handshake line is there and cannot be accepted: the two sides are incompatible, or the plugin misbehaves.
+    /// The handshake line cannot be accepted: the two sides are incompatible, or the plugin misbehaves.
+    #[error("the plugin's handshake line cannot be accepted")]
     Handshake {
         /// What is wrong with it.
+        #[source]
         cause: HandshakeError,
         /// What is known of the plugin.
         evidence: Box<Evidence>,
     },
-    /// The machine: no folder for sockets, no pipe, no key.
+    /// The machine failed: no directory for sockets, no pipe, no key.
+    #[error("the plugin was not started: {doing} failed")]
     Machine {
         /// What was being done.
         doing: &'static str,
         /// What the system says.
+        #[source]
         cause: io::Error,
     },
     /// The plugin printed so much that none of it can be a handshake line. The plugin misbehaves.
+    #[error("the plugin printed {read} bytes and no handshake line")]
     NoLine {
         /// How many bytes were read.
         read: usize,
         /// What is known of the plugin.
         evidence: Box<Evidence>,
     },
-    /// Mutual TLS is required and the plugin's line holds no certificate. It does not know mutual TLS; to talk to it all
-    /// the same, say `.dangerous().plaintext()`.
+    /// Mutual TLS is required, and the plugin's line has no certificate. The plugin does not support mutual TLS; to connect
+    /// anyway, use `.dangerous().plaintext()`.
+    #[error(
+        "the plugin answered without a certificate, and mutual TLS is required (to connect anyway, \
+         use `.dangerous().plaintext()`)"
+    )]
     NoCertificate(Box<Evidence>),
-    /// The program could not be executed: it is missing, a folder, not executable, or made for another machine.
+    /// The program could not be executed: it is missing, a directory, not executable, or made for another machine.
+    #[error("the plugin cannot be executed{}", after_colon(evidence.executable.as_ref()))]
     Spawn {
         /// What the system says.
+        #[source]
         cause: io::Error,
         /// What is known of the plugin.
         evidence: Box<Evidence>,
     },
     /// The start took longer than `Launch::start_timeout`.
+    #[error("{} within {limit:?}", step.missing())]
     Timeout {
         /// The limit.
         limit: Duration,
@@ -126,13 +145,16 @@ pub enum StartError {
         /// What is known of the plugin.
         evidence: Box<Evidence>,
     },
-    /// This host talks plaintext, and the plugin's line holds a certificate: it wants TLS.
+    /// This host is configured for plaintext, and the plugin's line has a certificate: it expects TLS.
+    #[error("the plugin expects TLS, but this host is configured for plaintext")]
     UnexpectedCertificate(Box<Evidence>),
-    /// The check of `Launch::verify_with` refused the file or panicked, or it could not be read for it. Nothing was started.
+    /// The check of `Launch::verify_with` refused the file or panicked, or the file could not be read. Nothing was started.
+    #[error("the plugin was not started: {} is not trusted", program.display())]
     Unverified {
         /// The file.
         program: PathBuf,
         /// What the check says, or its panic.
+        #[source]
         cause: Box<dyn Error + Send + Sync>,
     },
 }
@@ -143,22 +165,35 @@ pub enum StartError {
 pub enum TimeoutStep {
     /// The connection to the plugin.
     Connection,
-    /// The system, to execute the program: its file lies on something that does not answer.
+    /// A private directory for sockets. The directory around it, which is swept first, is on a file system that does not
+    /// answer.
+    Directory,
+    /// The system, to execute the program: its file is on a file system that does not answer.
     Execution,
-    /// A private folder for sockets, in the folder that is swept first of what dead hosts left there: it lies on something that
-    /// does not answer.
-    Folder,
     /// The handshake line.
     Line,
-    /// The program's file, to be found, read and verified: it is very large, or lies on something that does not answer, or
-    /// the check of `Launch::verify_with` takes that long. What was begun is removed once that answers.
+    /// The program's file, to be found, read and verified: it is very large, or on a file system that does not answer, or the
+    /// check of `Launch::verify_with` takes too long. What was begun is removed once the file system or the check returns.
     Program,
-    /// The [`Runner`](super::Runner), to have started the plugin.
+    /// The [`Runner`](super::Runner), to start the plugin.
     Runner,
 }
 
+impl TimeoutStep {
+    fn missing(self) -> &'static str {
+        match self {
+            TimeoutStep::Connection => "the plugin did not accept the connection",
+            TimeoutStep::Directory => "the system did not create a directory for sockets",
+            TimeoutStep::Execution => "the system did not execute the program",
+            TimeoutStep::Line => "the plugin printed no handshake line",
+            TimeoutStep::Program => "the program's file was not found, read and verified",
+            TimeoutStep::Runner => "the plugin's runner did not start it",
+        }
+    }
+}
+
 impl StartError {
-    /// A stable name for this kind of failure.
+    /// Returns a stable name for this kind of failure.
     pub fn code(&self) -> &'static str {
         match self {
             StartError::Checksum { .. } => "start.checksum",
@@ -181,7 +216,7 @@ impl StartError {
         }
     }
 
-    /// What is known of the plugin; `None` where nothing was started.
+    /// Returns what is known of the plugin; `None` if nothing was started.
     pub fn evidence(&self) -> Option<&Evidence> {
         match self {
             StartError::Connect { evidence, .. }
@@ -201,141 +236,67 @@ impl StartError {
     }
 }
 
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Checksum { program, .. } | StartError::Unverified { program, .. } => {
-                let program = program.display();
-                write!(f, "the plugin was not started: {program} is not trusted")
-            }
-            StartError::Configuration(why) => write!(f, "the plugin was not started: {why}"),
-            StartError::Connect { address, step, .. } => match step {
-                ConnectStep::Dial => write!(f, "the plugin cannot be reached at {address}"),
-                ConnectStep::Tls => write!(f, "mutual TLS with the plugin at {address} failed"),
-                ConnectStep::Http2 => write!(f, "the plugin at {address} did not answer in HTTP/2"),
-            },
-            StartError::CookieRefused(_) => {
-                write!(
-                    f,
-                    "the plugin refused to start: it did not find the magic cookie that it expects"
-                )
-            }
-            StartError::Exited(evidence) => match &evidence.exit {
-                Some(exit) => {
-                    write!(f, "the plugin ended before its handshake line: {exit}")?;
-                    exit.last_words().map_or(Ok(()), |words| write!(f, ": {words}"))
-                }
-                None => {
-                    write!(f, "the plugin closed its standard output before its handshake line")
-                }
-            },
-            StartError::Handshake { .. } => {
-                write!(f, "the plugin's handshake line cannot be accepted")
-            }
-            StartError::Machine { doing, .. } => {
-                write!(f, "the plugin was not started: {doing} failed")
-            }
-            StartError::NoLine { read, .. } => {
-                write!(f, "the plugin printed {read} bytes and no handshake line")
-            }
-            StartError::NoCertificate(_) => write!(
-                f,
-                "the plugin answered without a certificate, and mutual TLS is required \
-                 (`.dangerous().plaintext()` does without)"
-            ),
-            StartError::Spawn { evidence, .. } => match &evidence.executable {
-                Some(executable) => write!(f, "the plugin cannot be executed: {executable}"),
-                None => write!(f, "the plugin cannot be executed"),
-            },
-            StartError::Timeout { limit, step: TimeoutStep::Execution, .. } => {
-                write!(f, "the system did not execute the program within {limit:?}")
-            }
-            StartError::Timeout { limit, step: TimeoutStep::Folder, .. } => {
-                write!(f, "the system did not make a folder for sockets within {limit:?}")
-            }
-            StartError::Timeout { limit, step: TimeoutStep::Program, .. } => {
-                write!(f, "the program's file was not found, read and verified within {limit:?}")
-            }
-            StartError::Timeout { limit, step: TimeoutStep::Line, .. } => {
-                write!(f, "the plugin printed no handshake line within {limit:?}")
-            }
-            StartError::Timeout { limit, step: TimeoutStep::Connection, .. } => {
-                write!(f, "the plugin did not accept the connection within {limit:?}")
-            }
-            StartError::Timeout { limit, step: TimeoutStep::Runner, .. } => {
-                write!(f, "the plugin's runner did not start it within {limit:?}")
-            }
-            StartError::UnexpectedCertificate(_) => {
-                write!(f, "the plugin expects TLS, and this host was told to talk plaintext")
-            }
-        }
+fn not_connected(address: &Address, step: ConnectStep) -> String {
+    match step {
+        ConnectStep::Dial => format!("the plugin cannot be reached at {address}"),
+        ConnectStep::Tls => format!("mutual TLS with the plugin at {address} failed"),
+        ConnectStep::Http2 => format!("the plugin at {address} did not answer in HTTP/2"),
     }
 }
 
-impl Error for StartError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            StartError::Checksum { cause, .. } => Some(cause),
-            StartError::Connect { cause, .. }
-            | StartError::Machine { cause, .. }
-            | StartError::Spawn { cause, .. } => Some(cause),
-            StartError::Handshake { cause, .. } => Some(cause),
-            StartError::Unverified { cause, .. } => Some(&**cause),
-            _ => None,
+fn no_line(evidence: &Evidence) -> String {
+    match &evidence.exit {
+        Some(exit) => {
+            let words = after_colon(exit.last_words().as_ref());
+            format!("the plugin ended before its handshake line: {exit}{words}")
         }
+        None => "the plugin closed its standard output before its handshake line".to_owned(),
     }
 }
 
-/// Why a plugin is not well.
-#[derive(Debug)]
+fn after_colon(text: Option<&impl fmt::Display>) -> String {
+    text.map(|text| format!(": {text}")).unwrap_or_default()
+}
+
+/// The source of a failed call's [`Status`](tonic::Status) if the process at the other end is gone:
+/// `status.source().and_then(|e| e.downcast_ref::<PluginGone>())`.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("plugin `{plugin}` is gone: {exit}{}", after_colon(exit.last_words().as_ref()))]
+#[non_exhaustive]
+pub struct PluginGone {
+    /// The plugin's name.
+    pub plugin: String,
+    /// How its process ended.
+    pub exit: Exit,
+}
+
+/// Why a ping failed.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PingError {
-    /// The call failed; where the process is gone, the status's source is [`PluginGone`](super::PluginGone).
-    Call(tonic::Status),
+    /// The call failed. If the process is gone, the status's source is [`PluginGone`].
+    #[error("the plugin's health cannot be asked for")]
+    Call(#[source] tonic::Status),
     /// The plugin answers, and says that it is not serving.
+    #[error("the plugin says that it is not serving")]
     NotServing,
 }
 
-impl fmt::Display for PingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PingError::Call(_) => write!(f, "the plugin's health cannot be asked for"),
-            PingError::NotServing => write!(f, "the plugin says that it is not serving"),
-        }
-    }
-}
-
-impl Error for PingError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            PingError::Call(status) => Some(status),
-            PingError::NotServing => None,
-        }
-    }
-}
-
-/// Why a plugin is still there after a shutdown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a plugin is still running after a shutdown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShutdownError {
-    /// The process did not even end when it was killed: the kernel holds it, in a system call that cannot be interrupted.
+    /// The process did not end when it was killed: the kernel holds it in a system call that cannot be interrupted.
+    #[error("{}", not_ended(*pid))]
     Unkillable {
-        /// Its id; 0 where a runner started it, whose `kill` then did not end it.
-        pid: u32,
+        /// Its pid; `None` if a runner started it, whose `kill` did not end it.
+        pid: Option<u32>,
     },
 }
 
-impl fmt::Display for ShutdownError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ShutdownError::Unkillable { pid: 0 } => {
-                write!(f, "the plugin's runner did not end it")
-            }
-            ShutdownError::Unkillable { pid } => {
-                write!(f, "process {pid} did not end when it was killed")
-            }
-        }
+fn not_ended(pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) => format!("process {pid} did not end when it was killed"),
+        None => "the plugin's runner did not end it".to_owned(),
     }
 }
-
-impl Error for ShutdownError {}

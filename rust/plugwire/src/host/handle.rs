@@ -3,137 +3,115 @@
 use std::fmt;
 use std::sync::Arc;
 
+use plugwire_process::{Exit, ForeignProcess, PrivateDir};
 use plugwire_protocol::reattach::Reattach;
 use tokio::runtime::Handle;
 
-use super::dispense::{DispenseError, Dispensers};
-use super::error::{PingError, ShutdownError};
-use super::exit::{Exit, ShutdownReport};
-use super::launch::Limits;
+use super::error::PingError;
+use super::process::PluginProcess;
 use super::session::Session;
-use super::shutdown::shut_down;
-use super::supervise::Process;
-use super::system::Foreign;
+use super::settings::Timeouts;
 use crate::Broker;
 use crate::generated::grpc::health::v1::health_check_response::ServingStatus;
 use crate::generated::grpc::health::v1::{HealthCheckRequest, health_client::HealthClient};
 use crate::http2::Channel;
 use crate::net::Address;
-use crate::net::private_dir::PrivateFolder;
 
 /// A running plugin. go-plugin: `Client`.
 ///
-/// A clone is cheap and is the same plugin. When the last clone is dropped, the plugin is shut down in the
-/// background, as [`PluginHandle::shutdown`] does it; when the tokio runtime itself ends first, the plugin is killed. One
-/// that this host did not start, or that [outlives it](super::Launch::outlives_host), is only disconnected.
+/// A clone is cheap and is the same plugin. When the last clone is dropped, the plugin is shut down in the background, like
+/// [`PluginHandle::shutdown`] does it; when the tokio runtime shuts down first, the plugin is killed. A plugin that this host
+/// did not start, or that [outlives it](super::Launch::outlives_host), is only disconnected.
+///
+/// To end several plugins at once, shut them down concurrently; this takes as long as the slowest one:
+///
+/// ```no_run
+/// # async fn run(plugins: Vec<plugwire::host::PluginHandle>) {
+/// let ended = futures_util::future::join_all(plugins.iter().map(|plugin| plugin.shutdown())).await;
+/// # }
+/// ```
 #[derive(Clone)]
+#[must_use = "the plugin is shut down when the last handle is dropped"]
 pub struct PluginHandle(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    name: String,
-    version: u32,
-    address: Address,
-    session: Arc<Session>,
-    owner: Owner,
-    dispensers: Dispensers,
-    limits: Limits,
-    runtime: Handle,
+    pub(super) name: String,
+    pub(super) version: u32,
+    pub(super) address: Address,
+    pub(super) session: Arc<Session>,
+    pub(super) owner: Owner,
+    pub(super) timeouts: Timeouts,
+    pub(super) runtime: Handle,
 }
 
-/// Whose process it is.
+/// Which host the process belongs to.
 #[derive(Clone)]
 pub(super) enum Owner {
-    /// This host's.
-    Us(Process),
-    /// Somebody else's; a test that serves the plugin ends it itself.
+    /// This one.
+    Us(PluginProcess),
+    /// Another one. A plugin in a test is ended by the test.
     Other {
-        pid: u32,
+        pid: Option<u32>,
         test: bool,
-        /// Where this host may kill it all the same.
-        process: Option<Arc<Foreign>>,
-        _folder: Arc<PrivateFolder>,
+        /// The process, if this host may kill it anyway.
+        process: Option<Arc<ForeignProcess>>,
+        _dir: Arc<PrivateDir>,
     },
 }
 
 impl PluginHandle {
-    pub(super) fn new(
-        name: String,
-        version: u32,
-        address: Address,
-        session: Session,
-        owner: Owner,
-        dispensers: Dispensers,
-        limits: Limits,
-    ) -> Self {
-        let (session, runtime) = (Arc::new(session), Handle::current());
-        Self(Arc::new(Inner {
-            name,
-            version,
-            address,
-            session,
-            owner,
-            dispensers,
-            limits,
-            runtime,
-        }))
-    }
-
-    /// The plugin's services, for tonic's generated clients.
+    /// Returns the channel to the plugin's services, for tonic's generated clients.
     pub fn channel(&self) -> Channel {
         self.0.session.channel.clone()
     }
 
-    /// The broker, for callbacks in either direction.
+    /// Returns the broker, for callbacks in either direction.
     pub fn broker(&self) -> Broker {
         self.0.session.broker()
     }
 
-    /// The client that `Launch::dispenses` makes under this name. No call is made. go-plugin: `ClientProtocol.Dispense`.
-    pub fn dispense<T: 'static>(&self, name: &str) -> Result<T, DispenseError> {
-        self.0.dispensers.dispense(name, self.channel(), self.broker())
-    }
-
-    /// The app protocol version that both sides agreed on. go-plugin: `Client.NegotiatedVersion`.
+    /// Returns the app protocol version that both sides agreed on. go-plugin: `Client.NegotiatedVersion`.
     pub fn version(&self) -> u32 {
         self.0.version
     }
 
-    /// The name in logs and errors.
+    /// Returns the name in logs and errors.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The process's id; 0 for a plugin whose record did not say, or that a runner has started. go-plugin: `Client.ID`.
-    pub fn id(&self) -> u32 {
+    /// Returns the process's pid; `None` for a plugin whose record did not say it, or that a runner started. go-plugin:
+    /// `Client.ID`.
+    pub fn pid(&self) -> Option<u32> {
         match &self.0.owner {
-            Owner::Us(process) => process.pid,
+            Owner::Us(process) => process.pid(),
             Owner::Other { pid, .. } => *pid,
         }
     }
 
-    /// What its [`Runner`](super::Runner) calls it, if one has started it. go-plugin: `Client.ID`.
+    /// Returns the id that its [`Runner`](super::Runner) gave it, if one started it. go-plugin: `Client.ID`.
     pub fn runner_id(&self) -> Option<&str> {
         match &self.0.owner {
-            Owner::Us(process) => process.id.as_deref(),
+            Owner::Us(process) => process.runner_id(),
             Owner::Other { .. } => None,
         }
     }
 
-    /// Where another host can attach to this plugin while it runs, mutual TLS excepted: nobody else has the key.
-    /// go-plugin: `Client.ReattachConfig`.
+    /// Returns the record by which another host can attach to this plugin while it runs. It cannot if the plugin uses mutual
+    /// TLS, because only this host has the key. go-plugin: `Client.ReattachConfig`.
     pub fn record(&self) -> Reattach {
         let address = &self.0.address;
         Reattach::new(self.0.version, address.network(), address.to_string())
-            .with_pid(self.id())
+            .with_pid(self.pid().unwrap_or_default())
             .with_test(matches!(self.0.owner, Owner::Other { test: true, .. }))
     }
 
-    /// Asks the plugin's health service, and takes the status seriously: a plugin that answers `NOT_SERVING` is not
-    /// well. go-plugin: `ClientProtocol.Ping`, which any answer satisfies.
+    /// Calls the plugin's health service. Fails if the plugin answers `NOT_SERVING`. go-plugin: `ClientProtocol.Ping`, which
+    /// any answer satisfies.
     pub async fn ping(&self) -> Result<(), PingError> {
         let mut health = HealthClient::new(self.channel());
         let mut request = tonic::Request::new(HealthCheckRequest { service: "plugin".to_owned() });
-        request.set_timeout(self.0.limits.ping);
+        request.set_timeout(self.0.timeouts.ping);
         let answer = health.check(request).await.map_err(PingError::Call)?;
         match answer.into_inner().status() {
             ServingStatus::Serving => Ok(()),
@@ -141,8 +119,8 @@ impl PluginHandle {
         }
     }
 
-    /// Waits for the end of the plugin's process, however it comes. Never resolves for a plugin that this host did not
-    /// start. Cancel safe. go-plugin: `Client.Exited`.
+    /// Waits until the plugin's process ends, however that happens. Never resolves for a plugin that this host did not start.
+    /// Cancel safe. go-plugin: `Client.Exited`.
     pub async fn exited(&self) -> Exit {
         match &self.0.owner {
             Owner::Us(process) => process.exited().await,
@@ -150,36 +128,11 @@ impl PluginHandle {
         }
     }
 
-    /// How the process ended, if it has.
+    /// Returns how the process ended, if it did.
     pub fn exit_status(&self) -> Option<Exit> {
         match &self.0.owner {
-            Owner::Us(process) => process.ended(),
+            Owner::Us(process) => process.exit_status(),
             Owner::Other { .. } => None,
-        }
-    }
-
-    /// Ends the plugin: lets calls under way finish, asks it (`Shutdown`), closes the connection, waits for the process,
-    /// sends SIGTERM to its process group, and then SIGKILL. Each step has its limit, so this always returns;
-    /// [`ShutdownReport::phase`] tells which step it took. With the defaults it takes 9 s at worst, and 5 s more where even SIGKILL does
-    /// not help. What a plugin printed last is then read: in no time, or as soon as a busy runtime comes to it, and not for longer
-    /// than 10 s.
-    ///
-    /// A plugin that this host did not start is asked and not killed, and its end is not waited for, unless
-    /// [`Attach::kill_on_shutdown`](super::Attach::kill_on_shutdown) says so; one in a test is only let go.
-    /// go-plugin: `Client.Kill`.
-    ///
-    /// Cancel safety: dropping the future stops waiting; the plugin is then ended when the last handle is dropped.
-    pub async fn shutdown(&self) -> Result<ShutdownReport, ShutdownError> {
-        shut_down(self.0.session.clone(), self.0.owner.clone(), self.0.limits).await
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let Owner::Us(process) = &self.owner else { return };
-        if process.ended().is_none() && !process.outlives_host {
-            // If the runtime is already going, the task is dropped unrun, and the supervisor's own end kills.
-            self.runtime.spawn(shut_down(self.session.clone(), self.owner.clone(), self.limits));
         }
     }
 }
@@ -190,7 +143,7 @@ impl fmt::Debug for PluginHandle {
             .field("name", &self.0.name)
             .field("version", &self.0.version)
             .field("address", &self.0.address)
-            .field("id", &self.id())
+            .field("pid", &self.pid())
             .finish_non_exhaustive()
     }
 }

@@ -1,18 +1,18 @@
-//! Reads the handshake line off a plugin's standard output.
+//! Reads the handshake line from a plugin's standard output.
 
 use std::path::PathBuf;
 
 use plugwire_protocol::handshake::{Expectation, HandshakeError, HandshakeLine};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// More than any handshake line: a certificate of 16 KiB leaves room.
+/// More than any handshake line needs, even with a certificate of 16 KiB.
 const LONGEST_LINE: usize = 64 * 1024;
-/// How much is skipped at most where the user allows it.
+/// How much noise is skipped at most, if the user allows it.
 const MOST_NOISE: usize = 1024 * 1024;
-/// How much of what was printed is kept as evidence.
+/// How much of the output is kept as evidence.
 const KEPT: usize = 2 * 1024;
 
-/// What was read so far; kept outside the future, so that a timeout can still show it.
+/// The output read so far. It is kept outside the future, so that a timeout can still show it.
 #[derive(Default)]
 pub(super) struct Printed {
     /// The line that is being read.
@@ -23,7 +23,7 @@ pub(super) struct Printed {
 }
 
 impl Printed {
-    /// As text that a terminal survives, at most 2 KiB: the beginning, since noise repeats itself.
+    /// Returns its beginning as text that is safe to print on a terminal, at most 2 KiB. The beginning, because noise repeats.
     pub(super) fn excerpt(&self) -> String {
         let mut text = self.before.clone();
         text.extend_from_slice(&self.line[..self.line.len().min(KEPT)]);
@@ -42,8 +42,8 @@ impl Printed {
             .collect()
     }
 
-    /// The socket that the line names, if it does: a plugin that is refused for something else listens there all the
-    /// same, and Go's leave the file when they are killed.
+    /// Returns the socket that the line names, if it does. A plugin that is refused for another reason listens there anyway,
+    /// and Go plugins leave the file behind when they are killed.
     pub(super) fn socket(&self) -> Option<PathBuf> {
         let line = std::str::from_utf8(&self.line).ok()?;
         let mut fields = line.trim().split('|').skip(2);
@@ -62,22 +62,22 @@ impl Printed {
 pub(super) enum NoLine {
     /// Standard output ended first.
     Ended,
-    /// Too much came that is no line.
+    /// Too much output came without a line.
     Endless(usize),
-    /// A line came and cannot be accepted.
+    /// A line came that cannot be accepted.
     Refused(HandshakeError),
     /// The pipe failed.
     Io(std::io::Error),
 }
 
-/// Reads up to an acceptable line. Only the first line counts, unless noise is skipped. Spec: HS-2 to HS-5.
+/// Reads until a line can be accepted. Only the first line counts, unless noise is skipped. Spec: HS-2 to HS-5.
 pub(super) async fn read(
     mut stdout: impl AsyncRead + Unpin,
     printed: &mut Printed,
     expected: &Expectation<'_>,
     skip_noise: bool,
 ) -> Result<HandshakeLine, NoLine> {
-    // Byte by byte would be a system call each; what is read beyond the line is output that nobody wants.
+    // Reading byte by byte would be a system call each. What is read beyond the line is dropped, like all later output.
     let mut chunk = [0; 4096];
     loop {
         let length = stdout.read(&mut chunk).await.map_err(NoLine::Io)?;
@@ -111,8 +111,8 @@ pub(super) async fn read(
     }
 }
 
-/// Whether a line was not meant as a handshake line at all. One that is, and is wrong, must not be skipped: the host
-/// would wait for another until its time is over.
+/// Returns whether a line is not a handshake line at all. A wrong handshake line must not be skipped: the host would wait
+/// for another until the timeout.
 fn is_noise(error: &HandshakeError) -> bool {
     matches!(
         error,

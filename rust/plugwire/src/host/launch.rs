@@ -1,6 +1,6 @@
 //! What a user sets before a plugin is started.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
@@ -9,19 +9,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plugwire_process::{Checksum, Confinement, Verification};
 use plugwire_protocol::environment::PortRange;
 use plugwire_protocol::handshake::MultiplexWish;
 use tokio::io::AsyncWrite;
 
-use super::dispense::Dispensers;
 use super::environment::Inherit;
-use super::logs::{LogSink, ToTracing};
-use super::stdio::Writer;
-use super::verify::Verification;
-use super::{Checksum, Confinement, PluginHandle, Runner, StartError, start};
-use crate::http2::{Channel, Http2};
+use super::runner::Runner;
+use super::settings::{LogSink, Output, Security, Timeouts};
+use crate::Handshake;
+use crate::http2::Http2;
 use crate::net::Tls;
-use crate::{Broker, Handshake};
 
 /// A plugin to start, and how. go-plugin: `plugin.NewClient` and `ClientConfig`.
 ///
@@ -38,8 +36,8 @@ use crate::{Broker, Handshake};
 /// # }
 /// ```
 ///
-/// The defaults are the safe ones: mutual TLS, a clean environment, a private folder for sockets, and a plugin that ends
-/// with the last of its handles.
+/// The defaults are the safe choices: mutual TLS, a clean environment, a private directory for sockets, and a plugin that
+/// ends with the last of its handles.
 #[must_use = "nothing is started before `start`"]
 pub struct Launch {
     pub(super) handshake: Handshake,
@@ -49,7 +47,7 @@ pub struct Launch {
     pub(super) inherit_stdin: bool,
     pub(super) inherit: Inherit,
     pub(super) variables: Vec<(OsString, OsString)>,
-    pub(super) versions: BTreeMap<u32, Dispensers>,
+    pub(super) versions: BTreeSet<u32>,
     pub(super) security: Security,
     pub(super) ports: Option<PortRange>,
     pub(super) socket_group: Option<String>,
@@ -60,70 +58,14 @@ pub struct Launch {
     pub(super) confinement: Confinement,
     pub(super) runner: Option<Arc<dyn Runner>>,
     pub(super) http2: Http2,
-    pub(super) limits: Limits,
-    pub(super) managed: bool,
+    pub(super) timeouts: Timeouts,
     pub(super) outlives_host: bool,
     pub(super) multiplex: MultiplexWish,
     pub(super) any_broker_address: bool,
 }
 
-pub(super) enum Security {
-    Mutual,
-    Own(Tls),
-    Plaintext,
-}
-
-/// Where what the plugin prints goes.
-pub(super) struct Output {
-    pub(super) name: Option<String>,
-    pub(super) stdout: Option<Writer>,
-    pub(super) stderr: Option<Writer>,
-    pub(super) raw_stderr: Option<Writer>,
-    pub(super) log: Arc<dyn LogSink>,
-    pub(super) longest_line: usize,
-}
-
-/// Every wait of a plugin's life.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) start: Duration,
-    pub(super) ping: Duration,
-    pub(super) drain: Duration,
-    pub(super) shutdown: Duration,
-    pub(super) exit: Duration,
-    pub(super) terminate: Duration,
-    pub(super) broker: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            start: Duration::from_secs(60),
-            ping: Duration::from_secs(5),
-            drain: Duration::from_secs(1),
-            shutdown: Duration::from_secs(5),
-            exit: Duration::from_secs(2),
-            terminate: Duration::from_secs(1),
-            broker: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Default for Output {
-    fn default() -> Self {
-        Self {
-            name: None,
-            stdout: None,
-            stderr: None,
-            raw_stderr: None,
-            log: Arc::new(ToTracing),
-            longest_line: 64 * 1024,
-        }
-    }
-}
-
 impl Launch {
-    /// A program to start as a plugin. A name without a slash is looked up in this process's `PATH`; a relative
+    /// Prepares to start a program as a plugin. A name without a slash is looked up in this process's `PATH`; a relative
     /// path is relative to this process's working directory, whatever [`Launch::current_dir`] says.
     /// go-plugin: `ClientConfig.Cmd`.
     pub fn new(handshake: Handshake, program: impl Into<PathBuf>) -> Self {
@@ -135,7 +77,7 @@ impl Launch {
             inherit_stdin: false,
             inherit: Inherit::default(),
             variables: Vec::new(),
-            versions: BTreeMap::new(),
+            versions: BTreeSet::new(),
             security: Security::Mutual,
             ports: Some(PortRange::default()),
             socket_group: None,
@@ -146,31 +88,20 @@ impl Launch {
             confinement: Confinement::default(),
             runner: None,
             http2: Http2::default(),
-            limits: Limits::default(),
-            managed: false,
+            timeouts: Timeouts::default(),
             outlives_host: false,
             multiplex: MultiplexWish::No,
             any_broker_address: false,
         }
     }
 
-    /// Accepts this app protocol version. Offer several by several calls; the plugin chooses the highest that it has,
-    /// and [`PluginHandle::version`] tells. go-plugin: the keys of `ClientConfig.VersionedPlugins`; with one version,
-    /// `HandshakeConfig.ProtocolVersion`.
+    /// Accepts this app protocol version. To offer several, call it several times; the plugin chooses the highest one that it
+    /// supports, and [`PluginHandle::version`] returns it. go-plugin: the keys of `ClientConfig.VersionedPlugins`; with one
+    /// version, `HandshakeConfig.ProtocolVersion`.
+    ///
+    /// [`PluginHandle::version`]: super::PluginHandle::version
     pub fn version(mut self, version: u32) -> Self {
-        self.versions.entry(version).or_default();
-        self
-    }
-
-    /// Accepts this version, and says how [`PluginHandle::dispense`] makes the client of this name when it is
-    /// negotiated. The name stays in this process. go-plugin: `ClientConfig.Plugins` and `GRPCPlugin.GRPCClient`.
-    pub fn dispenses<T: Send + 'static>(
-        mut self,
-        version: u32,
-        name: impl Into<String>,
-        make: impl Fn(Channel, Broker) -> T + Send + Sync + 'static,
-    ) -> Self {
-        self.versions.entry(version).or_default().add(name.into(), make);
+        self.versions.insert(version);
         self
     }
 
@@ -186,29 +117,29 @@ impl Launch {
         self
     }
 
-    /// The plugin's working directory. Default: this process's.
+    /// Sets the plugin's working directory. Default: this process's.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
 
-    /// Lets the plugin read this process's standard input. Default: it reads nothing. go-plugin always passes it on.
+    /// Lets the plugin read this process's standard input. Default: its standard input is empty. go-plugin always passes it on.
     ///
-    /// Such a plugin stays in this process's group, since a terminal stops others that read from it: Ctrl-C reaches it, and
-    /// its children are not ended with it.
+    /// The plugin then stays in this process's group, because a terminal stops processes of other groups that read from it.
+    /// Ctrl-C reaches it, and its children are not ended with it.
     pub fn inherit_stdin(mut self) -> Self {
         self.inherit_stdin = true;
         self
     }
 
-    /// Sets an environment variable for the plugin. The protocol's own variables have setters of their own, and are ignored
-    /// here: with a host's whole environment an outer host's `PLUGIN_*` would come along.
+    /// Sets an environment variable for the plugin. The protocol's own variables have their own setters, and are ignored here:
+    /// if a host's whole environment is copied, an outer host's `PLUGIN_*` variables are in it.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.push((name.into(), value.into()));
         self
     }
 
-    /// Passes on these variables of this process, where they are set, besides those that every plugin gets: `PATH`,
+    /// Passes on these variables of this process, if they are set, in addition to those that every plugin gets: `PATH`,
     /// `HOME`, `USER`, `LANG`, `LC_*`, `TZ` and `TMPDIR`.
     pub fn inherit_env(mut self, names: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.inherit.also(names.into_iter().map(Into::into));
@@ -222,64 +153,71 @@ impl Launch {
         self
     }
 
-    /// How long everything may take, from the folder for the sockets and the verification of the program to the first
-    /// answer in HTTP/2. Default one minute. The error of a start that fails may come some seconds later: a plugin that is about
-    /// to end gets up to 3 s for it, for its exit status, and is then killed and cleaned up after.
+    /// Sets all time limits in one value, which [`Attach`](super::Attach::timeouts) takes, too. The methods below set a single
+    /// one.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Limits the whole start, from the directory for the sockets and the verification of the program to the first answer in
+    /// HTTP/2. Default one minute. The error of a failed start may come some seconds later: a plugin that is about to exit
+    /// gets up to 3 s for it, so that its exit status is known, and is then killed and cleaned up after.
     ///
-    /// A start that waits for a file system that hangs leaves a thread behind, which ends once that answers. How many
-    /// there are has no bound: who tries again and again has one more each time.
+    /// A start that waits for a file system that does not answer leaves a thread behind, which ends once the file system
+    /// answers. The number of such threads has no limit: each further attempt adds one.
     /// go-plugin: `ClientConfig.StartTimeout`, which ends with the handshake line.
     pub fn start_timeout(mut self, limit: Duration) -> Self {
-        self.limits.start = limit;
+        self.timeouts.start = limit;
         self
     }
 
-    /// How long [`PluginHandle::ping`] waits. Default 5 s. go-plugin: none.
+    /// Limits [`PluginHandle::ping`](super::PluginHandle::ping). Default 5 s. go-plugin: none.
     pub fn ping_timeout(mut self, limit: Duration) -> Self {
-        self.limits.ping = limit;
+        self.timeouts.ping = limit;
         self
     }
 
-    /// How long [`PluginHandle::shutdown`] lets calls under way finish before it begins. Default 1 s.
-    /// go-plugin: none, it cuts them off.
+    /// Limits how long [`PluginHandle::shutdown`](super::PluginHandle::shutdown) lets calls under way finish before it begins.
+    /// Default 1 s. go-plugin: none, it cuts them off.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
-        self.limits.drain = limit;
+        self.timeouts.drain = limit;
         self
     }
 
-    /// How long [`PluginHandle::shutdown`] waits for the answer to `Shutdown`. Default 5 s. go-plugin: none, so
-    /// a stopped plugin holds up its host for ever.
+    /// Limits how long [`PluginHandle::shutdown`](super::PluginHandle::shutdown) waits for the answer to `Shutdown`. Default
+    /// 5 s. go-plugin: none, so a stopped plugin blocks its host forever.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
-        self.limits.shutdown = limit;
+        self.timeouts.shutdown = limit;
         self
     }
 
-    /// How long the process may live on after `Shutdown` before it gets SIGTERM. Default 2 s, after which go-plugin
-    /// kills.
+    /// Limits how long the process may take to exit after `Shutdown` before it gets SIGTERM. Default 2 s, after which
+    /// go-plugin kills.
     pub fn exit_timeout(mut self, limit: Duration) -> Self {
-        self.limits.exit = limit;
+        self.timeouts.exit = limit;
         self
     }
 
-    /// How long the process may live on after SIGTERM before it is killed with its group. Default 1 s; zero leaves SIGTERM
-    /// out. go-plugin: none.
+    /// Limits how long the process may take to exit after SIGTERM before it is killed with its group. Default 1 s; zero skips
+    /// SIGTERM. go-plugin: none.
     pub fn terminate_timeout(mut self, limit: Duration) -> Self {
-        self.limits.terminate = limit;
+        self.timeouts.terminate = limit;
         self
     }
 
-    /// Uses this TLS configuration in place of exchanged certificates. go-plugin: `ClientConfig.TLSConfig`.
+    /// Uses this TLS configuration instead of exchanged certificates. go-plugin: `ClientConfig.TLSConfig`.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.security = Security::Own(tls);
         self
     }
 
-    /// The way to settings that give up a protection.
+    /// Gives access to settings that weaken a protection.
     pub fn dangerous(self) -> Dangerous {
         Dangerous(self)
     }
 
-    /// The ports for a plugin that listens on TCP. Default 10000 to 25000; `None` lets it take any.
+    /// Sets the range of ports for a plugin that listens on TCP. Default 10000 to 25000; `None` lets it take any.
     /// go-plugin: `ClientConfig.MinPort` and `MaxPort`.
     pub fn ports(mut self, range: Option<PortRange>) -> Self {
         self.ports = range;
@@ -293,81 +231,82 @@ impl Launch {
         self
     }
 
-    /// Where the private folder for the plugin's sockets is made. Default: the system's temporary folder, or `/tmp`
-    /// where that path is too long for a socket. go-plugin: `UnixSocketConfig.TempDir`.
+    /// Sets where the private directory for the plugin's sockets is created. Default: the system's temporary directory, or
+    /// `/tmp` if that path is too long for a socket. go-plugin: `UnixSocketConfig.TempDir`.
     pub fn socket_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.socket_dir = Some(directory.into());
         self
     }
 
-    /// Skips lines on standard output that are no handshake line. Default: the first line counts, as in go-plugin, and
-    /// anything else is an error that shows it. At most 1 MiB is skipped.
+    /// Skips lines on standard output that are not a handshake line. Default: the first line counts, as in go-plugin, and
+    /// anything else is an error that shows the line. At most 1 MiB is skipped.
     pub fn skip_noise(mut self) -> Self {
         self.skip_noise = true;
         self
     }
 
-    /// What the plugin is called in logs and errors. Default: the program's file name.
+    /// Names the plugin in logs and errors. Default: the program's file name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.output.name = Some(name.into());
         self
     }
 
-    /// Gets what the plugin prints to standard output after its handshake line. Default: [`tracing`], line by line, at
+    /// Receives what the plugin prints to standard output after its handshake line. Default: [`tracing`], line by line, at
     /// level `INFO`. A writer that waits slows the plugin down. go-plugin: `ClientConfig.SyncStdout`.
     pub fn stdout(mut self, writer: impl AsyncWrite + Send + 'static) -> Self {
         self.output.stdout = Some(Box::pin(writer));
         self
     }
 
-    /// Gets what the plugin sends to the stdio stream's standard error; a Go plugin's prints after the handshake, say.
+    /// Receives what the plugin sends as standard error on the stdio stream, such as what a Go plugin prints after the handshake.
     /// Default: [`tracing`], as for [`Launch::stdout`]. go-plugin: `ClientConfig.SyncStderr`.
     pub fn stderr(mut self, writer: impl AsyncWrite + Send + 'static) -> Self {
         self.output.stderr = Some(Box::pin(writer));
         self
     }
 
-    /// Gets every byte of the process's standard error, besides the log. A writer that waits slows the plugin down; one
-    /// that fails is given no more. Default: nobody. go-plugin: `ClientConfig.Stderr`.
+    /// Receives every byte of the process's standard error, in addition to the log. A writer that waits slows the plugin down; a
+    /// writer that fails is not used again. Default: none. go-plugin: `ClientConfig.Stderr`.
     pub fn raw_stderr(mut self, writer: impl AsyncWrite + Send + 'static) -> Self {
         self.output.raw_stderr = Some(Box::pin(writer));
         self
     }
 
-    /// Gets each line of the process's standard error as a log entry. Default: [`tracing`], with the plugin's name, its
+    /// Receives each line of the process's standard error as a log entry. Default: [`tracing`], with the plugin's name, its
     /// level and its fields. go-plugin: `ClientConfig.Logger`.
     pub fn log_sink(mut self, sink: impl LogSink + 'static) -> Self {
-        self.output.log = Arc::new(sink);
+        self.output.log = Some(Arc::new(sink));
         self
     }
 
-    /// The longest line of standard error that is read as one entry, in bytes; longer ones arrive in pieces, at level
+    /// Sets the length, in bytes, up to which a line of standard error is one log entry. Longer lines arrive in pieces, at level
     /// `DEBUG`. Default 64 KiB. go-plugin: `ClientConfig.PluginLogBufferSize`.
     pub fn longest_log_line(mut self, bytes: usize) -> Self {
         self.output.longest_line = bytes.max(1);
         self
     }
 
-    /// Refuses to start a program whose contents have another digest, and executes the very bytes that were read for it: the
+    /// Refuses to start a program with another digest, and executes the very bytes that were read for the digest, because the
     /// file may be replaced in the meantime. go-plugin: `ClientConfig.SecureConfig`, which reads the file and then
     /// executes whatever is there.
     ///
-    /// A program is executed from a sealed file in memory, which counts as the host's memory while the plugin runs. A script,
-    /// a program above 512 MiB, and any where the system forbids memory files, is executed from a copy in the plugin's
-    /// private folder, which must not lie on a file system without execution. Above 4 GiB it is refused. `argv[0]` is what it would be; where a program finds *itself* (`/proc/self/exe`, `$0`) is the copy,
-    /// see [`Launch::with_neighbours`].
+    /// The program is executed from a sealed file in memory, which counts as the host's memory while the plugin runs. A script,
+    /// a program above 512 MiB, and any program if the system forbids memory files, is executed from a copy in the plugin's
+    /// private directory, which must then be on a file system that is not mounted `noexec`. Files above 4 GiB are refused.
+    /// `argv[0]` stays the same; the place where a program finds *itself* (`/proc/self/exe`, `$0`) is the copy, see
+    /// [`Launch::with_neighbours`].
     ///
-    /// Not covered is what the program loads: a script's interpreter, dynamic libraries, files of its own.
+    /// Not covered is what the program loads: a script's interpreter, dynamic libraries, its own files.
     pub fn checksum(mut self, checksum: Checksum) -> Self {
-        self.verification.checksum = Some(checksum);
+        self.verification = self.verification.checksum(checksum);
         self
     }
 
-    /// Lets a check of one's own decide about the program's bytes: a signature, say. What it is given is what is
-    /// executed, as for [`Launch::checksum`], and can no longer be changed; with both, both have to agree. It is called on
-    /// a thread of its own; one that takes longer than [`Launch::start_timeout`] allows is no longer waited for, and runs on to
-    /// its end. An error refuses the program, and so does a panic, as
-    /// [`StartError::Unverified`]. go-plugin: none.
+    /// Lets your own check decide about the program's bytes, such as the check of a signature. The bytes that it is given are the
+    /// bytes that are executed, as for [`Launch::checksum`], and cannot be changed any more; if both are set, both must agree.
+    /// The check is called on its own thread; if it takes longer than [`Launch::start_timeout`] allows, the start fails, and the
+    /// check runs on to its end. An error or a panic refuses the program, as
+    /// [`StartError::Unverified`](super::StartError::Unverified). go-plugin: none.
     ///
     /// ```
     /// # use plugwire::{Handshake, host::Launch};
@@ -385,16 +324,16 @@ impl Launch {
         mut self,
         check: impl Fn(&File) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync + 'static,
     ) -> Self {
-        self.verification.check = Some(Box::new(check));
+        self.verification = self.verification.check(check);
         self
     }
 
-    /// For a verified program that looks for files beside itself: it is executed from a copy in a private folder that also
-    /// holds a link to everything beside the original. That covers `/proc/self/exe`, `$0` and libraries at `$ORIGIN`; it does
-    /// not cover paths that lead up (`../lib`), and what it writes beside itself goes with the folder. What the links lead to is
-    /// not verified. Without [`Launch::checksum`] or [`Launch::verify_with`] this does nothing.
+    /// Supports a verified program that looks for files beside itself: it is executed from a copy in a private directory that
+    /// also has a link to everything beside the original. That covers `/proc/self/exe`, `$0` and libraries at `$ORIGIN`. It does
+    /// not cover paths that lead up (`../lib`), and what the program writes beside itself is removed with the directory. The
+    /// linked files are not verified. Without [`Launch::checksum`] or [`Launch::verify_with`] this has no effect.
     pub fn with_neighbours(mut self) -> Self {
-        self.verification.with_neighbours = true;
+        self.verification = self.verification.with_neighbours();
         self
     }
 
@@ -404,8 +343,8 @@ impl Launch {
         self
     }
 
-    /// Lets a runner start the plugin, in place of a process of this machine: the program's name, arguments, variables and
-    /// directory are the runner's to understand. [`Launch::checksum`], [`Launch::verify_with`], [`Launch::confine`],
+    /// Lets a runner start the plugin instead of starting a child process: the runner interprets the program's name, arguments,
+    /// variables and directory. [`Launch::checksum`], [`Launch::verify_with`], [`Launch::confine`],
     /// [`Launch::inherit_stdin`] and [`Launch::outlives_host`] are refused with it. go-plugin: `ClientConfig.RunnerFunc`.
     pub fn runner(mut self, runner: impl Runner) -> Self {
         self.runner = Some(Arc::new(runner));
@@ -418,72 +357,56 @@ impl Launch {
         self
     }
 
-    /// Lets [`shutdown_all`](super::shutdown_all) end this plugin with all others. go-plugin: `ClientConfig.Managed`.
-    pub fn managed(mut self) -> Self {
-        self.managed = true;
-        self
-    }
-
-    /// Lets the plugin go on when this process ends, however it does, for a later host to attach to by its
-    /// [record](PluginHandle::record). Dropping the last handle, or the runtime, then only disconnects it;
-    /// [`PluginHandle::shutdown`] still ends it, and so does a start that fails. By default a plugin ends with its host.
+    /// Lets the plugin continue when this process ends, however that happens, so that a later host can attach to it by its
+    /// [record](super::PluginHandle::record). Dropping the last handle, or the runtime, then only disconnects it;
+    /// [`PluginHandle::shutdown`](super::PluginHandle::shutdown) still ends it, and so does a failed start. Default: a plugin
+    /// ends with its host.
     ///
-    /// Whoever attaches needs [a TLS configuration](Launch::tls) of theirs, or a plaintext connection. Once this process is
-    /// gone nobody reads the plugin's standard error: a plugin in Go that prints to it is then ended by SIGPIPE, one in Rust
-    /// is not. go-plugin has no such setting, since there a plugin outlives a host that does not kill it.
+    /// A host that attaches needs [its own TLS configuration](Launch::tls), or a plaintext connection. Once this process is gone,
+    /// the plugin's standard error has no reader: a plugin in Go that prints to it is then killed by SIGPIPE, one in Rust
+    /// is not. go-plugin has no such setting, because there a plugin outlives a host that does not kill it.
     pub fn outlives_host(mut self) -> Self {
         self.outlives_host = true;
         self
     }
 
-    /// Carries all brokered connections on the one socket of the main connection. A plugin that cannot do that is refused
-    /// (go-plugin's plugins can since 1.6). Default: a socket for each. go-plugin: `ClientConfig.GRPCBrokerMultiplex`.
+    /// Carries all brokered connections on the socket of the main connection. A plugin that does not support this is refused
+    /// (go-plugin's plugins support it since 1.6). Default: a socket for each connection. go-plugin:
+    /// `ClientConfig.GRPCBrokerMultiplex`.
     pub fn multiplex(mut self) -> Self {
         self.multiplex = MultiplexWish::Require;
         self
     }
 
-    /// As [`Launch::multiplex`], but a plugin that cannot is taken as it is, with a socket for each connection.
+    /// Does what [`Launch::multiplex`] does, but accepts a plugin that does not support it, with a socket for each connection.
     pub fn multiplex_if_possible(mut self) -> Self {
         self.multiplex = MultiplexWish::Prefer;
         self
     }
 
-    /// How long the broker waits for the plugin to accept a connection. Default 5 s, as in go-plugin.
+    /// Limits how long the broker waits for the plugin to accept a connection. Default 5 s, as in go-plugin.
     pub fn broker_timeout(mut self, limit: Duration) -> Self {
-        self.limits.broker = limit;
+        self.timeouts.broker = limit;
         self
-    }
-
-    /// Starts the plugin and connects to it: when this returns, calls can be made.
-    ///
-    /// # Errors
-    ///
-    /// A [`StartError`] says whose fault it is and shows the evidence; nothing is left of the plugin then, neither
-    /// process nor socket.
-    ///
-    /// Cancel safety: dropping the future kills what was started.
-    pub async fn start(self) -> Result<PluginHandle, StartError> {
-        start::start(self).await
     }
 }
 
-/// Settings that give up a protection; the word stands in the code of whoever does.
+/// Settings that weaken a protection. Using them shows in the code as `dangerous`.
 #[must_use = "nothing is changed before a setting is chosen"]
 pub struct Dangerous(Launch);
 
 impl Dangerous {
-    /// Talks to the plugin without TLS. What protects the connection then is the folder of its socket, and for a plugin
-    /// on TCP nothing does. A plugin that offers a certificate all the same is refused. go-plugin: the default, without
+    /// Talks to the plugin without TLS. Only the directory of its socket then protects the connection; nothing protects a plugin
+    /// on TCP. A plugin that offers a certificate anyway is refused. go-plugin: the default, without
     /// `ClientConfig.AutoMTLS`.
     pub fn plaintext(mut self) -> Launch {
         self.0.security = Security::Plaintext;
         self.0
     }
 
-    /// Dials brokered connections wherever the plugin says. By default that is a socket in the private folder or
-    /// in a temporary folder, or TCP on this machine: elsewhere a plugin could make its host talk to a service that
-    /// the plugin itself cannot reach.
+    /// Dials brokered connections wherever the plugin says. By default only a socket in the private directory or in a temporary
+    /// directory is dialed, or TCP on this machine: otherwise a plugin could make its host talk to a service that the plugin
+    /// itself cannot reach.
     pub fn any_broker_address(mut self) -> Launch {
         self.0.any_broker_address = true;
         self.0
@@ -495,7 +418,7 @@ impl fmt::Debug for Launch {
         f.debug_struct("Launch")
             .field("program", &self.program)
             .field("arguments", &self.arguments)
-            .field("versions", &self.versions.keys())
+            .field("versions", &self.versions)
             .finish_non_exhaustive()
     }
 }

@@ -1,35 +1,19 @@
-//! A plugin's standard error: into the log, to the user's writer, and the end of it kept for errors.
+//! Reads a plugin's standard error: into the log and the user's writer, and keeps the end of it for errors.
 
-use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use plugwire_process::StderrTail;
 use plugwire_protocol::hclog::{Entry, Kind, Level, StderrParser};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::stdio::Writer;
+use super::settings::{LogSink, Output, Writer};
 
-const KEPT_BYTES: usize = 8 * 1024;
-const KEPT_CRASH: usize = 4 * 1024;
 const READ_SIZE: usize = 64 * 1024;
 
-/// Gets a plugin's log, entry by entry. Implemented for closures.
-///
-/// Called on the task that reads the plugin's standard error: one that waits slows the plugin down.
-pub trait LogSink: Send + Sync {
-    /// One line of the plugin of this name.
-    fn log(&self, plugin: &str, entry: &Entry);
-}
-
-impl<F: Fn(&str, &Entry) + Send + Sync> LogSink for F {
-    fn log(&self, plugin: &str, entry: &Entry) {
-        self(plugin, entry);
-    }
-}
-
-/// The default sink. `tracing` wants to know the names of fields when it is compiled, so the plugin's own fields go into
-/// one, as `key=value` pairs.
-pub(super) struct ToTracing;
+/// The default sink. `tracing` needs the names of fields at compile time, so the plugin's own fields go into one, as
+/// `key=value` pairs.
+struct ToTracing;
 
 impl LogSink for ToTracing {
     fn log(&self, plugin: &str, entry: &Entry) {
@@ -77,72 +61,31 @@ fn pairs(fields: &[(String, serde_json::Value)]) -> String {
     text
 }
 
-/// The end of standard error, and the first crash report in it.
-#[derive(Default)]
-pub(super) struct Tail {
-    lines: VecDeque<String>,
-    bytes: usize,
-    crash: String,
-}
-
-impl Tail {
-    fn push(&mut self, entry: &Entry, line: &[u8]) {
-        // A byte that is no text takes three when it is shown; two of the longest lines fit in any case.
-        let limit = line.len().min(KEPT_BYTES / 6 - 1);
-        let text = printable(&line[..limit]);
-        if matches!(entry.kind, Kind::Crash(_) | Kind::CrashDetail(_))
-            && self.crash.len() + text.len() < KEPT_CRASH
-        {
-            self.crash.push_str(&text);
-            self.crash.push('\n');
-        }
-        self.bytes += text.len() + 1;
-        self.lines.push_back(text);
-        while self.bytes > KEPT_BYTES {
-            let Some(oldest) = self.lines.pop_front() else { break };
-            self.bytes -= oldest.len() + 1;
-        }
-    }
-}
-
-/// A line as text that a terminal survives.
-fn printable(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    text.chars()
-        .map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
-}
-
-/// The tail, shared between the task that reads and whoever writes an error.
-#[derive(Clone, Default)]
-pub(super) struct SharedTail(Arc<Mutex<Tail>>);
-
-impl SharedTail {
-    fn push(&self, entry: &Entry, line: &[u8]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry, line);
-    }
-
-    /// The last lines, and the crash report.
-    pub(super) fn read(&self) -> (String, Option<String>) {
-        let tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<&str> = tail.lines.iter().map(String::as_str).collect();
-        let crash = (!tail.crash.is_empty()).then(|| tail.crash.trim_end().to_owned());
-        (lines.join("\n"), crash)
-    }
-}
-
-/// Everything that is done with one plugin's standard error.
+/// Reads one plugin's standard error.
 pub(super) struct Reader {
-    pub(super) plugin: String,
-    pub(super) sink: Arc<dyn LogSink>,
-    pub(super) raw: Option<Writer>,
-    pub(super) longest_line: usize,
-    pub(super) tail: SharedTail,
+    plugin: String,
+    sink: Arc<dyn LogSink>,
+    raw: Option<Writer>,
+    longest_line: usize,
+    tail: StderrTail,
 }
 
 impl Reader {
-    /// Reads to the end. Whatever the plugin writes, memory stays within one line's limit. Spec: LOG-1 to LOG-6.
-    pub(super) async fn run(mut self, mut stderr: impl AsyncRead + Unpin) {
+    /// Takes the writer for raw output out of `output`.
+    pub(super) fn new(plugin: String, output: &mut Output) -> Self {
+        Self {
+            plugin,
+            sink: output.log.clone().unwrap_or_else(|| Arc::new(ToTracing)),
+            raw: output.raw_stderr.take(),
+            longest_line: output.longest_line,
+            tail: StderrTail::default(),
+        }
+    }
+
+    /// Reads to the end, and keeps the last lines in `tail`. Keeps at most one line of the longest length in memory.
+    /// Spec: LOG-1 to LOG-6.
+    pub(super) async fn run(mut self, mut stderr: impl AsyncRead + Unpin, tail: StderrTail) {
+        self.tail = tail;
         let mut parser = StderrParser::new();
         let mut chunk = vec![0; READ_SIZE];
         let mut line = Vec::new();
@@ -173,7 +116,7 @@ impl Reader {
                     cut = false;
                 }
             }
-            // A plugin that never pauses is not all that a runtime has to do: a chunk can be thousands of lines.
+            // A chunk can be thousands of lines, and a plugin that never pauses must not starve the runtime's other tasks.
             tokio::task::yield_now().await;
         }
         if !line.is_empty() {
@@ -187,7 +130,8 @@ impl Reader {
     }
 
     fn entry(&self, entry: Entry, line: &[u8]) {
-        self.tail.push(&entry, line.strip_suffix(b"\n").unwrap_or(line));
+        let is_crash = matches!(entry.kind, Kind::Crash(_) | Kind::CrashDetail(_));
+        self.tail.push(line.strip_suffix(b"\n").unwrap_or(line), is_crash);
         self.sink.log(&self.plugin, &entry);
     }
 

@@ -1,4 +1,4 @@
-//! Starting a plugin by other means than as a process of this machine: in a container, in a sandbox, over ssh.
+//! Starts a plugin by other means than as a child process: in a container, in a sandbox, over ssh.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,25 +12,26 @@ use std::sync::Arc;
 use plugwire_protocol::environment::PLUGIN_UNIX_SOCKET_DIR;
 use tokio::io::AsyncRead;
 
-use super::Launch;
 use crate::net::{AddrTranslator, Mounted};
 
-/// Starts a plugin in a way of its own, for [`Launch::runner`]. go-plugin: `ClientConfig.RunnerFunc`
-/// and `runner.Runner`.
+/// Starts a plugin by other means than as a child process, for [`Launch::runner`](super::Launch::runner). go-plugin:
+/// `ClientConfig.RunnerFunc` and `runner.Runner`.
 ///
-/// `examples/src/bin/namespace-host.rs` has one that is complete.
+/// The example `namespace-host` has a complete one.
 #[tonic::async_trait]
 pub trait Runner: Send + Sync + 'static {
-    /// Starts the plugin. Called once for each start. A host that is killed drops nothing, and its guardian does not know
-    /// what a runner has started: what is to end with the host then, the runner has to see to.
+    /// Starts the plugin. Called once for each start.
     ///
-    /// [`Launch::start_timeout`] covers it:
-    /// dropping the future has to end what was begun. An error is a [`StartError::Spawn`](super::StartError::Spawn).
+    /// [`Launch::start_timeout`](super::Launch::start_timeout) covers it: dropping the future must end what was begun. An
+    /// error becomes a [`StartError::Spawn`](super::StartError::Spawn).
+    ///
+    /// If the host is killed, nothing is dropped, and the guardian does not know what a runner started. The runner itself must
+    /// make sure that the plugin ends with the host.
     /// go-plugin: `Runner.Start`.
     async fn start(&self, plan: Plan) -> io::Result<Started>;
 
-    /// What might help to understand why the plugin with this id did not come up; asked for after a failed start, for a few
-    /// seconds. go-plugin: `Runner.Diagnose`.
+    /// Returns what may explain why the plugin with this id did not start. Called after a failed start, and dropped after 5 s.
+    /// go-plugin: `Runner.Diagnose`.
     async fn diagnose(&self, id: &str) -> Option<String> {
         let _ = id;
         None
@@ -41,7 +42,7 @@ pub trait Runner: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Plan {
-    /// The program, as [`Launch::new`] got it: a path where the plugin is, an image, a name.
+    /// The program, as given to [`Launch::new`](super::Launch::new): a path where the plugin runs, an image, a name.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
@@ -49,36 +50,37 @@ pub struct Plan {
     pub variables: BTreeMap<OsString, OsString>,
     /// Its working directory, if one is set.
     pub directory: Option<PathBuf>,
-    /// The private folder for sockets, as the host sees it. The plugin has to find it under the name that is in
+    /// The private directory for sockets, as the host sees it. The plugin must find it under the name that is in
     /// `PLUGIN_UNIX_SOCKET_DIR`. It is removed when the plugin has ended.
-    pub socket_folder: PathBuf,
+    pub socket_dir: PathBuf,
 }
 
 impl Plan {
-    /// Tells the plugin that its folder for sockets is `seen`, and returns the translation that goes with it, for
-    /// [`Started::translate`]. A plugin on go-plugin before 1.5 knows no such folder: let its `TMPDIR` be `seen`, too.
+    /// Tells the plugin that its directory for sockets is `seen`, and returns the matching translation for
+    /// [`Started::translate`]. Plugins on go-plugin before 1.5 ignore that directory: set their `TMPDIR` to `seen`, too.
     pub fn mounted_at(&mut self, seen: impl Into<PathBuf>) -> Mounted {
         let seen = seen.into();
         self.variables.insert(PLUGIN_UNIX_SOCKET_DIR.into(), seen.clone().into());
-        Mounted::new(self.socket_folder.clone(), seen)
+        Mounted::new(self.socket_dir.clone(), seen)
     }
 }
 
-pub(super) type Output = Pin<Box<dyn AsyncRead + Send>>;
+/// One of the two streams that a plugin prints to.
+pub(super) type Pipe = Pin<Box<dyn AsyncRead + Send>>;
 
 /// A plugin that a runner has started.
 #[must_use]
 pub struct Started {
     pub(super) id: String,
-    pub(super) stdout: Output,
-    pub(super) stderr: Output,
+    pub(super) stdout: Pipe,
+    pub(super) stderr: Pipe,
     pub(super) running: Box<dyn Running>,
     pub(super) translate: Option<Arc<dyn AddrTranslator>>,
 }
 
 impl Started {
-    /// What is running under this id, and the two ends of what it prints. go-plugin: `Runner.ID`, `Runner.Stdout`,
-    /// `Runner.Stderr`.
+    /// Describes a running plugin: its id, its standard output and standard error, and its life. go-plugin: `Runner.ID`,
+    /// `Runner.Stdout`, `Runner.Stderr`.
     pub fn new(
         id: impl Into<String>,
         stdout: impl AsyncRead + Send + 'static,
@@ -89,7 +91,7 @@ impl Started {
         Self { id: id.into(), stdout, stderr, running: Box::new(running), translate: None }
     }
 
-    /// The plugin sees other addresses. Default: the same.
+    /// Translates addresses, if the plugin sees other ones than the host. Default: both see the same.
     pub fn translate(mut self, translate: impl AddrTranslator + 'static) -> Self {
         self.translate = Some(Arc::new(translate));
         self
@@ -102,34 +104,14 @@ impl fmt::Debug for Started {
     }
 }
 
-/// A plugin while it runs, and its end. Dropping it has to end the plugin: that is what happens when the host's runtime
-/// goes. go-plugin: `runner.AttachedRunner`.
+/// A plugin that runs. Dropping it must end the plugin, because it is dropped when the host's runtime shuts down. go-plugin:
+/// `runner.AttachedRunner`.
 #[tonic::async_trait]
 pub trait Running: Send + 'static {
-    /// Waits for the end. Has to be cancel safe; is called again after [`Running::kill`], and has then 2 s to tell.
+    /// Waits for the end. Must be cancel safe. Called again after [`Running::kill`], and must then return within 2 s.
     /// go-plugin: `Wait`.
     async fn wait(&mut self) -> io::Result<ExitStatus>;
 
-    /// Ends it now, with everything that it started, within 5 s. Harmless when it has ended. go-plugin: `Kill`.
+    /// Kills it with everything that it started, within 5 s. Must be harmless if it has ended. go-plugin: `Kill`.
     async fn kill(&mut self) -> io::Result<()>;
-}
-
-/// What is asked of the process that this crate starts is not asked of a runner.
-pub(super) fn check(launch: &Launch) -> Result<(), &'static str> {
-    if launch.runner.is_none() {
-        return Ok(());
-    }
-    if launch.verification.is_wanted() {
-        return Err("a runner executes what it likes: it has to verify that itself");
-    }
-    if !launch.confinement.is_empty() {
-        return Err("a runner has to confine what it starts itself");
-    }
-    if launch.inherit_stdin {
-        return Err("a runner does not pass standard input on");
-    }
-    if launch.outlives_host {
-        return Err("a runner's plugin ends with its host");
-    }
-    Ok(())
 }

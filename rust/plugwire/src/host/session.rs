@@ -1,4 +1,4 @@
-//! A connection to a running plugin, with the two streams that go-plugin holds open on it.
+//! A connection to a running plugin, with the broker's stream and the stdio stream that stay open on it.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::stdio::{self, Writer};
+use super::settings::Writer;
+use super::stdio;
 use crate::broker::{self, Broker, CloseOnDrop};
 use crate::generated::plugin::Empty;
 use crate::generated::plugin::grpc_controller_client::GrpcControllerClient;
@@ -18,17 +19,17 @@ use crate::http2::{self, Channel, ConnectStep, NotProcessed, Redial};
 use crate::net::{Address, BoxIo};
 use crate::net::{Mode, Mux};
 
-/// A plugin must listen before it prints its line; several implementations listen a moment later.
+/// A plugin must listen before it prints its line, but several implementations listen a moment later.
 const LISTENS_LATE: Duration = Duration::from_secs(1);
-/// How long a socket that is reached once more may take.
-const DIAL_TAKES: Duration = Duration::from_secs(1);
+/// How long a redial may take.
+const REDIAL_TIMEOUT: Duration = Duration::from_secs(1);
 const DIAL_AGAIN: Duration = Duration::from_millis(5);
-/// How long the last output may take on its way once `Shutdown` was answered.
+/// How long the last output may take to arrive after `Shutdown` was answered.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Session {
     pub(super) channel: Channel,
-    /// All connections of a session hang on it.
+    /// Closing it closes all connections of the session.
     broker: CloseOnDrop,
     stdio: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -47,11 +48,11 @@ impl Session {
         let broker = Broker::new(settings);
         let again: Option<Arc<dyn Redial>> = match address {
             _ if multiplexed => Some(Arc::new(OverSession(broker.clone()))),
-            // Nothing would tell who listens on a port once the plugin is gone.
+            // It is unknown which process listens on a port.
             Address::Tcp(_) if peer.is_none() => None,
             _ => Some(Arc::new(OverSocket { address: address.clone(), listens })),
         };
-        // Whatever ends before this function does closes all of it.
+        // From here on an early return closes everything.
         let session = CloseOnDrop(broker);
         if multiplexed {
             io = multiplex(&session.0, io).await.map_err(|error| (ConnectStep::Dial, error))?;
@@ -62,8 +63,8 @@ impl Session {
         Ok(Self { channel, broker: session, stdio: tokio::sync::Mutex::default() })
     }
 
-    /// Begins to copy what the plugin prints. The call is on its way when this returns, so that it comes before any of
-    /// the user's: a handler may print more than a plugin keeps for nobody. Spec: STD-7.
+    /// Starts to copy the plugin's output. The call has been sent when this returns, so it comes before the user's calls,
+    /// whose handlers may print more than a plugin buffers without a reader. Spec: STD-7.
     pub(super) async fn copy_stdio(
         &mut self,
         plugin: &str,
@@ -78,8 +79,8 @@ impl Session {
         }
     }
 
-    /// Asks the plugin to end, lets the last of its output arrive, and closes the connection. Any answer will do: Go's
-    /// plugins stop their server inside the call. Spec: SHD-2.
+    /// Asks the plugin to end, lets the last output arrive, and closes the connection. Errors count as an answer: Go plugins
+    /// stop their server inside the call. Spec: SHD-2.
     pub(super) async fn shut_down(&self, limit: Duration) {
         let mut controller = GrpcControllerClient::new(self.channel.clone());
         let asked = async {
@@ -98,11 +99,11 @@ impl Session {
             }
             Err(_) => tracing::warn!("a plugin did not answer Shutdown within {limit:?}"),
         }
-        self.cut();
+        self.close();
     }
 
-    /// Closes the connection and all brokered ones; calls under way fail.
-    pub(super) fn cut(&self) {
+    /// Closes the connection and all brokered ones. Calls under way fail.
+    pub(super) fn close(&self) {
         self.broker.0.close();
     }
 
@@ -111,7 +112,7 @@ impl Session {
     }
 }
 
-/// Makes a session of the socket, and opens its first stream: the main connection. Spec: MUX-4 and MUX-6.
+/// Starts a multiplexed session on the socket, and opens its first stream, the main connection. Spec: MUX-4 and MUX-6.
 async fn multiplex(broker: &Broker, io: BoxIo) -> io::Result<BoxIo> {
     let paired = broker.clone();
     let session = Mux::start(io, Mode::Client, broker.closing(), move |io| {
@@ -124,10 +125,10 @@ async fn multiplex(broker: &Broker, io: BoxIo) -> io::Result<BoxIo> {
     main
 }
 
-/// A plugin takes several connections on its socket. Spec: SOCK-7 and SOCK-10.
+/// Redials the socket: a plugin accepts several connections on it. Spec: SOCK-7 and SOCK-10.
 struct OverSocket {
     address: Address,
-    /// The process that listened at first.
+    /// The process that listened when the session began.
     listens: Option<i32>,
 }
 
@@ -135,7 +136,7 @@ impl Redial for OverSocket {
     fn redial(&self) -> BoxFuture<'static, io::Result<BoxIo>> {
         let (address, at_first) = (self.address.clone(), self.listens);
         Box::pin(async move {
-            let reached = tokio::time::timeout(DIAL_TAKES, address.connect_to_process()).await;
+            let reached = tokio::time::timeout(REDIAL_TIMEOUT, address.connect_to_process()).await;
             let (io, listens) = reached.map_err(|_| io::ErrorKind::TimedOut)??;
             match listens == at_first {
                 true => Ok(io),
@@ -145,7 +146,7 @@ impl Redial for OverSocket {
     }
 }
 
-/// One that multiplexes takes several streams. Spec: MUX-7.
+/// Opens another stream: a plugin that multiplexes accepts several. Spec: MUX-7.
 struct OverSession(Broker);
 
 impl Redial for OverSession {

@@ -1,24 +1,22 @@
-//! The private folder for one plugin's sockets.
+//! Where one plugin's sockets are: its private directory, and the directories that are trusted besides it.
 
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::sweep;
+use plugwire_process::{PrivateDir, sweep};
+
 use crate::broker::Trust;
 use crate::net::Address;
-use crate::net::private_dir::PrivateFolder;
+use crate::net::group_id;
 
-/// What `sockaddr_un` takes on every Unix; Linux takes a little more.
+/// The length that `sockaddr_un` takes on every Unix; Linux takes a little more.
 const LONGEST_PATH: usize = 104;
-/// `/plugwire-abcdef` and `/plugin1234567890`.
+/// The lengths of `/plugwire-abcdef` and `/plugin1234567890`.
 const LONGEST_NAMES: usize = 16 + 17;
 
-/// Makes the folder. What dead hosts left beside it goes first.
-pub(super) fn private_folder(
-    base: Option<&Path>,
-    group: Option<&str>,
-) -> io::Result<PrivateFolder> {
+/// Creates the private directory, and removes what dead hosts left beside it. Blocks.
+pub(super) fn private_dir(base: Option<&Path>, group: Option<&str>) -> io::Result<PrivateDir> {
     let base = match base {
         Some(base) if is_short(base) => base.to_owned(),
         Some(base) => {
@@ -29,7 +27,9 @@ pub(super) fn private_folder(
                     base.as_os_str().len(),
                     LONGEST_PATH - LONGEST_NAMES
                 ),
-                false => format!("{} is no absolute path (`Launch::socket_dir`)", base.display()),
+                false => {
+                    format!("{} is not an absolute path (`Launch::socket_dir`)", base.display())
+                }
             };
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
@@ -38,31 +38,32 @@ pub(super) fn private_folder(
             .unwrap_or_else(|| PathBuf::from("/tmp")),
     };
     if base.to_str().is_none() {
-        let why = format!("the path of {} is not UTF-8, as the protocol needs it", base.display());
+        let why =
+            format!("the path of {} is not UTF-8, which the protocol requires", base.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    sweep::once(&base);
-    PrivateFolder::make(&base, group)
+    sweep(&base);
+    PrivateDir::new(&base, group.map(group_id).transpose()?)
 }
 
-/// Where a plugin's brokered sockets may be: in its private folder and, if its main socket shows that it does not know of
-/// that one (go-plugin before 1.5), in temporary folders. `temporary` is the one that the plugin was given.
+/// Returns where a plugin's brokered sockets may be: in its private directory and, if its main socket shows that it does not
+/// know the private one (go-plugin before 1.5), in temporary directories. `temporary` is the one that the plugin was given.
 pub(super) fn trust(main: &Address, private: &Path, temporary: Option<&OsStr>) -> Trust {
-    let knows_private = main.directory().is_none_or(|folder| folder == private);
-    let mut folders = vec![private.to_owned()];
+    let knows_private = main.directory().is_none_or(|dir| dir == private);
+    let mut dirs = vec![private.to_owned()];
     if !knows_private {
-        folders.extend(temporary_folders(temporary));
+        dirs.extend(temporary_dirs(temporary));
     }
-    Trust::Directories(folders)
+    Trust::Directories(dirs)
 }
 
-/// The same for a plugin that a runner has started: in the private folder, or where its main socket was found to be.
+/// Does the same for a plugin that a runner started: in the private directory, or where its main socket is.
 pub(super) fn trust_runner(main: &Address, private: &Path) -> Trust {
     Trust::Directories(main.directory().into_iter().chain([private]).map(Path::to_owned).collect())
 }
 
-/// Where a plugin puts its sockets by itself.
-pub(super) fn temporary_folders(given: Option<&OsStr>) -> impl Iterator<Item = PathBuf> {
+/// Returns where a plugin puts its sockets without a private directory.
+pub(super) fn temporary_dirs(given: Option<&OsStr>) -> impl Iterator<Item = PathBuf> {
     let shared = [std::env::temp_dir(), PathBuf::from("/tmp")];
     given.map(PathBuf::from).into_iter().chain(shared)
 }
@@ -79,19 +80,19 @@ mod tests {
 
     #[test]
     fn is_private_and_goes_with_its_owner() {
-        let folder = private_folder(None, None).expect("a folder");
-        let path = folder.path().to_owned();
+        let dir = private_dir(None, None).expect("a directory");
+        let path = dir.path().to_owned();
         let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         std::fs::write(path.join("plugin1"), "").expect("a file");
-        drop(folder);
+        drop(dir);
         assert!(!path.exists());
     }
 
     #[test]
     fn a_path_that_no_socket_fits_into_is_refused_by_name() {
         let long = PathBuf::from(format!("/{}", "x".repeat(LONGEST_PATH)));
-        let error = private_folder(Some(&long), None).expect_err("too long");
+        let error = private_dir(Some(&long), None).expect_err("too long");
         assert!(error.to_string().contains("too long for a socket"), "{error}");
     }
 }

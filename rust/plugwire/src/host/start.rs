@@ -1,163 +1,394 @@
-//! Starts a plugin: process → handshake line → connection.
+//! Starts a plugin: directory and program, then the process, its handshake line, and the connection.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use plugwire_process::{Command, Executable, Image, PrivateDir, StderrTail, blocking};
 use plugwire_protocol::certificate;
 use plugwire_protocol::environment::HostEnvironment;
 use plugwire_protocol::handshake::{Expectation, HandshakeLine, MultiplexWish};
-use rustix::process::Signal;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
-use super::aside::{GivenUp, aside};
-use super::diagnosis::{self, Executable};
+use super::attempt::{Attempt, machine, not_spawned, not_verified};
 use super::environment::{self, Environment};
 use super::error::{Evidence, StartError, TimeoutStep};
-use super::handle::{Owner, PluginHandle};
-use super::handshake::{self, NoLine, Printed};
-use super::launch::{Launch, Security};
-use super::managed;
-use super::runner::{self, Output, Runner};
+use super::handle::{Inner, Owner, PluginHandle};
+use super::handshake::{self, NoLine};
+use super::launch::Launch;
+use super::logs::Reader;
+use super::process::PluginProcess;
+use super::runner::{Pipe, Plan, Runner};
 use super::session::Session;
+use super::settings::Security;
 use super::sockets;
-use super::spawn;
-use super::supervise::{Process, remove_socket};
-use super::verify::Image;
 use crate::broker::{self, Trust};
-use crate::http2::ConnectStep;
 use crate::net::Identity;
 use crate::net::Listen;
-use crate::net::private_dir::PrivateFolder;
 use crate::net::{AddrTranslator, Address, Tls};
 
-/// A process whose standard output has ended is about to end itself.
-const ABOUT_TO_END: Duration = Duration::from_secs(3);
-/// One that has printed something else than a line, or does not listen, often is, too.
+/// A process that does not listen may be about to end by itself.
 const MAY_END: Duration = Duration::from_secs(1);
-/// How long a process's last output may take to be read.
+/// How long the last output of an ended process may take to be read.
 const LAST_LINE: Duration = Duration::from_millis(100);
-/// How long it may take to look at a file: for what went wrong, or for whose it is.
-const LOOKED_AT: Duration = Duration::from_secs(5);
 /// What is said to have failed.
-const FOLDER: &str = "making a folder for sockets";
+const DIRECTORY: &str = "creating a directory for sockets";
 
-pub(super) async fn start(mut launch: Launch) -> Result<PluginHandle, StartError> {
-    check(&launch).map_err(|why| StartError::Configuration(why.to_owned()))?;
-    let limit = launch.limits.start;
-    let deadline = Instant::now() + limit;
-    let versions: Vec<u32> = launch.versions.keys().copied().collect();
-    let (image, folder) = prepare(&mut launch, deadline).await?;
-    let identity = match launch.security {
-        Security::Mutual => Some(make_identity()?),
-        Security::Own(_) | Security::Plaintext => None,
-    };
-    let (mut attempt, mut stdout) =
-        Attempt::begin(&mut launch, image, folder, &versions, identity.as_ref(), deadline).await?;
-    let expected = Expectation::new(&versions).with_multiplex(launch.multiplex);
-    let process = attempt.process.clone();
-    let reading = handshake::read(&mut stdout, &mut attempt.printed, &expected, launch.skip_noise);
-    let line = tokio::select! {
-        biased;
-        line = timeout_at(deadline, reading) => line,
-        () = ended_silently(&process) => Ok(Err(NoLine::Ended)),
-    };
-    let line = match line {
-        Ok(Ok(line)) => line,
-        Ok(Err(no_line)) => return Err(attempt.no_line(no_line).await),
-        Err(_) => {
-            let evidence = attempt.fail().await;
-            return Err(StartError::Timeout { limit, step: TimeoutStep::Line, evidence });
+impl Launch {
+    /// Starts the plugin and connects to it: when this returns, calls can be made.
+    ///
+    /// # Errors
+    ///
+    /// A [`StartError`] says what is at fault and has the evidence. Nothing is left of the plugin then, neither process nor
+    /// socket.
+    ///
+    /// Cancel safety: dropping the future kills what was started.
+    pub async fn start(mut self) -> Result<PluginHandle, StartError> {
+        self.check().map_err(|why| StartError::Configuration(why.to_owned()))?;
+        let deadline = Deadline::of(&self);
+        let dir = self.private_dir(&deadline).await?;
+        let (image, dir) = self.image(dir, &deadline).await?;
+        let identity = match self.security {
+            Security::Mutual => Some(make_identity()?),
+            Security::Own(_) | Security::Plaintext => None,
+        };
+        let (mut attempt, mut stdout) =
+            self.start_process(image, dir, identity.as_ref(), &deadline).await?;
+
+        let versions: Vec<u32> = self.versions.iter().copied().collect();
+        let expected = Expectation::new(&versions).with_multiplex(self.multiplex);
+        let process = attempt.process.clone();
+        let reading =
+            handshake::read(&mut stdout, &mut attempt.printed, &expected, self.skip_noise);
+        let line = tokio::select! {
+            biased;
+            line = timeout_at(deadline.at, reading) => line,
+            () = ended_without_a_line(&process) => Ok(Err(NoLine::Ended)),
+        };
+        let line = match line {
+            Ok(Ok(line)) => line,
+            Ok(Err(no_line)) => return Err(attempt.no_line(no_line).await),
+            Err(_) => return Err(deadline.missed(TimeoutStep::Line, attempt.fail().await)),
+        };
+        attempt.process.spawn_reader(drain(stdout));
+
+        let tls = match tls(&self.security, identity.as_ref(), &line) {
+            Ok(tls) => tls,
+            Err(refusal) => return Err(refusal(attempt.fail().await)),
+        };
+        self.connect(attempt, line, tls, &deadline).await
+    }
+
+    /// Reports an invalid configuration before anything is started.
+    fn check(&self) -> Result<(), &'static str> {
+        if self.versions.is_empty() {
+            return Err("no app protocol version is offered (`Launch::version`)");
         }
-    };
-    attempt.process.spawn_reader(drain(stdout));
-    let tls = match tls(&launch.security, identity.as_ref(), &line) {
-        Ok(tls) => tls,
-        Err(refusal) => return Err(refusal(attempt.fail().await)),
-    };
-    attempt.connect(launch, line, tls, deadline).await
+        let cookie = self.handshake.cookie();
+        if cookie.key.is_empty() || cookie.value.is_empty() || cookie.key.contains('=') {
+            return Err("the magic cookie's key or value is empty, or its key contains `=`");
+        }
+        self.confinement.check()?;
+        if self.runner.is_none() {
+            return Ok(());
+        }
+        if !self.verification.is_empty() {
+            return Err("a runner decides what it executes, so it must verify that itself");
+        }
+        if !self.confinement.is_empty() {
+            return Err("a runner must confine what it starts itself");
+        }
+        if self.inherit_stdin {
+            return Err("a runner does not pass standard input on");
+        }
+        if self.outlives_host {
+            return Err("a runner's plugin ends with its host");
+        }
+        Ok(())
+    }
+
+    /// Creates the private directory for the sockets.
+    async fn private_dir(&mut self, deadline: &Deadline) -> Result<PrivateDir, StartError> {
+        if let (None, Some(group)) = (&self.socket_group, self.confinement.group()) {
+            self.socket_group = Some(group.to_string());
+        }
+        let (base, group) = (self.socket_dir.clone(), self.socket_group.clone());
+        let create = move |_| sockets::private_dir(base.as_deref(), group.as_deref());
+        let dir = deadline.blocking(TimeoutStep::Directory, DIRECTORY, create).await?;
+        dir.map_err(machine(DIRECTORY))
+    }
+
+    /// Finds the program, and verifies it if that is wanted. The directory is passed through, so that it is not removed while
+    /// an abandoned thread still copies into it.
+    async fn image(
+        &mut self,
+        dir: PrivateDir,
+        deadline: &Deadline,
+    ) -> Result<(Image, PrivateDir), StartError> {
+        let program = self.program.clone();
+        if self.runner.is_some() {
+            return Ok((Image::from(program), dir));
+        }
+        let verification = std::mem::take(&mut self.verification);
+        let read = move |cancelled: CancellationToken| {
+            let program = find(&program)?;
+            match verification.image(program.clone(), &dir, &cancelled) {
+                Ok(image) => Ok((image, dir)),
+                Err(error) => Err(not_verified(error, program, verification.has_checksum())),
+            }
+        };
+        let doing = "finding and verifying the program";
+        deadline.blocking(TimeoutStep::Program, doing, read).await?
+    }
+
+    /// Starts the process, or lets the runner do that.
+    async fn start_process(
+        &mut self,
+        image: Image,
+        dir: PrivateDir,
+        identity: Option<&Identity>,
+        deadline: &Deadline,
+    ) -> Result<(Attempt, Pipe), StartError> {
+        let protocol = self.protocol_variables(identity, &dir);
+        let user = std::mem::take(&mut self.variables);
+        let Environment { variables, withheld } =
+            environment::build(std::env::vars_os(), &self.inherit, user, protocol);
+        let (dir_path, program) = (dir.path().to_owned(), image.program().to_owned());
+        let temporary = variables.get(OsStr::new("TMPDIR")).cloned();
+        let started = match self.runner.clone() {
+            Some(runner) => self.run(&*runner, variables, dir, deadline).await,
+            None => self.spawn(image, variables, dir, deadline).await,
+        };
+        let (process, stdout, translate) = started.map_err(|error| withholding(error, withheld))?;
+        let runner = self.runner.clone();
+        let attempt =
+            Attempt::new(process, runner, translate, program, withheld, dir_path, temporary);
+        Ok((attempt, stdout))
+    }
+
+    /// Starts a child process.
+    async fn spawn(
+        &mut self,
+        image: Image,
+        variables: BTreeMap<OsString, OsString>,
+        dir: PrivateDir,
+        deadline: &Deadline,
+    ) -> Result<Started, StartError> {
+        let program = image.program().to_owned();
+        let name = self.plugin_name();
+        let (directory, confined) = (self.directory.clone(), !self.confinement.is_empty());
+        let mut command = Command::new(image)
+            .arg0(self.program.clone())
+            .args(std::mem::take(&mut self.arguments))
+            .envs(variables)
+            .confine(self.confinement.clone())
+            .private_dir(dir);
+        if let Some(directory) = &directory {
+            command = command.current_dir(directory);
+        }
+        if self.inherit_stdin {
+            command = command.inherit_stdin();
+        }
+        if self.outlives_host {
+            command = command.outlive_parent();
+        }
+        let reader = Reader::new(name.clone(), &mut self.output);
+        let command = command.stderr(move |pipe, tail| reader.run(pipe, tail));
+        match timeout_at(deadline.at, command.spawn()).await {
+            Ok(Ok((process, stdout))) => {
+                Ok((PluginProcess::new(name, process), Box::pin(stdout), None))
+            }
+            Ok(Err(cause)) => Err(not_spawned(cause, program, directory, confined).await),
+            Err(_) => Err(deadline.missed_for(TimeoutStep::Execution, program)),
+        }
+    }
+
+    /// Lets the user's runner start the plugin.
+    async fn run(
+        &mut self,
+        runner: &dyn Runner,
+        variables: BTreeMap<OsString, OsString>,
+        dir: PrivateDir,
+        deadline: &Deadline,
+    ) -> Result<Started, StartError> {
+        let plan = Plan {
+            program: self.program.clone(),
+            arguments: std::mem::take(&mut self.arguments),
+            variables,
+            directory: self.directory.clone(),
+            socket_dir: dir.path().to_owned(),
+        };
+        let started = match timeout_at(deadline.at, runner.start(plan)).await {
+            Ok(Ok(started)) => started,
+            Ok(Err(cause)) => {
+                let evidence = Evidence { program: self.program.clone(), ..Evidence::default() };
+                return Err(StartError::Spawn { cause, evidence: Box::new(evidence) });
+            }
+            Err(_) => return Err(deadline.missed_for(TimeoutStep::Runner, self.program.clone())),
+        };
+        let (name, tail) = (self.plugin_name(), StderrTail::default());
+        let reader = Reader::new(name.clone(), &mut self.output);
+        let stderr = reader.run(started.stderr, tail.clone());
+        let process =
+            PluginProcess::of_runner(name, started.id, started.running, stderr, tail, dir);
+        Ok((process, started.stdout, started.translate))
+    }
+
+    /// Connects. Disarms the attempt only once the handle has the process.
+    async fn connect(
+        mut self,
+        mut attempt: Attempt,
+        line: HandshakeLine,
+        tls: Option<Tls>,
+        deadline: &Deadline,
+    ) -> Result<PluginHandle, StartError> {
+        let address = Address::parse(line.network, &line.address)
+            .map_err(|error| machine("reading the plugin's address")(io::Error::other(error)))?;
+        let address = match attempt.translated(address) {
+            Ok(address) => address,
+            Err((address, step, cause)) => {
+                let evidence = attempt.fail().await;
+                return Err(StartError::Connect { address, step, cause, evidence });
+            }
+        };
+        // What remains of the time for the start is left for the connection.
+        let _ = timeout_at(deadline.at, attempt.remember_socket(&address)).await;
+        let settings = self.broker_settings(&attempt, &line, &address, tls);
+        let connecting = Session::connect(&address, settings);
+        let mut session = match timeout_at(deadline.at, connecting).await {
+            Ok(Ok(session)) => session,
+            Ok(Err((step, cause))) => {
+                let evidence = attempt.fail_soon(MAY_END).await;
+                return Err(StartError::Connect { address, step, cause, evidence });
+            }
+            Err(_) => return Err(deadline.missed(TimeoutStep::Connection, attempt.fail().await)),
+        };
+        let name = self.plugin_name();
+        let (stdout, stderr) = (self.output.stdout.take(), self.output.stderr.take());
+        session.copy_stdio(&name, stdout, stderr).await;
+        let process = attempt.disarm();
+        Ok(PluginHandle(Arc::new(Inner {
+            name,
+            version: line.app_version,
+            address,
+            session: Arc::new(session),
+            owner: Owner::Us(process),
+            timeouts: self.timeouts,
+            runtime: tokio::runtime::Handle::current(),
+        })))
+    }
+
+    fn broker_settings(
+        &self,
+        attempt: &Attempt,
+        line: &HandshakeLine,
+        address: &Address,
+        tls: Option<Tls>,
+    ) -> broker::Settings {
+        let trust = match self.any_broker_address {
+            true => Trust::Anywhere,
+            false if self.runner.is_some() => sockets::trust_runner(address, &attempt.dir),
+            false => sockets::trust(address, &attempt.dir, attempt.temporary.as_deref()),
+        };
+        broker::Settings {
+            multiplexed: line.multiplex == Some(true),
+            listen: Listen::Unix {
+                directory: attempt.dir.clone(),
+                group: self.socket_group.clone(),
+            },
+            tls,
+            http2: self.http2.clone(),
+            timeout: self.timeouts.broker,
+            trust,
+            translate: attempt.translate.clone(),
+            peer: Some(Arc::new(attempt.process.clone())),
+        }
+    }
+
+    fn protocol_variables(
+        &self,
+        identity: Option<&Identity>,
+        dir: &PrivateDir,
+    ) -> Vec<(String, String)> {
+        let certificate = identity.map(|identity| certificate::pem(identity.certificate()));
+        let versions: Vec<u32> = self.versions.iter().copied().collect();
+        let mut environment = HostEnvironment::new(self.handshake.cookie(), &versions);
+        environment.ports = self.ports;
+        environment.multiplex = self.multiplex != MultiplexWish::No;
+        environment.client_certificate_pem = certificate.as_deref();
+        environment.socket_group = self.socket_group.as_deref();
+        environment.socket_dir = dir.path().to_str();
+        environment.variables()
+    }
+
+    /// Returns the plugin's name in logs and errors.
+    fn plugin_name(&self) -> String {
+        self.output.name.clone().unwrap_or_else(|| {
+            let file = self.program.file_name().map(OsString::from).unwrap_or_default();
+            file.to_string_lossy().into_owned()
+        })
+    }
 }
 
-/// What makes no sense, said before anything is started.
-fn check(launch: &Launch) -> Result<(), &'static str> {
-    if launch.versions.is_empty() {
-        return Err("no app protocol version is offered (`Launch::version`)");
-    }
-    let cookie = launch.handshake.cookie();
-    if cookie.key.is_empty() || cookie.value.is_empty() || cookie.key.contains('=') {
-        return Err("the magic cookie's key or value is empty, or its key holds `=`");
-    }
-    launch.confinement.check()?;
-    runner::check(launch)
+/// A process, its standard output, and the translation of its addresses.
+type Started = (PluginProcess, Pipe, Option<Arc<dyn AddrTranslator>>);
+
+/// The time limit of one start.
+struct Deadline {
+    at: Instant,
+    limit: Duration,
+    program: PathBuf,
 }
 
-/// What is on the file system: a folder for the sockets, and what to execute.
-async fn prepare(
-    launch: &mut Launch,
-    deadline: Instant,
-) -> Result<(Image, PrivateFolder), StartError> {
-    if let (None, Some(group)) = (&launch.socket_group, launch.confinement.group()) {
-        launch.socket_group = Some(group.to_string());
+impl Deadline {
+    fn of(launch: &Launch) -> Self {
+        let limit = launch.timeouts.start;
+        Self { at: Instant::now() + limit, limit, program: launch.program.clone() }
     }
-    let (base, group) = (launch.socket_dir.clone(), launch.socket_group.clone());
-    let make = move |_| sockets::private_folder(base.as_deref(), group.as_deref());
-    let folder = in_time(launch, deadline, TimeoutStep::Folder, make).await?;
-    let folder = folder.map_err(machine(FOLDER))?;
-    let program = launch.program.clone();
-    if launch.runner.is_some() {
-        return Ok((Image::Unverified(program), folder));
-    }
-    let verification = std::mem::take(&mut launch.verification);
-    // The folder goes along, so that it is not removed under a copy that nobody waits for any more.
-    let read = move |given_up| {
-        let image = verification.image(find(&program)?, folder.path(), &given_up)?;
-        Ok((image, folder))
-    };
-    in_time(launch, deadline, TimeoutStep::Program, read).await?
-}
 
-async fn in_time<T: Send + 'static>(
-    launch: &Launch,
-    deadline: Instant,
-    step: TimeoutStep,
-    work: impl FnOnce(GivenUp) -> T + Send + 'static,
-) -> Result<T, StartError> {
-    match timeout_at(deadline, aside(work)).await {
-        Ok(done) => done.map_err(machine(match step {
-            TimeoutStep::Folder => FOLDER,
-            _ => "finding and verifying the program",
-        })),
-        Err(_) => {
-            let evidence = Evidence { program: launch.program.clone(), ..Evidence::default() };
-            let limit = launch.limits.start;
-            Err(StartError::Timeout { limit, step, evidence: Box::new(evidence) })
+    fn missed(&self, step: TimeoutStep, evidence: Box<Evidence>) -> StartError {
+        StartError::Timeout { limit: self.limit, step, evidence }
+    }
+
+    fn missed_for(&self, step: TimeoutStep, program: PathBuf) -> StartError {
+        self.missed(step, Box::new(Evidence { program, ..Evidence::default() }))
+    }
+
+    /// Runs work that may hang with a file system.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        step: TimeoutStep,
+        doing: &'static str,
+        work: impl FnOnce(CancellationToken) -> T + Send + 'static,
+    ) -> Result<T, StartError> {
+        match timeout_at(self.at, blocking::run(work)).await {
+            Ok(done) => done.map_err(machine(doing)),
+            Err(_) => Err(self.missed_for(step, self.program.clone())),
         }
     }
 }
 
-/// Looks at the program's file, unless the file system hangs.
-pub(super) async fn examine(program: &Path) -> Option<Executable> {
-    let program = program.to_owned();
-    let examined = timeout(LOOKED_AT, aside(move |_| diagnosis::examine(&program)));
-    examined.await.ok()?.ok()
+/// Adds the number of withheld variables to the evidence.
+fn withholding(mut error: StartError, withheld: usize) -> StartError {
+    if let StartError::Spawn { evidence, .. } | StartError::Timeout { evidence, .. } = &mut error {
+        evidence.withheld = withheld;
+    }
+    error
 }
 
-/// Whether it is a folder, as far as a file system that hangs lets anybody know.
-pub(super) async fn is_folder(path: &Path) -> bool {
-    let path = path.to_owned();
-    matches!(timeout(LOOKED_AT, aside(move |_| path.is_dir())).await, Ok(Ok(true)))
-}
-
-/// The process has ended and what it printed was read, though its output is open: a process that it left behind holds it.
-async fn ended_silently(process: &Process) {
+/// Waits until the process has ended and its output was read, although its output is still open: a process that it left
+/// behind has it open.
+async fn ended_without_a_line(process: &PluginProcess) {
     process.exited().await;
     tokio::time::sleep(LAST_LINE).await;
 }
 
-/// Where the program is. Looking it up here makes a relative path mean the same whatever the plugin's own directory is.
+/// Returns where the program is. It is looked up here, so that a relative path does not depend on the plugin's working
+/// directory.
 fn find(program: &Path) -> Result<PathBuf, StartError> {
     let missing = |cause: io::Error| StartError::Spawn {
         cause,
@@ -178,18 +409,14 @@ fn make_identity() -> Result<Identity, StartError> {
     Identity::generate().map_err(|error| machine("making a key")(io::Error::other(error)))
 }
 
-pub(super) fn machine(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
-    move |cause| StartError::Machine { doing, cause }
-}
-
-/// The output after the line is nobody's, but a full pipe would stop the plugin.
-async fn drain(mut stdout: Output) {
+/// Drops the output after the line: a full pipe would stop the plugin.
+async fn drain(mut stdout: Pipe) {
     let _ = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await;
 }
 
 type Refusal = Box<dyn FnOnce(Box<Evidence>) -> StartError + Send>;
 
-/// What the two sides make of the certificate in the line. Spec: TLS-6 and TLS-7.
+/// Decides about TLS by this host's configuration and the certificate in the line. Spec: TLS-6 and TLS-7.
 fn tls(
     security: &Security,
     own: Option<&Identity>,
@@ -207,260 +434,6 @@ fn tls(
     }
 }
 
-/// A started process that is not yet a plugin. Dropping it kills the process.
-struct Attempt {
-    process: Process,
-    /// Who started it, if it is no process of this machine, and what it calls by other addresses.
-    runner: Option<Arc<dyn Runner>>,
-    translate: Option<Arc<dyn AddrTranslator>>,
-    program: PathBuf,
-    printed: Printed,
-    withheld: usize,
-    /// The private folder for sockets, and the temporary one that the plugin was given.
-    folder: PathBuf,
-    temporary: Option<OsString>,
-    armed: bool,
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if self.armed {
-            self.process.kill();
-        }
-    }
-}
-
-impl Attempt {
-    async fn begin(
-        launch: &mut Launch,
-        image: Image,
-        folder: PrivateFolder,
-        versions: &[u32],
-        identity: Option<&Identity>,
-        deadline: Instant,
-    ) -> Result<(Self, Output), StartError> {
-        let Environment { variables, withheld } = environment::build(
-            std::env::vars_os(),
-            &launch.inherit,
-            std::mem::take(&mut launch.variables),
-            protocol_variables(launch, versions, identity, &folder),
-        );
-        let (path, temporary) =
-            (folder.path().to_owned(), variables.get(OsStr::new("TMPDIR")).cloned());
-        let program = image.program().to_owned();
-        let (process, stdout, translate) = match launch.runner.clone() {
-            Some(runner) => {
-                spawn::run(launch, &*runner, variables, withheld, folder, deadline).await?
-            }
-            None => spawn::spawn(launch, image, variables, withheld, folder, deadline).await?,
-        };
-        let attempt = Self {
-            process,
-            runner: launch.runner.clone(),
-            translate,
-            program,
-            printed: Printed::default(),
-            withheld,
-            folder: path,
-            temporary,
-            armed: true,
-        };
-        Ok((attempt, stdout))
-    }
-
-    /// Connects, and lets go of the process only once the handle has it.
-    async fn connect(
-        mut self,
-        launch: Launch,
-        line: HandshakeLine,
-        tls: Option<Tls>,
-        deadline: Instant,
-    ) -> Result<PluginHandle, StartError> {
-        let mut address = Address::parse(line.network, &line.address)
-            .map_err(|error| machine("reading the plugin's address")(io::Error::other(error)))?;
-        if let Some(translate) = &self.translate {
-            address = match translate.to_host(address.clone()) {
-                Ok(address) => address,
-                Err(cause) => {
-                    let (step, evidence) = (ConnectStep::Dial, self.fail().await);
-                    return Err(StartError::Connect { address, step, cause, evidence });
-                }
-            };
-        }
-        // What remains of the start's time is the connection's.
-        let _ = timeout_at(deadline, self.remember_socket(&address)).await;
-        let settings = self.broker_settings(&launch, &line, &address, tls);
-        let connecting = Session::connect(&address, settings);
-        let mut session = match timeout_at(deadline, connecting).await {
-            Ok(Ok(session)) => session,
-            Ok(Err((step, cause))) => {
-                let evidence = self.fail_soon(MAY_END).await;
-                return Err(StartError::Connect { address, step, cause, evidence });
-            }
-            Err(_) => {
-                let (limit, step) = (launch.limits.start, TimeoutStep::Connection);
-                return Err(StartError::Timeout { limit, step, evidence: self.fail().await });
-            }
-        };
-        let name = name(&launch);
-        session.copy_stdio(&name, launch.output.stdout, launch.output.stderr).await;
-        self.armed = false;
-        let version = line.app_version;
-        let dispensers = launch.versions.into_iter().find(|(offered, _)| *offered == version);
-        let dispensers = dispensers.map(|(_, dispensers)| dispensers).unwrap_or_default();
-        let owner = Owner::Us(self.process.clone());
-        let handle =
-            PluginHandle::new(name, version, address, session, owner, dispensers, launch.limits);
-        if launch.managed {
-            managed::add(&handle);
-        }
-        Ok(handle)
-    }
-
-    /// Go's plugins leave their socket behind when they are killed, and those before go-plugin 1.5 do not put it into the
-    /// private folder.
-    async fn remember_socket(&self, address: &Address) {
-        if let Address::Unix(path) = address
-            && self.is_where_plugins_listen(path).await
-        {
-            self.process.remember_socket(path);
-        }
-    }
-
-    /// What a line names is a plugin's word, and may be somebody else's socket: only in the temporary folders is one
-    /// removed. It may lie on a file system that hangs, too, and is then none of those.
-    async fn is_where_plugins_listen(&self, socket: &Path) -> bool {
-        if self.runner.is_some() {
-            // By this path somebody else's may be meant.
-            return false;
-        }
-        let folders = sockets::temporary_folders(self.temporary.as_deref()).collect();
-        let (trust, address) = (Trust::Directories(folders), Address::Unix(socket.to_owned()));
-        let allowed = timeout(LOOKED_AT, aside(move |_| trust.allows(&address))).await;
-        matches!(allowed, Ok(Ok(true)))
-    }
-
-    fn broker_settings(
-        &self,
-        launch: &Launch,
-        line: &HandshakeLine,
-        address: &Address,
-        tls: Option<Tls>,
-    ) -> broker::Settings {
-        let trust = match launch.any_broker_address {
-            true => Trust::Anywhere,
-            false if self.runner.is_some() => sockets::trust_runner(address, &self.folder),
-            false => sockets::trust(address, &self.folder, self.temporary.as_deref()),
-        };
-        broker::Settings {
-            multiplexed: line.multiplex == Some(true),
-            listen: Listen::Unix {
-                directory: self.folder.clone(),
-                group: launch.socket_group.clone(),
-            },
-            tls,
-            http2: launch.http2.clone(),
-            timeout: launch.limits.broker,
-            trust,
-            translate: self.translate.clone(),
-            peer: Some(Arc::new(self.process.clone())),
-        }
-    }
-
-    async fn no_line(self, why: NoLine) -> StartError {
-        match why {
-            NoLine::Refused(cause) => {
-                StartError::Handshake { cause, evidence: self.fail_soon(MAY_END).await }
-            }
-            NoLine::Endless(read) => StartError::NoLine { read, evidence: self.fail().await },
-            NoLine::Io(cause) => machine("reading the plugin's standard output")(cause),
-            NoLine::Ended => {
-                let evidence = self.fail_soon(ABOUT_TO_END).await;
-                if is_about_the_cookie(&evidence) {
-                    StartError::CookieRefused(evidence)
-                } else {
-                    StartError::Exited(evidence)
-                }
-            }
-        }
-    }
-
-    /// Lets the process end by itself, if it is about to, for its exit status, and collects what is known.
-    async fn fail_soon(self, limit: Duration) -> Box<Evidence> {
-        let _ = timeout(limit, self.process.dead()).await;
-        self.fail().await
-    }
-
-    /// Ends the process, removes what it leaves, and collects what is known.
-    async fn fail(self) -> Box<Evidence> {
-        let (executable, diagnosis) = match &self.runner {
-            None => (examine(&self.program).await, None),
-            Some(runner) => {
-                let diagnosis = runner.diagnose(self.process.id.as_deref().unwrap_or_default());
-                (None, timeout(LOOKED_AT, diagnosis).await.ok().flatten())
-            }
-        };
-        let by_itself = self.process.is_dead();
-        self.process.kill();
-        let last = self.process.ends_within(self.process.dies_within()).await;
-        // Who did not die of our signal had ended before it came, and we hear of it only now.
-        let exit = last.filter(|exit| {
-            let of_our_signal = exit.signal() == Some(Signal::KILL.as_raw());
-            by_itself || (self.runner.is_none() && exit.status.is_some() && !of_our_signal)
-        });
-        if let Some(socket) = self.printed.socket()
-            && self.is_where_plugins_listen(&socket).await
-        {
-            remove_socket(&socket);
-        }
-        Box::new(Evidence {
-            program: self.program.clone(),
-            executable,
-            diagnosis,
-            stdout: self.printed.excerpt(),
-            stderr: self.process.tail.read().0,
-            exit,
-            withheld: self.withheld,
-        })
-    }
-}
-
-fn protocol_variables(
-    launch: &Launch,
-    versions: &[u32],
-    identity: Option<&Identity>,
-    folder: &PrivateFolder,
-) -> Vec<(String, String)> {
-    let certificate = identity.map(|identity| certificate::pem(identity.certificate()));
-    let mut environment = HostEnvironment::new(launch.handshake.cookie(), versions);
-    environment.ports = launch.ports;
-    environment.multiplex = launch.multiplex != MultiplexWish::No;
-    environment.client_certificate_pem = certificate.as_deref();
-    environment.socket_group = launch.socket_group.as_deref();
-    environment.socket_dir = folder.path().to_str();
-    environment.variables()
-}
-
-pub(super) fn name(launch: &Launch) -> String {
-    launch.output.name.clone().unwrap_or_else(|| {
-        let file = launch.program.file_name().map(OsString::from).unwrap_or_default();
-        file.to_string_lossy().into_owned()
-    })
-}
-
-/// Go's plugins and ours print some text for people, nothing else, and exit with 1. Nothing on the wire says it, so the text
-/// has to.
-fn is_about_the_cookie(evidence: &Evidence) -> bool {
-    let words =
-        ["These are not meant to be executed directly", "This program is a plugin", "magic cookie"];
-    evidence.stdout.is_empty()
-        && evidence
-            .exit
-            .as_ref()
-            .is_none_or(|exit| exit.status.is_none_or(|status| status.code() == Some(1)))
-        && words.iter().any(|words| evidence.stderr.contains(words))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -475,8 +448,9 @@ mod tests {
         let launch = Launch::new(Handshake::new("A", "b"), "plugin").start_timeout(limit);
         let (_never, hangs) = mpsc::channel::<()>();
         let work = move |_| hangs.recv().is_err();
-        let error = in_time(&launch, Instant::now() + limit, TimeoutStep::Folder, work).await;
+        let step = TimeoutStep::Directory;
+        let error = Deadline::of(&launch).blocking(step, DIRECTORY, work).await;
         let error = error.expect_err("it hangs").to_string();
-        assert_eq!(error, "the system did not make a folder for sockets within 50ms");
+        assert_eq!(error, "the system did not create a directory for sockets within 50ms");
     }
 }

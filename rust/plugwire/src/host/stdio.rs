@@ -1,16 +1,12 @@
-//! The plugin's stdio stream, to the user's writers.
+//! Copies the plugin's stdio stream to the user's writers.
 
-use std::pin::Pin;
-
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tonic::{Code, Status};
 
+use super::settings::Writer;
 use crate::generated::plugin::grpc_stdio_client::GrpcStdioClient;
 use crate::generated::plugin::{StdioData, stdio_data};
 use crate::http2::Channel;
-
-/// What a user gives to be written to.
-pub(super) type Writer = Pin<Box<dyn AsyncWrite + Send>>;
 
 /// Where one channel of the stream goes.
 enum Sink {
@@ -23,9 +19,9 @@ enum Sink {
     Nowhere,
 }
 
-/// Plugins send 1 KiB (Go's) or 32 KiB (ours) at a time.
+/// Go plugins send 1 KiB at a time, Rust plugins 32 KiB.
 const LONGEST_MESSAGE: usize = 4 * 1024 * 1024;
-/// A line is logged at this length at the latest.
+/// Longer lines are logged in pieces of this length.
 const LONGEST_LOGGED: usize = 8 * 1024;
 
 impl Sink {
@@ -72,8 +68,9 @@ fn log(plugin: &str, channel: &str, line: &[u8]) {
     tracing::info!(target: "plugwire::plugin_output", plugin, channel, "{}", text.trim_end_matches(['\n', '\r']));
 }
 
-/// Copies the stream until it ends, and the next one where another connection follows: a Go plugin blocks in the middle of a
-/// call when nobody reads. Its absence is no error: plugins before go-plugin 1.1 have none. Spec: STD-4 and STD-7.
+/// Copies the stream until it ends, and again on the next connection if the channel reconnects: a Go plugin blocks in the
+/// middle of a call if its output is not read. A missing stream is not an error: plugins before go-plugin 1.1 have none.
+/// Spec: STD-4 and STD-7.
 pub(super) async fn copy(
     channel: Channel,
     plugin: String,
@@ -106,10 +103,10 @@ struct Sinks {
 }
 
 impl Sinks {
-    /// Copies one stream, and says how it ended.
+    /// Copies one stream, and returns how it ended.
     async fn copy_one(&mut self, channel: Channel) -> Status {
         let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(LONGEST_MESSAGE);
-        // A Go plugin sends its headers with the first output, perhaps never: nothing else may wait for this.
+        // A Go plugin sends its headers with its first output, perhaps never, so nothing else may wait for this.
         let mut stream = match client.stream_stdio(()).await {
             Ok(stream) => stream.into_inner(),
             Err(status) => return status,

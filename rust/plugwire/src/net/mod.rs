@@ -6,8 +6,6 @@ mod identity;
 mod io;
 mod listener;
 mod mux;
-#[cfg(feature = "host")]
-pub(crate) mod private_dir;
 mod provider;
 mod tls;
 mod translate;

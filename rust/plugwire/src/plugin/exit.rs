@@ -47,7 +47,10 @@ impl OwnProcess {
             log_briefly("plugin did not exit in time; forcing exit");
             // SAFETY: `_exit` takes a number and never returns. `exit` would run exit handlers, which may
             // hang too.
-            unsafe { libc::_exit(1) }
+            #[expect(unsafe_code, reason = "the standard library has no `_exit`")]
+            unsafe {
+                libc::_exit(1)
+            }
         };
         let watch = thread::Builder::new().name("plugwire-exit".to_owned()).spawn(exit);
         if let Err(error) = watch {

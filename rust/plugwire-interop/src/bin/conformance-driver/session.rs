@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::future::join;
 use plugwire::broker::Serving;
-use plugwire::host::{Attach, Launch, PluginHandle};
+use plugwire::host::{Attach, Launch, PluginHandle, Timeouts};
 use plugwire::protocol::hclog::Entry;
 use plugwire::protocol::reattach;
 use plugwire::{Handshake, Services};
@@ -148,8 +148,9 @@ impl Session {
         let records = reattach::parse_map(&json!({ "subject": record }).to_string());
         let record = records.map_err(|error| Failure::new("start.other", error.to_string()))?;
         let record = record.into_values().next().expect("there is one entry");
+        let limit = Duration::from_millis(self.subject.start_timeout_ms);
         let attach = Attach::new(record)
-            .start_timeout(Duration::from_millis(self.subject.start_timeout_ms))
+            .timeouts(Timeouts::default().start(limit))
             .stdout(self.stdout.clone())
             .stderr(self.stderr.clone());
         Ok(attach.connect().await?)

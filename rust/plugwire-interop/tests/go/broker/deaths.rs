@@ -40,7 +40,7 @@ async fn kill_the_plugin(program: &Path, mode: Mode) -> Result<(), String> {
         streams.push(stream);
     }
     let began = Instant::now();
-    kill(pair.plugin.id());
+    kill(pair.plugin.pid().expect("a pid"));
     let ends = join_all(streams.iter_mut().map(|stream| async {
         let end = tokio::time::timeout(Duration::from_secs(30), stream.message()).await;
         (end.expect("the stream ends").expect_err("the stream fails"), began.elapsed())

@@ -1,8 +1,8 @@
-//! Executes a program as the system does it.
+//! Executes a program without the detours of the standard library. Only Unix has fork and exec.
 //!
-//! `Command` looks for programs as a shell does, and several C libraries then hand what the system refuses to a shell:
-//! a program for another machine would be read as a script. And it panics where a program cannot be executed while
-//! somebody else waits for its process: a host that ignores SIGCHLD.
+//! `std::process::Command` looks programs up as a shell does, and several C libraries then pass what the system refuses to a
+//! shell: a program for another machine would be read as a script. It also panics if a program cannot be executed while the
+//! process has been reaped already, as in a parent that ignores SIGCHLD.
 
 use std::ffi::{CString, OsStr};
 use std::io::{self, Read, Write};
@@ -13,23 +13,20 @@ use std::process::{Child, Command};
 
 use rustix::io::Errno;
 
-/// What the shell's users know as "it could not be executed". Nobody sees it.
+/// The exit status by which shells say that a program could not be executed. It is never reported.
 const NOT_EXECUTED: i32 = 127;
 
 type Step = Box<dyn FnMut() -> io::Result<()> + Send + Sync>;
 
-/// Makes what executes a path.
-pub(super) type MakeExecution = Box<dyn Fn(&Path) -> io::Result<Execution> + Send>;
-
-/// A command, and what its process does before it becomes the program.
-pub(super) struct Execution {
-    pub(super) command: Command,
+/// A command, and the steps that its process takes between fork and exec.
+pub(crate) struct Execution {
+    pub(crate) command: Command,
     steps: Vec<Step>,
 }
 
 impl Execution {
-    /// Of this path, with a cleared environment.
-    pub(super) fn of(program: &Path) -> Self {
+    /// Prepares to execute this path, with a cleared environment.
+    pub(crate) fn of(program: &Path) -> Self {
         let mut command = Command::new(program);
         command.env_clear();
         Self { command, steps: Vec::new() }
@@ -40,27 +37,27 @@ impl Execution {
     /// # Safety
     ///
     /// It runs between fork and exec, where only what is safe in a signal handler may be done: no memory, no locks.
-    pub(super) unsafe fn before(
+    pub(crate) unsafe fn before_exec(
         &mut self,
         step: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
     ) {
         self.steps.push(Box::new(step));
     }
 
-    /// Begins in this folder. As a step: it may fail.
-    pub(super) fn begin_in(&mut self, folder: &Path) -> io::Result<()> {
-        let folder = CString::new(folder.as_os_str().as_bytes())?;
+    /// Changes to this directory, as a step.
+    pub(crate) fn change_dir(&mut self, dir: &Path) -> io::Result<()> {
+        let dir = CString::new(dir.as_os_str().as_bytes())?;
         // SAFETY: one system call; no memory, no locks.
-        unsafe { self.before(move || Ok(rustix::process::chdir(&*folder)?)) };
+        unsafe { self.before_exec(move || Ok(rustix::process::chdir(&*dir)?)) };
         Ok(())
     }
 
-    /// Executes the program, called `name`, after all steps. An error is a step's, or the system's about the program; no
-    /// process is left of it.
-    pub(super) fn spawn(self, name: &OsStr) -> io::Result<Child> {
+    /// Executes the program, with `name` as its `argv[0]`, after all steps. An error is a step's, or the system's about the
+    /// program; no process is left in this case.
+    pub(crate) fn spawn(self, name: &OsStr) -> io::Result<Child> {
         let Self { mut command, mut steps } = self;
         let (mut failure, mut failed) = io::pipe()?;
-        let execute = directly(&command, name)?;
+        let execute = execve(&command, name)?;
         let run = move || {
             let error = steps.iter_mut().find_map(|step| step().err()).unwrap_or_else(&execute);
             let number = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
@@ -71,19 +68,19 @@ impl Execution {
         // SAFETY: each step is safe here, as is `execute`; besides that, one write and one exit. No memory, no locks.
         unsafe { command.pre_exec(run) };
         let mut child = command.spawn()?;
-        // With it, this process's end of the pipe: what is left is the child's, which closes when it executes the program.
+        // This closes this process's end of the pipe. What is left is the child's, which closes at exec.
         drop(command);
         let mut number = [0; size_of::<i32>()];
         if failure.read_exact(&mut number).is_err() {
             return Ok(child);
         }
-        // Somebody else may have waited for it.
+        // It may have been reaped elsewhere in this process.
         let _ = child.wait();
         Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
     }
 }
 
-/// A list as `execve` takes it. The addresses stay right when it moves: they are those of the strings' own memory.
+/// A list of strings as `execve` takes it. Moving it keeps the addresses valid, since they point to the strings' heap memory.
 struct List {
     _strings: Vec<CString>,
     addresses: Vec<usize>,
@@ -103,8 +100,8 @@ impl List {
     }
 }
 
-/// Makes the call that executes a command's program. It returns only where it failed.
-fn directly(
+/// Prepares the call of `execve` for a command. The call returns only if it fails.
+fn execve(
     command: &Command,
     name: &OsStr,
 ) -> io::Result<impl Fn() -> io::Error + Send + Sync + use<>> {
@@ -115,7 +112,7 @@ fn directly(
     let environment =
         List::new(set.map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()))?;
     Ok(move || {
-        // SAFETY: the three are lists and strings of C, made above, and live in this closure.
+        // SAFETY: the three are null-terminated, were made above, and are owned by this closure.
         unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
         io::Error::last_os_error()
     })

@@ -1,6 +1,5 @@
-//! Retries for unit tests. A child that another test of this process is starting holds copies of all
-//! descriptors until it executes something: until then a lock is still held, and a listener still there,
-//! although its owner has dropped it.
+//! For unit tests. A child that another test of this process is starting holds copies of all descriptors until it calls
+//! `exec`: until then a lock is still held and a listener still listens although its owner has dropped it.
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -1,21 +1,20 @@
-//! The guardian: a small process that ends this host's plugins when the host cannot.
+//! The guardian: a small process that ends this process's children when this process is killed.
 //!
-//! A host that is killed runs no code, and the parent-death signal reaches only the plugin itself, not what a shell put
-//! between or what the plugin started. So one process for each host reads a pipe that nobody but the host writes to. When
-//! the pipe ends, the host is gone: the guardian kills the groups that it knows, removes their folders, and exits.
+//! A process that is killed runs no code, and the parent-death signal reaches only the child itself, not what a shell put
+//! in between or what the child started. So one guardian per parent reads a pipe that only the parent writes to. When the
+//! pipe ends, the parent is gone: the guardian kills the groups that it knows, removes their directories, and exits.
 //!
-//! It is a shell script, on purpose. A process forked from the host without an exec would keep a copy of the host's
-//! memory, keys included; the host's own program cannot be executed again without running its `main`; and a program of
-//! its own would have to be installed beside every host. A shell is on every machine but the barest containers, needs
-//! a megabyte, and kills and removes by itself. Without one there is a warning, and what is left is the parent-death signal
-//! and the sweep of the next start.
+//! It is a shell script, on purpose. A fork of the parent without an exec would keep a copy of the parent's memory,
+//! including its keys; the parent's own program cannot be executed again without running its `main`; and a separate program
+//! would have to be installed beside every parent. Every machine has a shell, except the barest containers; it needs a
+//! megabyte, and kills and removes by itself. Without one there is a warning, and what remains is the parent-death signal and
+//! the sweep at the next start.
 //!
-//! **Process ids.** The guardian must never kill a group whose id has become somebody else's. An id is free for others
-//! only when its process has been waited for, and `supervise` tells the guardian of the end before it waits. If the host
-//! is killed in between, the id is freed by init, and the guardian acts at that same moment; the system gives ids out in
-//! a circle, so it would have to start tens of thousands of processes first. Where the host ignores SIGCHLD, nobody has to
-//! wait, and the id is free as soon as the process ends; there the guardian is told at once, and it is the same circle
-//! that makes up for the moment in between. While anybody is left in a group, its id is not given out at all.
+//! **Pids.** The guardian must never kill a group whose id was reused. A pid is free for reuse only once its process has been
+//! reaped, and `reap` tells the guardian about the end before it reaps. If the parent is killed in between, init reaps, and
+//! the guardian acts at that same moment; the system assigns pids in a circle, so it would have to start tens of thousands of
+//! processes first. If the parent ignores SIGCHLD, the pid is free as soon as the process ends; the guardian is then told at
+//! once, and the circle covers the moment in between. The id of a group that has members is not reused at all.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,36 +23,40 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Pid, getpid, getppid};
 
-use super::exec::Execution;
-use super::system;
+use crate::group::ProcessGroup;
+use crate::sys;
+use crate::sys::exec::Execution;
 
 const SCRIPT: &str = include_str!("guardian.sh");
-/// How a guardian is called in lists of processes.
+/// The name of a guardian in process listings.
 const NAME: &str = "plugwire-guardian";
-/// Less than what every system writes to a pipe at once or not at all.
+/// Below the size that every system writes to a pipe atomically (`PIPE_BUF`).
 const LONGEST_LINE: usize = 512;
 
-/// One plugin under guard.
-pub(super) struct Ward {
+/// A process that the guardian knows.
+#[derive(Debug)]
+pub(crate) struct Entry {
     key: u64,
 }
 
-/// What is known of a ward, for the next guardian if this one is killed.
-struct Known {
+/// What the guardian was told, so that the next one can be told if this one is killed.
+struct Record {
+    /// The pid, or the negative id of a group.
     target: Option<i32>,
-    folder: PathBuf,
+    dir: Option<PathBuf>,
     socket: Option<PathBuf>,
 }
 
 struct State {
-    /// Whose all this is. A fork without an exec has a copy of it.
+    /// The process that this state belongs to. A fork without an exec has a copy of it.
     host: Option<Pid>,
     guardian: Option<Guardian>,
-    wards: BTreeMap<u64, Known>,
+    entries: BTreeMap<u64, Record>,
     next: u64,
     warned: bool,
 }
@@ -61,113 +64,113 @@ struct State {
 static STATE: Mutex<State> = Mutex::new(State {
     host: None,
     guardian: None,
-    wards: BTreeMap::new(),
+    entries: BTreeMap::new(),
     next: 0,
     warned: false,
 });
 
 fn state() -> MutexGuard<'static, State> {
-    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut state = STATE.lock();
     state.belong_to(getpid());
     state
 }
 
-impl Ward {
-    /// For a plugin that is about to be started, with the folder of its sockets.
-    pub(super) fn new(folder: &Path) -> Self {
+impl Entry {
+    /// Adds a process that is about to be started, with its private directory.
+    pub(crate) fn new(dir: Option<&Path>) -> Self {
         let mut state = state();
         let key = state.next;
         state.next += 1;
-        let known = Known { target: None, folder: folder.to_owned(), socket: None };
-        state.wards.insert(key, known);
+        let record = Record { target: None, dir: dir.map(Path::to_owned), socket: None };
+        state.entries.insert(key, record);
         state.ensure();
         Self { key }
     }
 
-    /// Lets the plugin's own process tell the guardian, before it becomes the plugin: there is then no moment in which
-    /// it runs and nobody knows of it.
-    pub(super) fn announce(&self, execution: &mut Execution, leads_group: bool) {
+    /// Makes the process itself tell the guardian, between fork and exec, so that there is no moment in which it runs and the
+    /// guardian does not know it.
+    pub(crate) fn announce(&self, execution: &mut Execution, leads_group: bool) {
         let state = state();
         let Some(guardian) = &state.guardian else { return };
         let (key, pipe, host) = (self.key, guardian.pipe.clone(), getpid());
-        let folder = state.wards[&key].folder.clone();
+        let dir = state.entries[&key].dir.clone();
         let announce = move || {
-            // In another namespace it does not know the id by which it can be killed.
+            // In another pid namespace it does not know the pid by which it can be killed.
             if getppid() != Some(host) {
                 return Ok(());
             }
             let pid = getpid().as_raw_nonzero().get();
             let target = if leads_group { -pid } else { pid };
             let mut buffer = [0; LONGEST_LINE];
-            if let Some(line) = start_line(&mut buffer, key, target, &folder) {
-                // Whatever fails here, the host tells it once more.
+            if let Some(line) = start_line(&mut buffer, key, target, dir.as_deref()) {
+                // If this fails, the parent tells the guardian once more.
                 let _ = rustix::io::write(&pipe, line);
             }
             Ok(())
         };
         // SAFETY: it formats numbers into a buffer on the stack and makes three system calls; no memory, no locks.
-        unsafe { execution.before(announce) };
+        unsafe { execution.before_exec(announce) };
     }
 
-    /// The plugin runs. The guardian has heard of it already, unless it was replaced in the meantime.
-    pub(super) fn born(&self, leader: Pid, leads_group: bool) {
-        let pid = leader.as_raw_nonzero().get();
+    /// Records the pid. The guardian was told already, unless it was replaced in the meantime.
+    pub(crate) fn started(&self, group: &ProcessGroup) {
         let mut state = state();
-        if let Some(known) = state.wards.get_mut(&self.key) {
-            known.target = Some(if leads_group { -pid } else { pid });
+        if let Some(record) = state.entries.get_mut(&self.key) {
+            record.target = Some(group.target());
         }
         state.tell_all_of(self.key);
     }
 
-    /// The plugin listens outside its folder.
-    pub(super) fn listens_at(&self, socket: &Path) {
+    /// Records that the process listens outside its private directory.
+    pub(crate) fn listens_at(&self, socket: &Path) {
         let mut state = state();
-        if let Some(known) = state.wards.get_mut(&self.key) {
-            known.socket = Some(socket.to_owned());
+        if let Some(record) = state.entries.get_mut(&self.key) {
+            record.socket = Some(socket.to_owned());
         }
         state.tell_all_of(self.key);
     }
 
-    /// The plugin is gone, and its id may soon be somebody else's. What is left of its folder is not removed by the guardian
-    /// any more.
-    pub(super) fn forget(&self) {
+    /// Removes the process: it is gone, and its pid may be reused soon. From here on the guardian does not remove its
+    /// directory either.
+    pub(crate) fn forget(&self) {
         let mut state = state();
-        if state.wards.remove(&self.key).is_some() {
+        if state.entries.remove(&self.key).is_some() {
             state.tell(format!("end {}\n", self.key).as_bytes());
         }
     }
 }
 
-/// A path with a line break in it cannot be told. To kill -1, 0 or 1 would be to kill everybody, or the host.
+/// Formats the line about a process. A path with a line break cannot be passed on. The targets -1, 0 and 1 are refused: they
+/// mean every process, the parent's own group, and init.
 fn start_line<'a>(
     buffer: &'a mut [u8; LONGEST_LINE],
     key: u64,
     target: i32,
-    folder: &Path,
+    dir: Option<&Path>,
 ) -> Option<&'a [u8]> {
     if target.unsigned_abs() < 2 {
         return None;
     }
-    let folder = folder.as_os_str().as_encoded_bytes();
-    let folder = if folder.contains(&b'\n') { b"" } else { folder };
+    let dir = dir.map(|dir| dir.as_os_str().as_encoded_bytes()).unwrap_or_default();
+    let dir = if dir.contains(&b'\n') { b"" } else { dir };
     let mut rest = &mut buffer[..];
     write!(rest, "start {key} {target} ").ok()?;
-    rest.write_all(folder).ok()?;
+    rest.write_all(dir).ok()?;
     rest.write_all(b"\n").ok()?;
     let length = LONGEST_LINE - rest.len();
     Some(&buffer[..length])
 }
 
 impl State {
-    /// The guardian and the wards of the process that this one was forked from stay that one's, and are let be.
+    /// Forgets the guardian and the entries if they belong to the process that this one was forked from.
     fn belong_to(&mut self, us: Pid) {
         if self.host.replace(us).is_some_and(|host| host != us) {
             std::mem::forget(self.guardian.take());
-            self.wards.clear();
+            self.entries.clear();
         }
     }
 
-    /// Sees to it that a guardian lives, and knows of everybody.
+    /// Makes sure that a guardian runs and knows every entry.
     fn ensure(&mut self) {
         if self.guardian.as_mut().is_some_and(Guardian::lives) {
             return;
@@ -179,13 +182,13 @@ impl State {
                 if !std::mem::replace(&mut self.warned, true) {
                     tracing::warn!(
                         %error,
-                        "no guardian: should this process be killed, what its plugins have started may live on"
+                        "no guardian: should this process be killed, what its child processes have started may live on"
                     );
                 }
                 return;
             }
         }
-        let keys: Vec<u64> = self.wards.keys().copied().collect();
+        let keys: Vec<u64> = self.entries.keys().copied().collect();
         for key in keys {
             self.write_all_of(key);
         }
@@ -205,18 +208,18 @@ impl State {
         }
     }
 
-    /// For a guardian that does not read: somebody stopped it.
+    /// Replaces a guardian that does not read, because it was stopped.
     fn replace(&mut self) {
         self.guardian = None;
         self.ensure();
     }
 
     fn write_all_of(&self, key: u64) -> bool {
-        let Some(Known { target: Some(target), folder, socket }) = self.wards.get(&key) else {
+        let Some(Record { target: Some(target), dir, socket }) = self.entries.get(&key) else {
             return true;
         };
         let mut buffer = [0; LONGEST_LINE];
-        let start = start_line(&mut buffer, key, *target, folder);
+        let start = start_line(&mut buffer, key, *target, dir.as_deref());
         let socket = socket.as_ref().and_then(|path| path.to_str()).filter(|p| !p.contains('\n'));
         start.is_none_or(|line| self.write(line))
             && socket.is_none_or(|path| self.write(format!("socket {key} {path}\n").as_bytes()))
@@ -231,7 +234,7 @@ impl State {
 struct Guardian {
     shell: Child,
     pipe: Arc<OwnedFd>,
-    /// With a reader in this process, writing to a guardian that was killed raises no SIGPIPE.
+    /// While this process has a reader, writing to a guardian that was killed raises no SIGPIPE.
     _reader: OwnedFd,
 }
 
@@ -246,20 +249,20 @@ impl Guardian {
             .command
             .args(["-c", SCRIPT, NAME])
             .env("PATH", search_path(std::env::var_os("PATH")))
-            // What it holds open or stands in, nobody else could close or unmount while the host lives.
+            // Its working directory could not be unmounted while the parent runs.
             .current_dir("/")
             .stdin(Stdio::from(reader.try_clone()?))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Ctrl-C, and whoever ends the host's whole group, must not end the guardian with it.
+            // Ctrl-C, or a signal to the parent's whole group, must not end the guardian with it.
             .process_group(0);
         let keep_only_these = || {
-            // Where that cannot be, it holds open what the host leaves open for every program.
-            let _ = system::keep_only_standard_descriptors();
+            // If that fails, it keeps open what the parent leaves open for every program.
+            let _ = sys::keep_only_standard_descriptors();
             Ok(())
         };
         // SAFETY: system calls on a buffer on the stack; no memory, no locks.
-        unsafe { execution.before(keep_only_these) };
+        unsafe { execution.before_exec(keep_only_these) };
         let shell = execution.spawn(shell.as_os_str())?;
         Ok(Self { shell, pipe: Arc::new(pipe), _reader: reader })
     }
@@ -269,7 +272,7 @@ impl Guardian {
     }
 }
 
-/// Where the script finds what it needs: where systems have it, or else where this one has, as the host knows.
+/// Returns the search path for the script: where systems usually have the programs that it needs, then the parent's path.
 fn search_path(host: Option<OsString>) -> OsString {
     let mut path = OsString::from("/usr/bin:/bin:/usr/sbin:/sbin");
     if let Some(host) = host.filter(|host| !host.is_empty()) {
@@ -281,7 +284,7 @@ fn search_path(host: Option<OsString>) -> OsString {
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        // If somebody else has waited for it, its id may by now be anybody's.
+        // If it was reaped elsewhere in this process, its pid may have been reused.
         if self.lives() {
             let _ = self.shell.kill();
             let _ = self.shell.wait();
@@ -296,22 +299,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_one_line_and_never_about_everybody() {
-        let line = |target, folder: &str| {
+    fn a_line_is_one_line_and_never_about_every_process() {
+        let line = |target, dir: &str| {
             let mut buffer = [0; LONGEST_LINE];
-            let line = start_line(&mut buffer, 7, target, Path::new(folder));
+            let line = start_line(&mut buffer, 7, target, Some(Path::new(dir)));
             line.map(|line| String::from_utf8(line.to_vec()).expect("text"))
         };
         assert_eq!(line(-42, "/tmp/a b").as_deref(), Some("start 7 -42 /tmp/a b\n"));
         assert_eq!(line(42, "/tmp/a\nend 1").as_deref(), Some("start 7 42 \n"));
         assert_eq!(line(-42, &"x".repeat(LONGEST_LINE)), None);
-        for everybody in [-1, 0, 1] {
-            assert_eq!(line(everybody, "/tmp/a"), None);
+        for target in [-1, 0, 1] {
+            assert_eq!(line(target, "/tmp/a"), None);
         }
     }
 
     #[test]
-    fn what_the_script_needs_is_found_where_the_host_finds_it_too() {
+    fn the_script_finds_what_the_parent_finds() {
         let systems = "/usr/bin:/bin:/usr/sbin:/sbin";
         let path = |host: Option<&str>| search_path(host.map(OsString::from));
         assert_eq!(path(Some("/run/sw/bin")), *format!("{systems}:/run/sw/bin"));
@@ -319,18 +322,18 @@ mod tests {
         assert_eq!(path(None), *systems);
     }
 
-    /// What the script does with what it is told, and with what it is told no more.
+    /// Also covers entries that were removed again.
     #[test]
     fn the_script_kills_and_removes_exactly_what_it_knows() {
-        let base = tempfile::tempdir().expect("a folder");
-        let folder = |name| {
+        let base = tempfile::tempdir().expect("a directory");
+        let dir = |name| {
             let path = base.path().join(name);
-            std::fs::create_dir(&path).expect("a folder");
+            std::fs::create_dir(&path).expect("a directory");
             path
         };
         let sleeper = || Command::new("sleep").arg("1000").process_group(0).spawn().expect("sleep");
         let (mut known, mut forgotten) = (sleeper(), sleeper());
-        let (kept, gone) = (folder("kept"), folder("it's $gone"));
+        let (kept, gone) = (dir("kept"), dir("it's $gone"));
         let elsewhere = base.path().join("a socket");
         drop(std::os::unix::net::UnixListener::bind(&elsewhere).expect("a socket"));
         let file = base.path().join("a file");
@@ -346,7 +349,7 @@ mod tests {
             elsewhere.display(),
             file.display(),
         );
-        last_words(base.path(), &told);
+        run_script(base.path(), &told);
         let status = known.wait().expect("ours");
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
         assert!(!gone.exists() && !elsewhere.exists());
@@ -356,8 +359,8 @@ mod tests {
         forgotten.wait().expect("ours");
     }
 
-    /// Tells the script something in this folder, and then that its host is gone.
-    fn last_words(directory: &Path, told: &str) {
+    /// Writes to the script, running in this directory, and then ends its input.
+    fn run_script(directory: &Path, told: &str) {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", SCRIPT]).current_dir(directory).stdin(Stdio::piped());
         let mut shell = shell.spawn().expect("a shell");
@@ -366,35 +369,35 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_lets_its_parents_guardian_and_wards_be() {
+    fn a_fork_leaves_its_parents_guardian_and_entries_alone() {
         let guardian = Guardian::start().expect("a shell");
         let shell = Pid::from_child(&guardian.shell);
-        let known = Known { target: Some(-42), folder: PathBuf::from("/tmp/a"), socket: None };
+        let record = Record { target: Some(-42), dir: Some(PathBuf::from("/tmp/a")), socket: None };
         let mut state = State {
             host: Some(shell),
             guardian: Some(guardian),
-            wards: BTreeMap::from([(1, known)]),
+            entries: BTreeMap::from([(1, record)]),
             next: 2,
             warned: false,
         };
         state.belong_to(shell);
-        assert!(state.guardian.is_some() && state.wards.len() == 1, "they are its own");
+        assert!(state.guardian.is_some() && state.entries.len() == 1, "they are its own");
         state.belong_to(getpid());
-        assert!(state.guardian.is_none() && state.wards.is_empty());
+        assert!(state.guardian.is_none() && state.entries.is_empty());
         rustix::process::kill_process(shell, rustix::process::Signal::KILL).expect("it lives");
         let ended = rustix::process::waitpid(Some(shell), rustix::process::WaitOptions::empty());
         assert_eq!(ended.expect("ours").expect("it ended").1.terminating_signal(), Some(9));
     }
 
     #[test]
-    fn where_no_folder_is_told_none_is_removed() {
-        let base = tempfile::tempdir().expect("a folder");
+    fn without_a_directory_none_is_removed() {
+        let base = tempfile::tempdir().expect("a directory");
         let mut known = Command::new("sleep").arg("1000").process_group(0).spawn().expect("sleep");
         let target = -i64::from(known.id());
-        // Called what the target is, it would be removed in its place.
+        // Named like the target, it would be removed in the target's place.
         let precious = base.path().join(target.to_string());
-        std::fs::create_dir(&precious).expect("a folder");
-        last_words(base.path(), &format!("start 1 {target} \n"));
+        std::fs::create_dir(&precious).expect("a directory");
+        run_script(base.path(), &format!("start 1 {target} \n"));
         let status = known.wait().expect("ours");
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
         assert!(precious.exists());
@@ -402,20 +405,20 @@ mod tests {
 
     #[test]
     fn only_whole_paths_are_removed_and_their_blanks_count() {
-        let base = tempfile::tempdir().expect("a folder");
+        let base = tempfile::tempdir().expect("a directory");
         let [kept, gone] = ["relative", "at the end "].map(|name| base.path().join(name));
-        for folder in [&kept, &gone] {
-            std::fs::create_dir(folder).expect("a folder");
+        for dir in [&kept, &gone] {
+            std::fs::create_dir(dir).expect("a directory");
         }
         let socket = base.path().join("a socket ");
         drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
-        // A process that is no more: of these two only the folders are left.
+        // The pid does not exist: of these two only the directories are left.
         let told = format!(
             "start 1 2147483647 relative\nstart 2 2147483647 {}\nsocket 2 {}\n",
             gone.display(),
             socket.display(),
         );
-        last_words(base.path(), &told);
+        run_script(base.path(), &told);
         assert!(kept.exists() && !gone.exists() && !socket.exists());
     }
 }

@@ -1,45 +1,51 @@
-//! How a plugin's process ended.
+//! How a process ended.
 
-use std::error::Error;
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::OutOfMemory;
+use crate::OutOfMemory;
 
 const LOST: &str = "its exit status is lost: this host ignores SIGCHLD, waits for children that are not its own, \
                     or has a runner that cannot tell";
 
-/// The end of a plugin's process.
+/// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exit {
-    /// Exit code or signal. `None` where it is lost: the host ignores SIGCHLD, or waits for children that are not its own,
-    /// and the system then keeps no status for this crate; or a [`Runner`](super::Runner) cannot tell.
+    /// The exit code or the signal. `None` where the system keeps no status for this crate: the parent ignores SIGCHLD, or
+    /// waits for children that are not its own. Also `None` for a process started by other means than this crate's, if
+    /// these means cannot tell.
     pub status: Option<ExitStatus>,
     /// How long the process lived.
     pub lived: Duration,
-    /// What the out-of-memory killer did while it lived, where it may have been that; see [`OutOfMemory`].
+    /// What the out-of-memory killer did during the life of the process, if the process may have been its victim.
     pub out_of_memory: Option<OutOfMemory>,
-    /// The first crash report on its standard error, the runtime's own words: Go's, Rust's or Python's. At most 4 KiB.
+    /// The first crash report on standard error, in the words of the runtime (Go's, Rust's or Python's), if the
+    /// reader of standard error [recognizes](crate::StderrTail::push) such reports. At most 4 KiB.
     pub crash: Option<String>,
-    /// The last lines of its standard error, at most 8 KiB.
+    /// The last lines of standard error, at most 8 KiB.
     pub stderr: String,
 }
 
 impl Exit {
-    /// The exit code of a process that ended by itself, where it is known.
+    /// Describes the end of a process that was not started by this crate. The other fields are empty, and can be set.
+    pub fn new(status: Option<ExitStatus>, lived: Duration) -> Self {
+        Self { status, lived, out_of_memory: None, crash: None, stderr: String::new() }
+    }
+
+    /// Returns the exit code, if the process exited by itself and the status is known.
     pub fn code(&self) -> Option<i32> {
         self.status?.code()
     }
 
-    /// The signal that killed it, where that is known.
+    /// Returns the signal that killed the process, if one did and the status is known.
     pub fn signal(&self) -> Option<i32> {
         self.status?.signal()
     }
 
-    /// Whether it is known to have ended with code 0.
+    /// Returns whether the process is known to have exited with code 0.
     pub fn success(&self) -> bool {
         self.status.is_some_and(|status| status.success())
     }
@@ -66,18 +72,18 @@ impl fmt::Display for Exit {
 }
 
 impl Exit {
-    /// Its last words in one line: of a crash report what tells the reason, otherwise the last line of standard error.
+    /// Returns the most telling line of standard error: the reason from a crash report, otherwise the last line.
     pub fn last_words(&self) -> Option<String> {
         let last = || self.stderr.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
         let Some(crash) = &self.crash else { return last() };
         let mut lines = crash.lines();
         let first = lines.next()?;
         if first.starts_with("Traceback") {
-            // Python ends with the error. A report that was cut short does not.
+            // Python's report ends with the error, unless the report was cut short.
             let told = lines.rfind(|line| !line.starts_with([' ', '\t']) && !line.is_empty());
             return told.map(str::to_owned).or_else(last);
         }
-        // Rust tells the place first, and the reason in the next line.
+        // Rust prints the place first, and the reason in the next line.
         let reason = lines.next().filter(|_| first.contains(" panicked at "));
         Some(reason.map_or(first.to_owned(), |reason| format!("{first} {reason}")))
     }
@@ -93,54 +99,6 @@ fn signal_name(signal: i32) -> &'static str {
         15 => " (SIGTERM)",
         _ => "",
     }
-}
-
-/// Why a call failed: the process at the other end is gone. Found as the source of the call's
-/// [`Status`](tonic::Status): `status.source().and_then(|e| e.downcast_ref::<PluginGone>())`.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct PluginGone {
-    /// The plugin's name.
-    pub plugin: String,
-    /// How its process ended.
-    pub exit: Exit,
-}
-
-impl fmt::Display for PluginGone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plugin, exit } = self;
-        write!(f, "plugin `{plugin}` is gone: {exit}")?;
-        exit.last_words().map_or(Ok(()), |words| write!(f, ": {words}"))
-    }
-}
-
-impl Error for PluginGone {}
-
-/// What ended a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// The step that it took.
-    pub phase: ShutdownPhase,
-    /// Whether the calls under way had finished by then; otherwise they were cut off.
-    pub drained: bool,
-    /// How the process ended; `None` for a plugin that this host did not start, and where a file system that hangs keeps the
-    /// plugin's folder from being removed.
-    pub exit: Option<Exit>,
-}
-
-/// The steps of a shutdown, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum ShutdownPhase {
-    /// The process had ended before.
-    AlreadyGone,
-    /// It ended by itself after it was asked to.
-    Asked,
-    /// It, or somebody of its process group, ended only at SIGTERM.
-    Terminated,
-    /// It had to be killed, with its process group.
-    Killed,
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
-//! What the kernel's out-of-memory killer did while a plugin lived, where the system tells.
+//! Evidence that the kernel's out-of-memory killer was at work, where the system provides it.
 //!
-//! Nobody says of a single process that it was this killer's: its end looks like any SIGKILL. But there are counters, of the
-//! memory cgroup that the plugin shares with its host, and of the machine. Only Linux has them.
+//! The system does not say of a single process that this killer killed it: its end looks like any SIGKILL. But there are
+//! counters, of the memory cgroup that the process shares with its parent, and of the machine. Only Linux has them.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Whom the out-of-memory killer killed while a plugin lived that ended by SIGKILL from somewhere else.
+/// Where the out-of-memory killer killed something during the life of a process that died of a SIGKILL which its parent did
+/// not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutOfMemory {
-    /// A process of the memory cgroup that host and plugin share.
+    /// In the memory cgroup that the process shares with its parent.
     InCgroup,
-    /// Some process of this machine: the counter of the cgroup is not there, or has not moved.
+    /// Somewhere on this machine: the cgroup has no counter, or its counter has not moved.
     OnMachine,
 }
 
@@ -30,25 +31,25 @@ impl fmt::Display for OutOfMemory {
     }
 }
 
-/// How many processes the killer has killed so far.
+/// The numbers of processes that the killer has killed so far.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Kills {
+pub(crate) struct Kills {
     in_cgroup: Option<u64>,
     on_machine: Option<u64>,
 }
 
 impl Kills {
-    pub(super) fn count() -> Self {
+    pub(crate) fn count() -> Self {
         let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let files = counters(&cgroups);
         Self {
-            in_cgroup: files.iter().find_map(|file| counted(file)),
-            on_machine: counted(Path::new("/proc/vmstat")),
+            in_cgroup: files.iter().find_map(|file| read_counter(file)),
+            on_machine: read_counter(Path::new("/proc/vmstat")),
         }
     }
 
-    /// What happened since.
-    pub(super) fn until_now(self) -> Option<OutOfMemory> {
+    /// Compares with the counters of now.
+    pub(crate) fn until_now(self) -> Option<OutOfMemory> {
         let now = Self::count();
         let more =
             |before: Option<u64>, now: Option<u64>| Some(now? > before?).filter(|more| *more);
@@ -58,8 +59,8 @@ impl Kills {
     }
 }
 
-/// Where the counter of this process's memory cgroup may be, of both versions of cgroups. In a container the path that
-/// the process is told begins outside of what it can see.
+/// Lists where the counter of this process's memory cgroup may be, for both versions of cgroups. In a container the path
+/// in `/proc/self/cgroup` begins outside of what the process can see.
 fn counters(cgroups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in cgroups.lines() {
@@ -78,7 +79,7 @@ fn counters(cgroups: &str) -> Vec<PathBuf> {
     files
 }
 
-fn counted(file: &Path) -> Option<u64> {
+fn read_counter(file: &Path) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
     count.trim().parse().ok()
@@ -107,11 +108,11 @@ mod tests {
         let read = |text| {
             let file = tempfile::NamedTempFile::new().expect("a file");
             fs::write(file.path(), text).expect("write");
-            counted(file.path())
+            read_counter(file.path())
         };
         assert_eq!(read("low 0\nhigh 0\nmax 3\noom 2\noom_kill 1\noom_group_kill 0\n"), Some(1));
         assert_eq!(read("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n"), Some(7));
         assert_eq!(read("under_oom 0\n"), None);
-        assert_eq!(counted(Path::new("/nowhere")), None);
+        assert_eq!(read_counter(Path::new("/nowhere")), None);
     }
 }

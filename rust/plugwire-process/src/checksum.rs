@@ -1,17 +1,17 @@
 //! The digest that a program must have.
 
-use std::error::Error;
 use std::fmt;
 use std::io::{self, Read};
 
 use digest::DynDigest;
+use thiserror::Error;
 
-/// The digest that a plugin's file must have before it is started. go-plugin: `SecureConfig`.
+/// The digest that a program's file must have before it is started.
 ///
-/// Any digest of the `digest` family serves: `Checksum::new::<sha2::Sha256>(bytes)`. What is executed is what was
-/// read for the digest; see [`Launch::checksum`](super::Launch::checksum).
+/// Works with any digest of the `digest` family: `Checksum::new::<sha2::Sha256>(bytes)`. The bytes that are executed
+/// are the bytes that were read for the digest, see [`Verification`](crate::Verification).
 ///
-/// A clone serves for the next start; go-plugin's is good for one.
+/// A clone can be used for the next start. go-plugin: `SecureConfig`, which is good for one.
 #[derive(Clone)]
 pub struct Checksum {
     expected: Vec<u8>,
@@ -19,14 +19,14 @@ pub struct Checksum {
 }
 
 impl Checksum {
-    /// The expected digest, as bytes.
+    /// Expects this digest, given as bytes.
     #[must_use]
     pub fn new<D: DynDigest + Default + Send + 'static>(expected: impl Into<Vec<u8>>) -> Self {
         Self { expected: expected.into(), make: || Box::new(D::default()) }
     }
 
-    /// Reads to the end.
-    pub(super) fn verify(&self, contents: &mut impl Read) -> Result<(), ChecksumError> {
+    /// Reads to the end and compares.
+    pub(crate) fn verify(&self, contents: &mut impl Read) -> Result<(), ChecksumError> {
         let mut digest = (self.make)();
         if self.expected.len() != digest.output_size() {
             return Err(ChecksumError::Length {
@@ -63,47 +63,28 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Why a file was not trusted.
-#[derive(Debug)]
+/// Why a file did not pass its [`Checksum`].
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ChecksumError {
-    /// The digest given has not the length of its algorithm. A mistake of the host; go-plugin: `no checksum provided`.
+    /// The digest given does not have the length of its algorithm. This is a mistake in the calling program.
+    /// go-plugin: `no checksum provided`.
+    #[error("the checksum given has {given} bytes, its algorithm makes {expected}")]
     Length {
-        /// The algorithm's, in bytes.
+        /// The algorithm's length, in bytes.
         expected: usize,
-        /// What was given.
+        /// The length given, in bytes.
         given: usize,
     },
-    /// The file is another one. go-plugin: `ErrChecksumsDoNotMatch`.
+    /// The file is a different one. go-plugin: `ErrChecksumsDoNotMatch`.
+    #[error("the file's checksum is {actual}, expected was {expected}")]
     Mismatch {
         /// The digest given, in hexadecimal.
         expected: String,
-        /// The file's.
+        /// The file's digest, in hexadecimal.
         actual: String,
     },
     /// The file cannot be read.
-    Read(io::Error),
-}
-
-impl fmt::Display for ChecksumError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ChecksumError::Length { expected, given } => {
-                write!(f, "the checksum given has {given} bytes, its algorithm makes {expected}")
-            }
-            ChecksumError::Mismatch { expected, actual } => {
-                write!(f, "the file's checksum is {actual}, expected was {expected}")
-            }
-            ChecksumError::Read(_) => write!(f, "the file cannot be read"),
-        }
-    }
-}
-
-impl Error for ChecksumError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            ChecksumError::Read(error) => Some(error),
-            _ => None,
-        }
-    }
+    #[error("the file cannot be read")]
+    Read(#[source] io::Error),
 }

@@ -1,12 +1,16 @@
-//! Between fork and exec, where some of these run, little is allowed: plain system calls, no memory, no locks.
+//! Linux. Some of these functions run between fork and exec, where only plain system calls are allowed: no allocation, no
+//! locks.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{Gid, MemfdFlags, Mode, OFlags, RawDir, SealFlags, Uid, memfd_create};
+use rustix::fs::{
+    Gid, MemfdFlags, Mode, OFlags, RawDir, SealFlags, StatVfsMountFlags, Uid, memfd_create,
+};
 use rustix::io::FdFlags;
 use rustix::process::{
     Pid, PidfdFlags, Signal, getppid, parent_process_death_signal, pidfd_open, pidfd_send_signal,
@@ -17,15 +21,16 @@ use tokio::io::unix::AsyncFd;
 
 use super::descriptor_path;
 
-/// A process that somebody else started. What is sent reaches that one or nobody, whoever gets its id later.
-pub(in crate::host) struct Foreign {
+/// A process that is not a child. A signal reaches this process or none, even if its pid is reused.
+#[derive(Debug)]
+pub(crate) struct Pidfd {
     pid: Pid,
     descriptor: AsyncFd<OwnedFd>,
 }
 
-impl Foreign {
+impl Pidfd {
     /// Must be called inside a runtime.
-    pub(in crate::host) fn open(pid: u32) -> io::Result<Self> {
+    pub(crate) fn open(pid: u32) -> io::Result<Self> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
         let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
@@ -35,56 +40,57 @@ impl Foreign {
         Ok(Self { pid, descriptor })
     }
 
-    pub(in crate::host) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    pub(in crate::host) fn signal(&self, signal: Signal) {
-        // Fails only where it has gone, or is another user's.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // Fails only if it has ended, or belongs to another user.
         let _ = pidfd_send_signal(&self.descriptor, signal);
     }
 
-    pub(in crate::host) async fn gone(&self) {
+    pub(crate) async fn ended(&self) {
         let _ = self.descriptor.readable().await;
     }
 }
 
-/// Whether [`die_with`] can do what it says: a sandbox may forbid it, to this process and to its children. Tried on this
-/// thread, for which nothing changes.
-pub(in crate::host) fn may_die_with() -> io::Result<()> {
+/// Tests whether [`die_with_parent`] works: a sandbox may forbid it to this process and its children. The test sets the
+/// signal of this thread to what it is.
+pub(crate) fn may_die_with_parent() -> io::Result<()> {
     Ok(set_parent_process_death_signal(parent_process_death_signal()?)?)
 }
 
-/// Lets this process be killed when the thread that made it ends; `parent` has that thread. Between fork and exec.
-pub(in crate::host) fn die_with(parent: Pid) -> io::Result<()> {
+/// Makes the system kill this process when the thread that started it ends; the thread belongs to `parent`. For use between
+/// fork and exec.
+pub(crate) fn die_with_parent(parent: Pid) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have ended before the call, and then no signal comes. A parent in another namespace is not seen.
+    // If the parent ended before the call, no signal comes. A parent in another pid namespace is not visible.
     match getppid() {
         Some(other) if other != parent => Err(io::ErrorKind::BrokenPipe.into()),
         _ => Ok(()),
     }
 }
 
-/// Closes at exec whatever else this process got from the host without being meant to. Between fork and exec.
-pub(in crate::host) fn keep_only_standard_descriptors() -> io::Result<()> {
-    // SAFETY: the call only sets a flag on descriptors; none is closed under somebody who uses it.
+/// Marks every inherited descriptor except the standard three `CLOEXEC`. For use between fork and exec.
+pub(crate) fn keep_only_standard_descriptors() -> io::Result<()> {
+    // SAFETY: the call only sets a flag on descriptors and closes none.
     let result =
         unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    // Linux before 5.11 does not know it, and a container may forbid it.
+    // Linux before 5.11 does not have it, and a container may forbid it.
     if result == 0 { Ok(()) } else { close_each_at_exec() }
 }
 
-/// The same, one by one.
+/// Does the same one by one.
 fn close_each_at_exec() -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty())?;
+    let dir = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty())?;
     let mut space = [MaybeUninit::uninit(); 1024];
-    let mut entries = RawDir::new(&folder, &mut space);
+    let mut entries = RawDir::new(&dir, &mut space);
     while let Some(entry) = entries.next() {
         // Two of the names are `.` and `..`.
         let Some(descriptor) = number(entry?.file_name().to_bytes()) else { continue };
         if descriptor > libc::STDERR_FILENO {
-            // SAFETY: it is open, as the folder says, and nobody closes it: this process has one thread.
+            // SAFETY: it is open, as the directory says, and is not closed meanwhile: this process has one thread.
             let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
             rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
         }
@@ -99,37 +105,42 @@ fn number(digits: &[u8]) -> Option<i32> {
     })
 }
 
-/// An empty file that lives in memory and is named nowhere, where the system lets such a file be executed. Kernels
-/// before 6.3 do not know that this has to be asked for, and some systems forbid it altogether.
-pub(in crate::host) fn memory_file(name: &OsStr) -> Option<File> {
+/// Creates an empty file in memory that has no name, if the system lets such a file be executed. Kernels before 6.3 have
+/// no flag to request this, and some systems forbid it altogether.
+pub(crate) fn memory_file(name: &OsStr) -> Option<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = match memfd_create(name, flags | MemfdFlags::EXEC) {
         Err(rustix::io::Errno::INVAL) => memfd_create(name, flags),
         result => result,
     };
     let file = File::from(file.ok()?);
-    // Without /proc nobody could name it.
+    // Without /proc it could not be named for exec.
     descriptor_path(&file).exists().then_some(file)
 }
 
-/// Makes a memory file unchangeable for everybody, this process included, for good.
-pub(in crate::host) fn seal(file: &File) -> io::Result<()> {
+/// Makes a memory file permanently immutable, for this process, too.
+pub(crate) fn seal(file: &File) -> io::Result<()> {
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     Ok(rustix::fs::fcntl_add_seals(file, seals)?)
 }
 
-/// Becomes another user, for good. Between fork and exec.
-pub(in crate::host) fn become_user(user: Uid, group: Gid, groups: &[Gid]) -> io::Result<()> {
-    // The right to change groups goes with the user id, so that is last.
+/// Becomes another user, irrevocably. For use between fork and exec.
+pub(crate) fn become_user(user: Uid, group: Gid, groups: &[Gid]) -> io::Result<()> {
+    // The right to change groups depends on the user, so the user is last.
     rustix::thread::set_thread_groups(groups)?;
     rustix::thread::set_thread_res_gid(group, group, group)?;
     rustix::thread::set_thread_res_uid(user, user, user)?;
     Ok(())
 }
 
-/// Gives up what set-user-ID programs and file capabilities would add. Between fork and exec.
-pub(in crate::host) fn no_new_privs() -> io::Result<()> {
+/// Disables set-user-ID programs and file capabilities. For use between fork and exec.
+pub(crate) fn no_new_privs() -> io::Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+/// Returns whether a path is on a file system that is mounted `noexec`.
+pub(crate) fn is_mounted_noexec(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
 
 #[cfg(test)]
@@ -153,13 +164,13 @@ mod tests {
             let output = command.output().expect("it runs");
             String::from_utf8(output.stdout).expect("numbers").lines().count()
         };
-        // Three, and the folder itself.
+        // Three, and the directory itself.
         assert_eq!(names(true), 4);
         assert!(names(false) > 4, "nothing was left open");
     }
 
     #[test]
-    fn names_in_the_folder_are_numbers() {
+    fn names_in_the_directory_are_numbers() {
         assert_eq!(number(b"1024"), Some(1024));
         assert_eq!(number(b".."), None);
         assert_eq!(number(b"99999999999"), None);
