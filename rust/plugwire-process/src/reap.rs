@@ -62,7 +62,9 @@ impl Reaper {
             Ok(child) => child,
             Err(error) => {
                 // The caller may rely on nothing being left.
-                dir.map(remove_dir);
+                if let Some(dir) = dir {
+                    remove_dir(dir);
+                }
                 self.leftovers.forget();
                 let _ = started.send(Err(error));
                 return;
@@ -144,7 +146,9 @@ impl Reaper {
         }
         self.readers.finish_blocking(&self.all_read);
         self.leftovers.remove_socket();
-        dir.map(remove_dir);
+        if let Some(dir) = dir {
+            remove_dir(dir);
+        }
         self.leftovers.forget();
         if status.is_some() {
             // It has ended, so this does not block. An error says that it was reaped elsewhere in this process.

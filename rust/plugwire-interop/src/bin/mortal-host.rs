@@ -63,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 std::io::stdin().read_line(&mut String::new())?;
             }
             let plugin = launch().start().await?;
-            say(&format!("started {}", plugin.pid().expect("a pid")));
+            say(&format!("started {}", plugin.pid().unwrap_or_default()));
             say(&format!("record {}", plugin.record().to_json("probe")));
             plugins.push(plugin);
         }
