@@ -4,8 +4,12 @@
 mod codegen;
 mod conformance;
 mod demo;
+mod dependencies;
 mod libtest;
 mod machine;
+mod plan;
+mod programs;
+mod schedule;
 mod sdk_go;
 mod soak;
 mod steps;
@@ -43,6 +47,9 @@ enum Task {
     },
     /// Check and test everything; the last line is the sum.
     Test {
+        /// Leave out what takes long, for a run between two edits.
+        #[arg(long)]
+        quick: bool,
         /// Leave out what needs Go.
         #[arg(long)]
         without_go: bool,
@@ -71,7 +78,9 @@ fn run(task: Task) -> Result<ExitCode, Box<dyn Error>> {
         Task::Conformance => conformance::run()?,
         Task::Demo => demo::run()?,
         Task::Soak { without_go } => soak::run(without_go)?,
-        Task::Test { without_go } => return test::run(without_go),
+        Task::Test { quick, without_go } => {
+            return test::run(test::Options { without_go, quick });
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
