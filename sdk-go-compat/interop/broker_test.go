@@ -40,6 +40,7 @@ func checkBrokerEarlyDial(_ pair, s seen) {
 
 // An id that nobody accepts costs five seconds: in Dial or, with multiplexing, in the first call. Others still work.
 func TestBrokerNobody(t *testing.T) {
+	onlyIfChanged(t)
 	for _, pair := range pairs() {
 		if pair.host != pair.plugin || pair.mtls || !slices.Contains([]string{"1.4.8", "1.8.0"}, pair.host) {
 			continue
@@ -65,6 +66,7 @@ func TestBrokerNobody(t *testing.T) {
 
 // A raw listener is without the session's TLS: it works in the plain, and a host with mutual TLS is refused.
 func TestBrokerRaw(t *testing.T) {
+	onlyIfChanged(t)
 	for _, pair := range pairs() {
 		if pair.host != "1.8.0" || pair.plugin != "1.8.0" {
 			continue

@@ -112,6 +112,7 @@ var faults = []fault{
 }
 
 func TestMisbehave(t *testing.T) {
+	onlyIfChanged(t)
 	for _, fault := range faults {
 		t.Run(strings.Join(append([]string{fault.how}, fault.flags...), ""), func(t *testing.T) {
 			t.Parallel()
@@ -150,6 +151,7 @@ func TestMisbehave(t *testing.T) {
 // The host may dial before or after the socket is there: the first finds nobody, and a Go host's call does not wait
 // for the second. Both ends are right; what counts is that the plugin was late.
 func TestMisbehaveListensLate(t *testing.T) {
+	onlyIfChanged(t)
 	t.Parallel()
 	box := newSandbox(t)
 	witness := filepath.Join(box.dir, "witness")

@@ -44,7 +44,7 @@ func TestReattach(t *testing.T) {
 
 // A plugin in test mode prints a record, serves hosts that reattach, and ends with its stdin.
 func TestTestMode(t *testing.T) {
-	for _, version := range versions() {
+	for _, version := range liveVersions() {
 		if version == "1.0.1" {
 			continue // test mode came with 1.3.0
 		}
@@ -91,7 +91,7 @@ func TestTestMode(t *testing.T) {
 
 // A user's own TLS configuration in place of one-time certificates.
 func TestOwnTLS(t *testing.T) {
-	for _, version := range versions() {
+	for _, version := range liveVersions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			box := newSandbox(t)
@@ -110,6 +110,7 @@ func TestOwnTLS(t *testing.T) {
 
 // 64 MiB both ways, a million small messages, 200 MB up, and what the plugin prints.
 func TestMuch(t *testing.T) {
+	onlyIfChanged(t)
 	for _, version := range []string{"1.4.8", "1.8.0", "1.8.0-newest"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
@@ -130,6 +131,7 @@ func TestMuch(t *testing.T) {
 
 // The other ways to die; "stop" makes Kill hang, and only SIGKILL helps.
 func TestDeaths(t *testing.T) {
+	onlyIfChanged(t)
 	t.Parallel()
 	for _, how := range []string{"panic", "panic-thread", "kill", "abort"} {
 		box := newSandbox(t)
@@ -148,6 +150,7 @@ func TestDeaths(t *testing.T) {
 
 // go-plugin's own examples, host with plugin, and ours in their place.
 func TestExamples(t *testing.T) {
+	onlyIfChanged(t)
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()

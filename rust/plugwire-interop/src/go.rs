@@ -9,6 +9,11 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
+use crate::built;
+
+/// The directory of the programs of `sdk-go-compat/cmd`, below that of a release.
+const PEERS: &str = "peers";
+
 /// The repository's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -37,7 +42,7 @@ pub fn versions() -> &'static Value {
 ///
 /// With a message that says what is missing, where Go is, or where it does not build.
 pub fn peer(release: &str, name: &str) -> PathBuf {
-    let folder = built(release, "peers", |version| {
+    let folder = build_once(release, PEERS, |version| {
         let programs = version["programs"].as_array().expect("programs");
         programs
             .iter()
@@ -64,7 +69,7 @@ pub fn example(release: &str, binary: &str) -> PathBuf {
         entry.unwrap_or_else(|| panic!("go-plugin {release} has no example {binary}"))["package"]
             .clone();
     let package = package.as_str().expect("a package").to_owned();
-    let folder = built(release, binary, |_| vec![package]);
+    let folder = build_once(release, binary, |_| vec![package]);
     let program =
         fs::read_dir(folder).expect("a folder").next().expect("one program").expect("an entry");
     program.path()
@@ -73,7 +78,7 @@ pub fn example(release: &str, binary: &str) -> PathBuf {
 type Built = Arc<OnceLock<PathBuf>>;
 
 /// Builds packages into a folder of their own, once in this process. Go's own cache makes it cheap the next time.
-fn built(release: &str, what: &str, packages: impl FnOnce(&Value) -> Vec<String>) -> PathBuf {
+fn build_once(release: &str, what: &str, packages: impl FnOnce(&Value) -> Vec<String>) -> PathBuf {
     static BUILT: LazyLock<Mutex<HashMap<String, Built>>> = LazyLock::new(Mutex::default);
     let key = format!("{release}/{what}");
     let once = BUILT
@@ -85,6 +90,9 @@ fn built(release: &str, what: &str, packages: impl FnOnce(&Value) -> Vec<String>
     once.get_or_init(|| {
         let version = &versions()[release];
         let folder = root().join("target/go-peers").join(&key);
+        if built() && what == PEERS {
+            return folder;
+        }
         fs::create_dir_all(&folder).expect("a folder for Go's programs");
         // Other test processes build the same programs.
         let lock = File::create(root().join("target/go-peers/lock")).expect("a lock file");

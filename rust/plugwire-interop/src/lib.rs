@@ -39,6 +39,11 @@ pub fn soaks() -> bool {
     std::env::var_os("PLUGWIRE_SOAK").is_some()
 }
 
+/// Whether `cargo xtask test` has built all programs already, ours and the Go peers, so that no test has to look.
+pub(crate) fn built() -> bool {
+    std::env::var_os("PLUGWIRE_BUILT").is_some()
+}
+
 /// Whether Go is left out (`cargo xtask test --without-go`). Tests that look at both languages then look at Rust alone.
 pub fn without_go() -> bool {
     std::env::var_os("PLUGWIRE_WITHOUT_GO").is_some()

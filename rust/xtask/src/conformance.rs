@@ -36,7 +36,11 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     let (own_logs, peers) = (logs.clone(), plan::peer_steps(&releases));
     let mut jobs = vec![plan::build(&logs, move |mut programs| {
         programs.retain(|program| program.is("plugwire-interop", "conformance"));
-        programs.iter().map(|it| plan::run(&own_logs, it, it.lane(), &peers, |_| {})).collect()
+        // All cases on TCP, too.
+        let whole = |command: &mut Command| {
+            command.env(machine::SOAK, "1");
+        };
+        programs.iter().map(|it| plan::run(&own_logs, it, it.lane(), &peers, whole)).collect()
     })];
     jobs.extend(plan::peers(&logs, &releases));
     let tally = schedule::run(jobs, plan::limits(), |name, outcome| {

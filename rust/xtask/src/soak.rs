@@ -48,7 +48,7 @@ pub(crate) fn run(without_go: bool) -> Result<(), Box<dyn Error>> {
 
 fn job(logs: &Logs, program: &Program, without_go: bool, peers: &[String]) -> Job {
     plan::run(logs, program, Lane::Cores, peers, |command| {
-        command.args(["soak", "--nocapture"]).env(SOAK, "1");
+        command.args(["soak", "--nocapture", "--include-ignored"]).env(SOAK, "1");
         if without_go {
             command.env(machine::WITHOUT_GO, "1");
         }

@@ -9,8 +9,14 @@ use tokio::process::{Child, Command};
 
 /// Where a plugin sees its folder for sockets. A folder that every system has, so that there is something to mount on.
 const SEEN: &str = "/mnt";
-/// Arranges what the plugin sees, and becomes the plugin.
-const ENTER: &str = r#"mount --bind "$1" "$2" && mount -t tmpfs none /tmp && shift 2 && exec "$@""#;
+/// Arranges what the plugin sees, and becomes the plugin. Its own directory stays where it is even below `/tmp`: from within
+/// it, the directory can be mounted again after it has been covered.
+const ENTER: &str = r#"
+mount --bind "$1" "$2" || exit
+home=$(dirname "$3")
+(cd "$home" && mount -t tmpfs none /tmp && { test -e "$3" || { mkdir -p "$home" && mount -c --bind . "$home"; }; }) || exit
+shift 2
+exec "$@""#;
 
 /// Starts plugins by `unshare`, from util-linux.
 #[derive(Debug, Clone, Copy)]
