@@ -1,5 +1,5 @@
-//! `cargo xtask conformance`: the suite's own judges, in one page. The tests judge real go-plugin and ours; each run leaves its
-//! JSON lines, and the suite puts them beside each other.
+//! `cargo xtask conformance`: shows real go-plugin and ours, judged by the conformance suite, on one page. The tests judge
+//! them, and each run leaves its JSON lines, which the suite puts beside each other.
 
 use std::{
     error::Error,
@@ -12,7 +12,7 @@ use std::{
 
 use crate::{machine, plan, schedule, sdk_go, steps};
 
-/// The columns, in the order in which one reads them; a subject's file is `ROLE-SUBJECT.jsonl`.
+/// The columns, from left to right. A subject's file is `ROLE-SUBJECT.jsonl`.
 const SUBJECTS: [&str; 6] = [
     "go-plugin-1.4.8",
     "go-plugin-1.6.3",
@@ -74,8 +74,8 @@ fn page(directory: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How long a user waits: a stranger's binary and its cookie, and all that there is about ours. Each alone, as the suite does it
-/// by itself.
+/// Measures how long a user waits: for the black-box cases with an unknown binary and its cookie, and for all cases with our
+/// own two programs. Each run is alone and uses the suite's defaults.
 fn times() -> Result<(), Box<dyn Error>> {
     let target = machine::target();
     let greeter = target.join("go-peers/1.8.0/peers/greeter-plugin");

@@ -25,7 +25,7 @@ impl AddAssign for Tally {
 ///
 /// A program that was killed leaves no result, and one that does not compile is never started. So if cargo reports a
 /// failure, a program without a result counts as a failed test, and at least one test has failed. A test that had to
-/// leave something out has not passed, whatever its harness says.
+/// leave something out has not passed, even if its harness says so.
 pub(crate) fn tally(output: &str, success: bool) -> Tally {
     let mut tally = Tally::default();
     let mut without_result = 0_u64;

@@ -1,5 +1,5 @@
-//! **Promise: internal.** `cargo xtask`: the project's own tasks. It does not depend on the library, so that it is
-//! built in a moment and also works while the library does not.
+//! **Promise: internal.** `cargo xtask`: the project's own tasks. This program does not depend on the library, so that it
+//! builds in a moment and also works while the library does not compile.
 
 mod codegen;
 mod conformance;
@@ -29,13 +29,13 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Write the Rust code that is generated from proto/ and checked in.
+    /// Write the checked-in Rust code that is generated from proto/.
     Codegen {
         /// Only compare, and fail with the names of the files that differ.
         #[arg(long)]
         check: bool,
     },
-    /// Judge real go-plugin and ours with the conformance suite, and make one page of it.
+    /// Judge real go-plugin and ours with the conformance suite, and show both on one page.
     Conformance,
     /// Show the greeter in all pairings of Go and Rust, plain and with mutual TLS.
     Demo,
