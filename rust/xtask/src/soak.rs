@@ -25,7 +25,8 @@ pub(crate) fn run(without_go: bool) -> Result<(), Box<dyn Error>> {
     jobs.extend(plan::peers(&logs, &releases));
     if let Some(newest) = releases.iter().find(|it| it.name == sdk_go::NEWEST_RELEASE) {
         let mut test = newest.go("test");
-        test.args(["-timeout=120m", "-count=1", "./interop"]).env(SOAK, "1");
+        test.args(["-timeout=120m", "-count=1", "./interop"]);
+        test.env(SOAK, "1").env(machine::BUILT, "1");
         let test = steps::tests(&logs, "soak go test", Lane::Cores, test, sdk_go::tally);
         jobs.push(test.after(plan::peer_steps(&releases)));
     }
