@@ -22,7 +22,7 @@ pub(crate) fn logs() -> std::io::Result<Logs> {
 /// Returns how much runs side by side on this machine.
 pub(crate) fn limits() -> Limits {
     let cores = machine::cores();
-    Limits { cores, waits: 4 * cores }
+    Limits { cores, waits: 2 * cores }
 }
 
 /// Builds every library, program, example and test of the workspace in one go, and then runs the jobs that `then` makes

@@ -148,10 +148,21 @@ impl Program {
         for (name, path) in &self.binaries {
             command.env(format!("CARGO_BIN_EXE_{name}"), path);
         }
-        if self.waits() && env::var_os(TEST_THREADS).is_none() {
-            command.env(TEST_THREADS, (8 * machine::cores()).to_string());
+        if env::var_os(TEST_THREADS).is_none() {
+            command.env(TEST_THREADS, (self.threads_per_core() * machine::cores()).to_string());
         }
         command
+    }
+
+    /// How many tests run at the same time in it. Each test of the conformance targets runs many cases at a time itself, so
+    /// that more would only overload the machine.
+    fn threads_per_core(&self) -> usize {
+        match self.package.as_str() {
+            INTEROP if self.target == "conformance" => 1,
+            INTEROP if self.waits() => 4,
+            _ if self.waits() => 2,
+            _ => 1,
+        }
     }
 }
 
