@@ -1,6 +1,7 @@
 // Package interop runs real Go hosts against real Go plugins of every release: the reference that
-// other implementations are compared with. It builds what it needs into the directory target/ and
-// reuses it the next time.
+// other implementations are compared with. It builds what it needs into the repository's directory
+// target/go-peers and reuses it the next time. As long as no source changes, releases other than
+// the newest run only in a soak.
 package interop
 
 import (
@@ -9,9 +10,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -54,7 +57,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "interop:", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := recordIfBlessed(code); err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 func prepare() error {
@@ -72,6 +80,10 @@ func prepare() error {
 	releases = table.Versions
 	if err := readJSON("examples.json", &examples); err != nil {
 		return err
+	}
+	// cargo xtask test has built them.
+	if os.Getenv("PLUGWIRE_BUILT") != "" {
+		return nil
 	}
 	for _, version := range versions() {
 		if err := build(version); err != nil {
@@ -108,7 +120,7 @@ func build(version string) error {
 	for _, program := range releases[version].Programs {
 		programs = append(programs, "./cmd/"+program)
 	}
-	return goBuild(version, bin(version, "")+"/", programs...)
+	return goBuild(version, built(version, "peers"), programs...)
 }
 
 // buildExamples builds go-plugin's own examples: every row of examples.json, one by one because
@@ -116,15 +128,28 @@ func build(version string) error {
 func buildExamples(t *testing.T, version string) {
 	t.Helper()
 	for _, example := range examples[version] {
-		if err := goBuild(version, bin(version, example.Binary), example.Package); err != nil {
+		if err := goBuild(version, built(version, example.Binary), example.Package); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
+// goBuild builds programs into a directory, one process at a time: Rust's tests build into it, too.
 func goBuild(version, output string, packages ...string) error {
+	if err := os.MkdirAll(output, 0o755); err != nil {
+		return err
+	}
+	lock, err := os.Create(filepath.Join(target(), "lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
 	of := releases[version]
-	args := append([]string{"build", "-modfile=" + of.Modfile, "-tags=" + strings.Join(of.Tags, ","), "-o", output}, packages...)
+	args := []string{"build", "-modfile=" + of.Modfile, "-tags=" + strings.Join(of.Tags, ","), "-o", output + "/"}
+	args = append(args, packages...)
 	command := exec.Command("go", args...)
 	command.Dir = root
 	if said, err := command.CombinedOutput(); err != nil {
@@ -133,5 +158,17 @@ func goBuild(version, output string, packages ...string) error {
 	return nil
 }
 
-// bin returns the path of a program of a version.
-func bin(version, program string) string { return filepath.Join(root, "target", version, program) }
+// target returns the directory of the built programs. The Rust tests use the same one.
+func target() string { return filepath.Join(filepath.Dir(root), "target", "go-peers") }
+
+func built(version, what string) string { return filepath.Join(target(), version, what) }
+
+// bin returns the path of a program of a version: one of ours, or one of go-plugin's examples.
+func bin(version, program string) string {
+	for _, example := range examples[version] {
+		if example.Binary == program {
+			return filepath.Join(built(version, program), path.Base(example.Package))
+		}
+	}
+	return filepath.Join(built(version, "peers"), program)
+}

@@ -35,8 +35,17 @@ func (p pair) flags() []string {
 	return flags
 }
 
-// pairs returns all hosts with all plugins, in every way that both support.
+// pairs returns all hosts with all plugins in every way that both support, or, without a change of
+// the sources, only the newest release with itself.
 func pairs() []pair {
+	all := allPairsOfReleases()
+	if !everything() {
+		all = slices.DeleteFunc(all, func(p pair) bool { return p.host != newest || p.plugin != newest })
+	}
+	return all
+}
+
+func allPairsOfReleases() []pair {
 	var all []pair
 	for _, host := range versions() {
 		if !slices.Contains(releases[host].Programs, "probe-host") {

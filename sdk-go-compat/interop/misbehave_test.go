@@ -112,6 +112,7 @@ var faults = []fault{
 }
 
 func TestMisbehave(t *testing.T) {
+	onlyIfChanged(t)
 	for _, fault := range faults {
 		t.Run(strings.Join(append([]string{fault.how}, fault.flags...), ""), func(t *testing.T) {
 			t.Parallel()
@@ -150,6 +151,7 @@ func TestMisbehave(t *testing.T) {
 // TestMisbehaveListensLate: the host may connect before or after the plugin listens. If it connects
 // before, its call fails without waiting. Both outcomes are valid; the plugin must have been late.
 func TestMisbehaveListensLate(t *testing.T) {
+	onlyIfChanged(t)
 	t.Parallel()
 	box := newSandbox(t)
 	witness := filepath.Join(box.dir, "witness")

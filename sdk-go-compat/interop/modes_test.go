@@ -45,7 +45,7 @@ func TestReattach(t *testing.T) {
 // TestTestMode: a plugin in test mode prints a record, serves hosts that reattach, and exits when
 // its stdin ends.
 func TestTestMode(t *testing.T) {
-	for _, version := range versions() {
+	for _, version := range liveVersions() {
 		if version == "1.0.1" {
 			continue // test mode came with 1.3.0
 		}
@@ -92,7 +92,7 @@ func TestTestMode(t *testing.T) {
 
 // TestOwnTLS uses a TLS configuration by the user instead of one-time certificates.
 func TestOwnTLS(t *testing.T) {
-	for _, version := range versions() {
+	for _, version := range liveVersions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			box := newSandbox(t)
@@ -111,6 +111,7 @@ func TestOwnTLS(t *testing.T) {
 
 // TestMuch: 64 MiB both ways, a million small messages, a 200 MB upload, and the plugin's output.
 func TestMuch(t *testing.T) {
+	onlyIfChanged(t)
 	for _, version := range []string{"1.4.8", "1.8.0", "1.8.0-newest"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
@@ -131,6 +132,7 @@ func TestMuch(t *testing.T) {
 
 // TestDeaths tries the other ways to die; with "stop", Kill hangs until SIGKILL.
 func TestDeaths(t *testing.T) {
+	onlyIfChanged(t)
 	t.Parallel()
 	for _, how := range []string{"panic", "panic-thread", "kill", "abort"} {
 		box := newSandbox(t)
@@ -149,6 +151,7 @@ func TestDeaths(t *testing.T) {
 
 // TestExamples runs go-plugin's own examples, host with plugin, and replaces either side with ours.
 func TestExamples(t *testing.T) {
+	onlyIfChanged(t)
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()

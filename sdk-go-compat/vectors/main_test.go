@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +63,6 @@ func playPrinter(folder string) {
 	environ, err := json.Marshal(os.Environ())
 	must(err)
 	must(os.WriteFile(filepath.Join(folder, "environ"), environ, 0o600))
-	must(os.WriteFile(filepath.Join(folder, "pid"), []byte(strconv.Itoa(os.Getpid())), 0o600))
 	// The line comes last: once a host has it, everything else is in its pipe.
 	printFile(os.Stderr, filepath.Join(folder, "stderr"))
 	printFile(os.Stdout, filepath.Join(folder, "stdout"))

@@ -9,6 +9,11 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
+use crate::built;
+
+/// The directory of the programs of `sdk-go-compat/cmd`, below that of a release.
+const PEERS: &str = "peers";
+
 /// Returns the root directory of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -38,7 +43,7 @@ pub fn versions() -> &'static Value {
 ///
 /// Panics if Go is missing or the program does not build; the message says which.
 pub fn peer(release: &str, name: &str) -> PathBuf {
-    let folder = built(release, "peers", |version| {
+    let folder = build_once(release, PEERS, |version| {
         let programs = version["programs"].as_array().expect("programs");
         programs
             .iter()
@@ -65,7 +70,7 @@ pub fn example(release: &str, binary: &str) -> PathBuf {
         entry.unwrap_or_else(|| panic!("go-plugin {release} has no example {binary}"))["package"]
             .clone();
     let package = package.as_str().expect("a package").to_owned();
-    let folder = built(release, binary, |_| vec![package]);
+    let folder = build_once(release, binary, |_| vec![package]);
     let program =
         fs::read_dir(folder).expect("a folder").next().expect("one program").expect("an entry");
     program.path()
@@ -75,7 +80,7 @@ type Built = Arc<OnceLock<PathBuf>>;
 
 /// Builds packages into their own directory, once per process. Go's own cache makes later builds
 /// cheap.
-fn built(release: &str, what: &str, packages: impl FnOnce(&Value) -> Vec<String>) -> PathBuf {
+fn build_once(release: &str, what: &str, packages: impl FnOnce(&Value) -> Vec<String>) -> PathBuf {
     static BUILT: LazyLock<Mutex<HashMap<String, Built>>> = LazyLock::new(Mutex::default);
     let key = format!("{release}/{what}");
     let once = BUILT
@@ -87,6 +92,9 @@ fn built(release: &str, what: &str, packages: impl FnOnce(&Value) -> Vec<String>
     once.get_or_init(|| {
         let version = &versions()[release];
         let folder = root().join("target/go-peers").join(&key);
+        if built() && what == PEERS {
+            return folder;
+        }
         fs::create_dir_all(&folder).expect("a directory for the Go programs");
         // Other test processes build the same programs at the same time.
         let lock = File::create(root().join("target/go-peers/lock")).expect("a lock file");

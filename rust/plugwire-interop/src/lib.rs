@@ -48,6 +48,12 @@ pub fn soaks() -> bool {
     std::env::var_os("PLUGWIRE_SOAK").is_some()
 }
 
+/// Returns whether `cargo xtask test` has built all programs already, ours and the Go peers. Tests
+/// then do not check whether a program is up to date.
+pub(crate) fn built() -> bool {
+    std::env::var_os("PLUGWIRE_BUILT").is_some()
+}
+
 /// Returns whether Go is left out (`cargo xtask test --without-go`). Tests of both languages then
 /// test Rust alone.
 pub fn without_go() -> bool {

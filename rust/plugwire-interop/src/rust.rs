@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::built;
 use crate::go::root;
 
 /// Returns the path of a program of this crate, such as `probe-plugin`.
@@ -27,6 +28,9 @@ pub fn suite() -> PathBuf {
 }
 
 fn build(what: &[&str]) {
+    if built() {
+        return;
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root()).args(["build", "--quiet"]).args(what);
     // `cargo test` describes this package in variables that some build scripts watch: if they were

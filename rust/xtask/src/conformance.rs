@@ -1,5 +1,5 @@
-//! `cargo xtask conformance`: the suite's own judges, in one page. The tests judge real go-plugin and ours; each run leaves its
-//! JSON lines, and the suite puts them beside each other.
+//! `cargo xtask conformance`: shows real go-plugin and ours, judged by the conformance suite, on one page. The tests judge
+//! them, and each run leaves its JSON lines, which the suite puts beside each other.
 
 use std::{
     error::Error,
@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::machine::{self, cargo};
+use crate::{machine, plan, schedule, sdk_go, steps};
 
-/// The columns, in the order in which one reads them; a subject's file is `ROLE-SUBJECT.jsonl`.
+/// The columns, from left to right. A subject's file is `ROLE-SUBJECT.jsonl`.
 const SUBJECTS: [&str; 6] = [
     "go-plugin-1.4.8",
     "go-plugin-1.6.3",
@@ -22,47 +22,60 @@ const SUBJECTS: [&str; 6] = [
     "plugwire-tcp",
 ];
 
+/// Judges all subjects with the tests of plugwire-interop, and makes one page of their runs.
 pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     machine::demand_go("conformance", false)?;
-    let folder = machine::root().join("target/conformance");
-    // What an earlier run left must not pass for this one's.
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
+    let directory = machine::root().join("target/conformance");
+    // What an earlier run left must not pass for this run's.
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
     }
     println!("building the Go peers, and judging each in both roles; this takes some minutes");
-    let mut tests = cargo();
-    tests.args(["test", "--package", "plugwire-interop", "--test", "conformance"]);
-    let judged = tests.status()?.success();
-    page(&folder)?;
+    let logs = plan::logs()?;
+    let releases = sdk_go::releases()?;
+    let (own_logs, peers) = (logs.clone(), plan::peer_steps(&releases));
+    let mut jobs = vec![plan::build(&logs, move |mut programs| {
+        programs.retain(|program| program.is("plugwire-interop", "conformance"));
+        // All cases on TCP, too.
+        let whole = |command: &mut Command| {
+            command.env(machine::SOAK, "1");
+        };
+        programs.iter().map(|it| plan::run(&own_logs, it, it.lane(), &peers, whole)).collect()
+    })];
+    jobs.extend(plan::peers(&logs, &releases));
+    let tally = schedule::run(jobs, plan::limits(), |name, outcome| {
+        steps::report(&logs, name, outcome);
+    });
+    page(&directory)?;
     times()?;
-    match judged {
-        true => Ok(()),
-        false => Err("a subject is not as it should be; the page shows what".into()),
+    match tally.failed {
+        0 => Ok(()),
+        _ => Err("a subject is not as it should be; the page shows what".into()),
     }
 }
 
-fn page(folder: &Path) -> Result<(), Box<dyn Error>> {
+fn page(directory: &Path) -> Result<(), Box<dyn Error>> {
     let of_role =
-        |role: &str| SUBJECTS.map(|subject| folder.join(format!("{role}-{subject}.jsonl")));
+        |role: &str| SUBJECTS.map(|subject| directory.join(format!("{role}-{subject}.jsonl")));
     let runs: Vec<PathBuf> =
         ["plugin", "host"].into_iter().flat_map(of_role).filter(|file| file.exists()).collect();
     if runs.is_empty() {
         return Err("no subject was judged".into());
     }
-    let mut report: Command = cargo();
-    report.args(["run", "--quiet", "--package", "plugwire-conformance", "--", "report"]);
+    let mut report = Command::new(suite());
+    report.arg("report");
     for kind in [("html", "matrix.html"), ("markdown", "matrix.md")] {
-        report.arg("--report").arg(format!("{}={}", kind.0, folder.join(kind.1).display()));
+        report.arg("--report").arg(format!("{}={}", kind.0, directory.join(kind.1).display()));
     }
     if !report.args(&runs).status()?.success() {
         return Err("the page could not be made".into());
     }
-    println!("the matrix: {}", folder.join("matrix.html").display());
+    println!("the matrix: {}", directory.join("matrix.html").display());
     Ok(())
 }
 
-/// How long a user waits: a stranger's binary and its cookie, and all that there is about ours. Each alone, as the suite does it
-/// by itself.
+/// Measures how long a user waits: for the black-box cases with an unknown binary and its cookie, and for all cases with our
+/// own two programs. Each run is alone and uses the suite's defaults.
 fn times() -> Result<(), Box<dyn Error>> {
     let target = machine::target();
     let greeter = target.join("go-peers/1.8.0/peers/greeter-plugin");
@@ -89,10 +102,16 @@ fn times() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Returns the suite's own program, which the build has made.
+fn suite() -> PathBuf {
+    machine::target().join("debug/plugwire-conformance")
+}
+
+/// Runs the suite with these options and returns how long it took.
 fn timed(name: &str, options: &[OsString], command: &[&Path]) -> Result<Duration, Box<dyn Error>> {
-    let suite = machine::target().join("debug/plugwire-conformance");
     let began = Instant::now();
-    let run = Command::new(suite).args(options).arg("--quiet").arg("--").args(command).output()?;
+    let run =
+        Command::new(suite()).args(options).arg("--quiet").arg("--").args(command).output()?;
     let took = began.elapsed();
     let said = String::from_utf8_lossy(&run.stdout);
     let sum = said.lines().rev().find(|line| line.contains(" cases: ")).unwrap_or("no verdict");

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the greeter in every pairing, each with its time to first reply.
+//! `cargo xtask demo`: runs the greeter in every pairing and shows the time to its first reply.
 
 use std::{
     error::Error,
@@ -20,10 +20,10 @@ use crate::{
 /// The release of go-plugin on the Go side, a name in `versions.json`.
 const RELEASE: &str = "1.8.0";
 
-/// Each pairing starts this often; the middle time is shown, so that one cold start does not lie.
+/// How often each pairing starts. The median time is shown, so that one cold start does not distort it.
 const STARTS: usize = 5;
 
-/// A greeting takes milliseconds; whatever takes so long hangs.
+/// A greeting takes milliseconds: after this time the host is considered hung.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The two programs of one language.
@@ -33,7 +33,7 @@ struct Side {
     plugin: PathBuf,
 }
 
-/// What one start of a host gave.
+/// The result of one start of a host.
 struct Greeting {
     message: String,
     first_reply_ms: f64,
@@ -63,7 +63,7 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     if failed { Err("not every pairing works".into()) } else { Ok(()) }
 }
 
-/// One line of the table; false if it had to hold an error.
+/// Prints one line of the table. Returns false if the line holds an error.
 fn show(host: &Side, plugin: &Side, mutual_tls: bool) -> bool {
     let transport = if mutual_tls { "mutual TLS" } else { "plain" };
     let line = format!("{:<6} {:<7} {transport:<11}", host.language, plugin.language);
@@ -79,7 +79,7 @@ fn show(host: &Side, plugin: &Side, mutual_tls: bool) -> bool {
     }
 }
 
-/// The greeting with the middle time.
+/// Returns the greeting with the median time.
 fn greet_several(host: &Side, plugin: &Path, mutual_tls: bool) -> Result<Greeting, String> {
     let mut greetings = (0..STARTS)
         .map(|_| greet(&mut command(host, plugin, mutual_tls)))
@@ -88,7 +88,7 @@ fn greet_several(host: &Side, plugin: &Path, mutual_tls: bool) -> Result<Greetin
     Ok(greetings.swap_remove(STARTS / 2))
 }
 
-/// The defaults differ: ours is mutual TLS, Go's is plain.
+/// Returns the command of a host. The defaults differ: ours is mutual TLS, Go's is plaintext.
 fn command(host: &Side, plugin: &Path, mutual_tls: bool) -> Command {
     let mut command = Command::new(&host.host);
     match (host.language, mutual_tls) {
@@ -118,16 +118,16 @@ fn greet(command: &mut Command) -> Result<Greeting, String> {
     })
 }
 
-/// All that the host prints; one that hangs is killed.
+/// Returns everything that the host prints. A hung host is killed.
 fn output(mut child: Child) -> Result<(String, String), String> {
     let stdout = reader(child.stdout.take());
     let stderr = reader(child.stderr.take());
-    // Both end when the host does.
+    // Both pipes end when the host does.
     let printed = stdout
         .recv_timeout(DEADLINE)
         .and_then(|stdout| Ok((stdout, stderr.recv_timeout(DEADLINE)?)));
     if printed.is_err() {
-        // It fails only where the host has ended in the meantime.
+        // It fails only if the host has ended in the meantime.
         let _ = child.kill();
     }
     child.wait().map_err(|e| e.to_string())?;
@@ -140,7 +140,7 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
-            // What came before a broken pipe is still worth reading.
+            // What arrived before the pipe broke is still worth reading.
             let _ = pipe.read_to_end(&mut bytes);
         }
         sender.send(String::from_utf8_lossy(&bytes).into_owned())
@@ -148,7 +148,7 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
     receiver
 }
 
-/// `{"message":"Hello, World!","first_reply_ms":1.23}`, other fields allowed.
+/// Parses `{"message":"Hello, World!","first_reply_ms":1.23}`. Other fields are allowed.
 fn parse(stdout: &str) -> Option<Greeting> {
     let json: Value = serde_json::from_str(stdout.trim()).ok()?;
     Some(Greeting {
@@ -181,8 +181,8 @@ fn build_go() -> Result<Side, Box<dyn Error>> {
     Ok(side)
 }
 
-fn side(language: &'static str, folder: &Path) -> Side {
-    let program = |name: &str| folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+fn side(language: &'static str, directory: &Path) -> Side {
+    let program = |name: &str| directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     Side { language, host: program("greeter-host"), plugin: program("greeter-plugin") }
 }
 

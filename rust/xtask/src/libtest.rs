@@ -1,13 +1,13 @@
-//! What `cargo test` prints.
+//! Reads what test programs and `cargo test` print.
 
 use std::collections::BTreeSet;
 use std::ops::AddAssign;
 
-/// What a test prints, with its name and the reason, that the system does not let show what it is for (`not_here` of
-/// plugwire-interop).
+/// How a test's line begins if this system cannot show what the test is for (`not_here` in plugwire-interop). The test's
+/// name and the reason follow.
 const NOT_SHOWN: &str = "NOT SHOWN HERE: ";
 
-/// How many passed and failed.
+/// Counts tests that passed and that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
@@ -21,11 +21,11 @@ impl AddAssign for Tally {
     }
 }
 
-/// The sum over all test programs and doc tests of one `cargo test`.
+/// Returns the sum over all doc tests of one `cargo test`.
 ///
-/// A program that was killed leaves no result, and one that does not compile is never started. So when cargo says
-/// that something failed, a program without result counts as a failed test, and there is at least one. A test that had
-/// to leave something out has not passed, whatever its harness says.
+/// A program that was killed leaves no result, and one that does not compile is never started. So if cargo reports a
+/// failure, a program without a result counts as a failed test, and at least one test has failed. A test that had to
+/// leave something out has not passed, even if its harness says so.
 pub(crate) fn tally(output: &str, success: bool) -> Tally {
     let mut tally = Tally::default();
     let mut without_result = 0_u64;
@@ -37,16 +37,34 @@ pub(crate) fn tally(output: &str, success: bool) -> Tally {
             without_result += 1;
         }
     }
-    let left_out: BTreeSet<&str> =
-        not_shown(output).filter_map(|line| line.split(": ").nth(1)).collect();
-    tally.passed = tally.passed.saturating_sub(left_out.len() as u64);
+    without_those_left_out(&mut tally, output);
     if !success {
         tally.failed = (tally.failed + without_result).max(1);
     }
     tally
 }
 
-/// One line `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+/// Returns the result of one test program. A program without a result did not get to its end, so it counts as a failed
+/// test even if its exit status is 0.
+pub(crate) fn tally_of_program(output: &str, success: bool) -> Tally {
+    let mut results = output.lines().filter_map(result);
+    let Some(mut tally) = results.next_back() else {
+        return Tally { passed: 0, failed: 1 };
+    };
+    without_those_left_out(&mut tally, output);
+    if !success {
+        tally.failed = tally.failed.max(1);
+    }
+    tally
+}
+
+fn without_those_left_out(tally: &mut Tally, output: &str) {
+    let left_out: BTreeSet<&str> =
+        not_shown(output).filter_map(|line| line.split(": ").nth(1)).collect();
+    tally.passed = tally.passed.saturating_sub(left_out.len() as u64);
+}
+
+/// Parses a line `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
 pub(crate) fn result(line: &str) -> Option<Tally> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let mut tally = Tally::default();
@@ -60,12 +78,12 @@ pub(crate) fn result(line: &str) -> Option<Tally> {
     Some(tally)
 }
 
-/// The lines of tests that could not show something on this system. The harness may have begun the line.
+/// Returns the lines of tests that could not show something on this system. The harness may have begun the line.
 pub(crate) fn not_shown(output: &str) -> impl Iterator<Item = &str> {
     output.lines().filter_map(|line| Some(&line[line.find(NOT_SHOWN)?..]))
 }
 
-/// The parts of the output between `failures:` and the result: what failed, and what it printed.
+/// Returns the parts of the output between `failures:` and the result: what failed, and what it printed.
 pub(crate) fn failures(output: &str) -> String {
     let mut shown = String::new();
     let mut inside = false;
@@ -83,7 +101,7 @@ pub(crate) fn failures(output: &str) -> String {
     shown
 }
 
-/// Cargo announces each program, indented: `Running tests/a.rs (…)`, `Doc-tests plugwire`.
+/// Recognizes the line with which cargo announces a program, indented: `Running tests/a.rs (…)`, `Doc-tests plugwire`.
 fn starts_program(line: &str) -> bool {
     let words = line.trim_start();
     words.len() < line.len() && (words.starts_with("Running ") || words.starts_with("Doc-tests "))
@@ -91,7 +109,7 @@ fn starts_program(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tally, failures, not_shown, result, tally};
+    use super::{Tally, failures, not_shown, result, tally, tally_of_program};
 
     const TWO_PROGRAMS: &str = "\
      Running unittests src/lib.rs (target/debug/deps/a-1)
@@ -153,6 +171,22 @@ test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         assert_eq!(tally(output, true), Tally { passed: 1, failed: 0 });
         assert_eq!(not_shown(output).last(), Some("NOT SHOWN HERE: a::second: only root can"));
         assert_eq!(not_shown(output).count(), 3);
+    }
+
+    #[test]
+    fn a_program_must_get_to_its_end() {
+        let two = "running 2 tests\ntest one ... ok\ntest two ... ok\n";
+        let result = "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        let tally = |output: &str, success| {
+            let tally = tally_of_program(output, success);
+            (tally.passed, tally.failed)
+        };
+        assert_eq!(tally(&format!("{two}{result}"), true), (2, 0));
+        assert_eq!(tally(&format!("{two}{result}"), false), (2, 1), "it crashed at its exit");
+        assert_eq!(tally(two, false), (0, 1), "it was killed");
+        assert_eq!(tally(two, true), (0, 1), "a test ended the program");
+        let left_out = format!("NOT SHOWN HERE: one: no namespaces\n{two}{result}");
+        assert_eq!(tally(&left_out, true), (1, 0));
     }
 
     /// A program with a harness of its own prints no result; cargo's word is enough.

@@ -5,14 +5,19 @@ use std::{
     ffi::OsString,
     path::PathBuf,
     process::{Command, Stdio},
+    thread,
 };
 
+/// Tells tests that everything they run is built already (`plugwire_interop::built`).
+pub(crate) const BUILT: &str = "PLUGWIRE_BUILT";
 /// Tells the tests that have a long form to take it.
 pub(crate) const SOAK: &str = "PLUGWIRE_SOAK";
+/// Tells tests that look at both languages to look at Rust alone.
+pub(crate) const WITHOUT_GO: &str = "PLUGWIRE_WITHOUT_GO";
 /// The test harness's own setting.
-const TEST_THREADS: &str = "RUST_TEST_THREADS";
+pub(crate) const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
-/// The checkout's root folder.
+/// Returns the checkout's root directory.
 pub(crate) fn root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     root.pop();
@@ -20,31 +25,45 @@ pub(crate) fn root() -> PathBuf {
     root
 }
 
-/// Cargo's build folder.
+/// Returns cargo's build directory.
 pub(crate) fn target() -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => root().join(folder),
+        Some(directory) => root().join(directory),
         None => root().join("target"),
     }
 }
 
-/// A cargo command in the checkout's root folder, with the environment that a user's own command would have:
-/// `cargo run` describes this package in variables that some build scripts watch, and would run again for. Which tests
-/// take their long form is said by this program alone.
+/// Returns how many cores there are for this process.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Returns a cargo command in the checkout's root directory, with the environment of a user's own command.
 pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    let mut command = Command::new(cargo_path());
     command.current_dir(root());
+    as_a_user(&mut command);
+    command
+}
+
+/// Returns the cargo that runs this program.
+pub(crate) fn cargo_path() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
+}
+
+/// Removes what `cargo run` puts into the environment: it describes this package in variables that some build scripts
+/// watch, and would run again for. Only this program decides which tests take their long form, so that variable goes, too.
+pub(crate) fn as_a_user(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
             command.env_remove(&name);
         }
     }
-    command.env_remove(SOAK);
-    command
+    command.env_remove(SOAK).env_remove(BUILT);
 }
 
-/// Whether the command can be run and ends well. Its output is thrown away.
+/// Whether the command can be run and succeeds. Its output is discarded.
 pub(crate) fn works(command: &mut Command) -> bool {
     command
         .stdin(Stdio::null())
@@ -58,7 +77,7 @@ pub(crate) fn has_go() -> bool {
     works(Command::new("go").arg("version"))
 }
 
-/// ring and aws-lc-rs are built from C.
+/// Whether there is a C compiler: ring and aws-lc-rs are built from C.
 pub(crate) fn has_c_compiler() -> bool {
     match env::var_os("CC") {
         Some(compiler) => works(Command::new(compiler).arg("--version")),
@@ -68,7 +87,7 @@ pub(crate) fn has_c_compiler() -> bool {
     }
 }
 
-/// Fails where Go is due and missing.
+/// Fails if the task needs Go and there is none.
 pub(crate) fn demand_go(task: &str, without_go: bool) -> Result<(), String> {
     if without_go || has_go() {
         return Ok(());
@@ -79,24 +98,12 @@ pub(crate) fn demand_go(task: &str, without_go: bool) -> Result<(), String> {
     ))
 }
 
-/// The runs of `cargo test` that make up all tests. Without Go they leave out whole test targets, all those of
-/// plugwire-interop but one: what is left out is then not counted as passed.
-pub(crate) fn cargo_tests(without_go: bool, options: &[&str]) -> Vec<Command> {
-    let test = |selection: &[&str]| {
-        let mut command = cargo();
-        command.args(["test", "--no-fail-fast"]).args(selection).args(options);
-        if env::var_os(TEST_THREADS).is_none() {
-            // Most of a test is waiting for other processes.
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            command.env(TEST_THREADS, (2 * cores).to_string());
-        }
-        command
-    };
-    if without_go {
-        println!("left out: every test that needs Go");
-        let interop = ["--package", "plugwire-interop", "--lib", "--bins", "--test", "rust"];
-        vec![test(&["--workspace", "--exclude", "plugwire-interop"]), test(&interop)]
-    } else {
-        vec![test(&["--workspace"])]
+/// Installs a component of the toolchain if it is missing: a minimal toolchain has neither rustfmt nor clippy.
+pub(crate) fn add_component(component: &str) {
+    let verb = component.strip_prefix("rust").unwrap_or(component);
+    if !works(cargo().args([verb, "--version"])) {
+        println!("-- {component} is missing: rustup component add {component}");
+        // If this fails, the step that needs the component fails, too, and says why.
+        works(Command::new("rustup").args(["component", "add", component]));
     }
 }

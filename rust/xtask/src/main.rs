@@ -1,11 +1,15 @@
-//! **Promise: internal.** `cargo xtask`: the project's own tasks. It does not depend on the library, so that it is
-//! built in a moment and also works while the library does not.
+//! **Promise: internal.** `cargo xtask`: the project's own tasks. This program does not depend on the library, so that it
+//! builds in a moment and also works while the library does not compile.
 
 mod codegen;
 mod conformance;
 mod demo;
+mod dependencies;
 mod libtest;
 mod machine;
+mod plan;
+mod programs;
+mod schedule;
 mod sdk_go;
 mod soak;
 mod steps;
@@ -25,13 +29,13 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Write the Rust code that is generated from proto/ and checked in.
+    /// Write the checked-in Rust code that is generated from proto/.
     Codegen {
         /// Only compare, and fail with the names of the files that differ.
         #[arg(long)]
         check: bool,
     },
-    /// Judge real go-plugin and ours with the conformance suite, and make one page of it.
+    /// Judge real go-plugin and ours with the conformance suite, and show both on one page.
     Conformance,
     /// Show the greeter in all pairings of Go and Rust, plain and with mutual TLS.
     Demo,
@@ -43,6 +47,9 @@ enum Task {
     },
     /// Check and test everything; the last line is the sum.
     Test {
+        /// Leave out what takes long, for a run between two edits.
+        #[arg(long)]
+        quick: bool,
         /// Leave out what needs Go.
         #[arg(long)]
         without_go: bool,
@@ -71,7 +78,9 @@ fn run(task: Task) -> Result<ExitCode, Box<dyn Error>> {
         Task::Conformance => conformance::run()?,
         Task::Demo => demo::run()?,
         Task::Soak { without_go } => soak::run(without_go)?,
-        Task::Test { without_go } => return test::run(without_go),
+        Task::Test { quick, without_go } => {
+            return test::run(test::Options { without_go, quick });
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

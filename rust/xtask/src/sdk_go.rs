@@ -1,4 +1,4 @@
-//! The Go peers in `sdk-go-compat`: which releases there are, and how each is built.
+//! The Go peers in `sdk-go-compat`: which releases there are, and how each of them is built.
 
 use std::{error::Error, fs, path::PathBuf, process::Command};
 
@@ -8,8 +8,10 @@ use crate::{libtest::Tally, machine};
 
 /// go-plugin's newest release, with the grpc-go that it pins.
 pub(crate) const NEWEST_RELEASE: &str = "1.8.0";
+/// The same release with the newest grpc-go.
+pub(crate) const NEWEST_GRPC: &str = "1.8.0-newest";
 
-/// One release of go-plugin with its grpc-go.
+/// A release of go-plugin with its grpc-go.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Release {
     pub(crate) name: String,
@@ -19,20 +21,28 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    /// Builds its programs where the tests look for them (`plugwire_interop::go`).
+    /// Returns the command that builds its programs where the tests look for them (`plugwire_interop::go`).
     pub(crate) fn build(&self) -> Command {
-        // A trailing slash makes it a folder.
-        let folder = machine::root().join("target/go-peers").join(&self.name).join("peers/");
         let mut command = self.go("build");
-        command.arg("-o").arg(folder);
+        // The trailing slash makes it a directory.
+        command.arg("-o").arg(self.peers().join(""));
         command.args(self.programs.iter().map(|program| format!("./cmd/{program}")));
         command
     }
 
-    /// `go VERB` with this release's modules, in the folder of the Go peers.
+    /// Whether it has been built before, maybe from older sources.
+    pub(crate) fn is_built(&self) -> bool {
+        self.peers().exists()
+    }
+
+    fn peers(&self) -> PathBuf {
+        machine::root().join("target/go-peers").join(&self.name).join("peers")
+    }
+
+    /// Returns `go VERB` with this release's modules, in the directory of the Go peers.
     pub(crate) fn go(&self, verb: &str) -> Command {
         let mut command = Command::new("go");
-        command.current_dir(folder()).args([verb, &format!("-modfile={}", self.modfile)]);
+        command.current_dir(directory()).args([verb, &format!("-modfile={}", self.modfile)]);
         if !self.tags.is_empty() {
             command.arg(format!("-tags={}", self.tags.join(",")));
         }
@@ -40,22 +50,22 @@ impl Release {
     }
 }
 
-/// All releases that `versions.json` lists.
+/// Returns all releases that `versions.json` lists, the oldest first.
 pub(crate) fn releases() -> Result<Vec<Release>, Box<dyn Error>> {
-    let path = folder().join("versions.json");
+    let path = directory().join("versions.json");
     let text =
         fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     Ok(parse(&text)?)
 }
 
-/// What `go test` prints: a line for each package that has tests, and none counts that has none.
+/// Counts the packages in the output of `go test`. A package without tests does not count.
 pub(crate) fn tally(output: &str, success: bool) -> Tally {
     let lines = |start| output.lines().filter(|line| line.starts_with(start)).count() as u64;
     let failed = lines("FAIL\t");
     Tally { passed: lines("ok  \t"), failed: if success { failed } else { failed.max(1) } }
 }
 
-fn folder() -> PathBuf {
+fn directory() -> PathBuf {
     machine::root().join("sdk-go-compat")
 }
 

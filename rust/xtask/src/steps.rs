@@ -1,112 +1,143 @@
-//! Steps with a heading, a log file and a time; one that fails does not stop the others.
+//! Jobs that run one command: its output goes to a log file, and a line says how it ended.
 
 use std::{
     fs::{self, File},
-    io,
-    path::PathBuf,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::libtest::{self, Tally};
+use crate::{
+    libtest::{self, Tally},
+    schedule::{Job, Lane, Outcome},
+};
 
 /// As much of a failed step's log as fits on a screen or two.
 const SHOWN_LINES: usize = 60;
 
-/// Runs steps and adds up how they ended.
-pub(crate) struct Steps {
-    logs: PathBuf,
-    tally: Tally,
+/// The directory with a log file for each step.
+#[derive(Clone, Debug)]
+pub(crate) struct Logs(PathBuf);
+
+/// How a command ended, and what it printed.
+pub(crate) struct Ended {
+    pub(crate) success: bool,
+    /// What is in the log file.
+    pub(crate) output: String,
+    /// Standard output, if it was kept apart from the log.
+    pub(crate) stdout: String,
+    pub(crate) took: Duration,
 }
 
-/// How a command ended, and all that it printed.
-struct Ended {
-    success: bool,
-    output: String,
-    took: Duration,
-}
-
-impl Steps {
-    /// `logs` is made if it is missing.
-    pub(crate) fn new(logs: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&logs)?;
-        Ok(Self { logs, tally: Tally::default() })
+impl Logs {
+    /// Creates the directory if it is missing.
+    pub(crate) fn new(directory: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&directory)?;
+        Ok(Self(directory))
     }
 
-    pub(crate) fn tally(&self) -> Tally {
-        self.tally
+    /// Returns the path of a step's log file.
+    pub(crate) fn file(&self, step: &str) -> PathBuf {
+        self.0.join(format!("{}.log", step.replace([' ', '/'], "-")))
     }
 
-    /// A step that passes or fails as a whole.
-    pub(crate) fn step(&mut self, name: &str, command: &mut Command) -> bool {
-        let ended = self.run(name, command);
-        let tally = if ended.success {
-            Tally { passed: 1, failed: 0 }
-        } else {
-            Tally { passed: 0, failed: 1 }
-        };
-        self.tally += tally;
-        report(&ended, None, &last_lines(&ended.output));
-        ended.success
-    }
-
-    /// A step of many tests, which `count` finds in its output and in whether it ended well.
-    pub(crate) fn tests(
-        &mut self,
-        name: &str,
-        command: &mut Command,
-        count: fn(&str, bool) -> Tally,
-    ) {
-        let ended = self.run(name, command);
-        let tally = count(&ended.output, ended.success);
-        self.tally += tally;
-        let failures = libtest::failures(&ended.output);
-        let shown = if failures.is_empty() { last_lines(&ended.output) } else { failures };
-        report(&ended, Some(tally), &shown);
-        for line in libtest::not_shown(&ended.output) {
-            println!("   {line}");
-        }
-    }
-
-    /// A step that cannot even begin.
-    pub(crate) fn fail(&mut self, name: &str, why: &str) {
-        println!("== {name}\n   FAILED: {why}");
-        self.tally.failed += 1;
-    }
-
-    /// Both outputs go into one file, so that they keep their order.
-    fn run(&self, name: &str, command: &mut Command) -> Ended {
-        let log = self.logs.join(format!("{}.log", name.replace([' ', '/'], "-")));
-        println!("== {name}  ({})", log.display());
+    /// Runs a command with both of its outputs in the step's log file, where they keep their order.
+    pub(crate) fn run(&self, step: &str, command: &mut Command) -> Ended {
+        let log = self.file(step);
         let began = Instant::now();
-        let success = File::create(&log)
+        let status = File::create(&log)
             .and_then(|file| Ok((file.try_clone()?, file)))
             .and_then(|(out, err)| command.stdin(Stdio::null()).stdout(out).stderr(err).status());
-        let took = began.elapsed();
-        let output = fs::read(&log).unwrap_or_default();
-        let mut output = String::from_utf8_lossy(&output).into_owned();
-        let success = match success {
-            Ok(status) => status.success(),
-            Err(error) => {
-                let program = command.get_program().to_string_lossy();
-                output.push_str(&format!("cannot run {program}: {error}\n"));
-                false
+        ended(command, &log, began, status.map(|status| (status.success(), String::new())))
+    }
+
+    /// Runs a command with only its standard error in the log file, and returns its standard output.
+    pub(crate) fn read(&self, step: &str, command: &mut Command) -> Ended {
+        let log = self.file(step);
+        let began = Instant::now();
+        let read = File::create(&log).and_then(|file| {
+            let mut child =
+                command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).spawn()?;
+            let mut stdout = String::new();
+            if let Some(mut pipe) = child.stdout.take() {
+                pipe.read_to_string(&mut stdout)?;
             }
-        };
-        Ended { success, output, took }
+            Ok((child.wait()?.success(), stdout))
+        });
+        ended(command, &log, began, read)
     }
 }
 
-fn report(ended: &Ended, tally: Option<Tally>, shown: &str) {
-    let counts = match tally {
-        Some(Tally { passed, failed }) => format!("{passed} passed, {failed} failed, "),
-        None => String::new(),
-    };
-    let seconds = ended.took.as_secs_f64();
-    if ended.success {
-        println!("   ok: {counts}{seconds:.1} s");
+fn ended(
+    command: &Command,
+    log: &Path,
+    began: Instant,
+    ended: io::Result<(bool, String)>,
+) -> Ended {
+    let took = began.elapsed();
+    let output = fs::read(log).unwrap_or_default();
+    let mut output = String::from_utf8_lossy(&output).into_owned();
+    let (success, stdout) = ended.unwrap_or_else(|error| {
+        let program = command.get_program().to_string_lossy();
+        output.push_str(&format!("cannot run {program}: {error}\n"));
+        (false, String::new())
+    });
+    Ended { success, output, stdout, took }
+}
+
+/// Makes a job of a command that passes or fails as a whole.
+pub(crate) fn step(logs: &Logs, name: &str, lane: Lane, mut command: Command) -> Job {
+    let (logs, step) = (logs.clone(), name.to_owned());
+    Job::new(name, lane, move || whole(logs.run(&step, &mut command)))
+}
+
+/// Makes a job of a command that runs many tests. `count` finds them in its output and in whether it succeeded.
+pub(crate) fn tests(
+    logs: &Logs,
+    name: &str,
+    lane: Lane,
+    mut command: Command,
+    count: fn(&str, bool) -> Tally,
+) -> Job {
+    let (logs, step) = (logs.clone(), name.to_owned());
+    Job::new(name, lane, move || {
+        let ended = logs.run(&step, &mut command);
+        let tally = count(&ended.output, ended.success);
+        let failures = libtest::failures(&ended.output);
+        let shown = match () {
+            () if tally.failed == 0 => String::new(),
+            () if failures.is_empty() => last_lines(&ended.output),
+            () => failures,
+        };
+        let notes = libtest::not_shown(&ended.output).map(str::to_owned).collect();
+        let success = tally.failed == 0;
+        Outcome { success, tally, took: ended.took, shown, notes, ..Outcome::default() }
+    })
+}
+
+/// Turns the end of a command into one passed or failed step.
+pub(crate) fn whole(ended: Ended) -> Outcome {
+    let tally = Tally { passed: ended.success.into(), failed: (!ended.success).into() };
+    let shown = if ended.success { String::new() } else { last_lines(&ended.output) };
+    Outcome { success: ended.success, tally, took: ended.took, shown, ..Outcome::default() }
+}
+
+/// Prints how a job ended. Programs without tests pass silently.
+pub(crate) fn report(logs: &Logs, name: &str, outcome: &Outcome) {
+    let Outcome { tally: Tally { passed, failed }, took, shown, notes, .. } = outcome;
+    if passed + failed == 0 && notes.is_empty() {
+        return;
+    }
+    let seconds = took.as_secs_f64();
+    println!("== {name}  ({})", logs.file(name).display());
+    if *failed == 0 {
+        println!("   ok: {passed} passed, {seconds:.1} s");
     } else {
-        println!("{shown}   FAILED: {counts}{seconds:.1} s");
+        println!("{shown}   FAILED: {passed} passed, {failed} failed, {seconds:.1} s");
+    }
+    for note in notes {
+        println!("   {note}");
     }
 }
 
@@ -119,17 +150,48 @@ fn last_lines(output: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::{self, Limits};
 
     #[test]
     fn every_step_runs_and_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut steps = Steps::new(folder.path().join("logs")).unwrap();
-        assert!(!steps.step("not there", &mut Command::new("plugwire-no-such-program")));
-        assert!(steps.step("rust c", Command::new("rustc").arg("--version")));
-        steps.fail("no way", "because");
-        assert_eq!(steps.tally(), Tally { passed: 1, failed: 2 });
-        let log = fs::read_to_string(folder.path().join("logs/rust-c.log")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let logs = Logs::new(directory.path().join("logs")).unwrap();
+        let mut version = Command::new("rustc");
+        version.arg("--version");
+        let jobs = vec![
+            step(&logs, "not there", Lane::Cores, Command::new("plugwire-no-such-program")),
+            step(&logs, "rust c", Lane::Cores, version),
+        ];
+        let mut shown = String::new();
+        let tally = schedule::run(jobs, Limits::default(), |_, ended| shown += &ended.shown);
+        assert_eq!(tally, Tally { passed: 1, failed: 1 });
+        assert!(shown.contains("cannot run plugwire-no-such-program"), "{shown}");
+        let log = fs::read_to_string(directory.path().join("logs/rust-c.log")).unwrap();
         assert!(log.starts_with("rustc "), "{log}");
+    }
+
+    #[test]
+    fn a_test_program_that_is_killed_is_a_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = Logs::new(directory.path().to_owned()).unwrap();
+        let mut killed = Command::new("sh");
+        killed.args(["-c", "echo 'running 2 tests'; echo 'test one ... ok'; kill -9 $$"]);
+        let jobs = vec![tests(&logs, "killed", Lane::Waits, killed, libtest::tally_of_program)];
+        let mut shown = String::new();
+        let tally = schedule::run(jobs, Limits::default(), |_, ended| shown += &ended.shown);
+        assert_eq!(tally, Tally { passed: 0, failed: 1 });
+        assert!(shown.contains("test one ... ok"), "{shown}");
+    }
+
+    #[test]
+    fn standard_output_can_be_kept_out_of_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = Logs::new(directory.path().to_owned()).unwrap();
+        let mut both = Command::new("sh");
+        both.args(["-c", "echo data; echo words >&2"]);
+        let ended = logs.read("both", &mut both);
+        assert!(ended.success);
+        assert_eq!((ended.stdout.as_str(), ended.output.as_str()), ("data\n", "words\n"));
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn passes_all(subject: &Subject, rows: &[(&str, &str)]) {
 
 /// Runs several at a time: a case mostly waits.
 fn each_is_caught(subject: fn(&str) -> Subject, rows: &[(&str, &str)]) {
-    for rows in rows.chunks(5) {
+    for rows in rows.chunks(11) {
         thread::scope(|scope| {
             for &(how, case) in rows {
                 scope.spawn(move || is_caught(&subject(how), how, case));

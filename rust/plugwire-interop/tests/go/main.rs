@@ -26,5 +26,6 @@ mod sizes;
 mod stdio;
 mod streams;
 mod tls_refusals;
+mod transcripts;
 mod unruly;
 mod verified;

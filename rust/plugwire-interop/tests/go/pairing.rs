@@ -1,7 +1,7 @@
 //! Every pairing of Go and Rust, with every release of go-plugin, in plaintext and with mutual TLS.
 //!
-//! A Go host with a Go plugin of the same release is the reference: every other pairing must see
-//! the same codes, texts, metadata, counts and bytes.
+//! A Go host with a Go plugin of the same release is the reference ([`crate::transcripts`]): every
+//! other pairing must see the same codes, texts, metadata, counts and bytes.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,40 +10,12 @@ use plugwire::host::{Launch, PluginHandle, ShutdownPhase};
 use plugwire::protocol::environment::PortRange;
 use plugwire_interop::collected::Output;
 use plugwire_interop::sandbox::Sandbox;
-use plugwire_interop::scenarios::{self, comparable};
+use plugwire_interop::scenarios;
 use plugwire_interop::{PROBE, RELEASES, go, rust};
 use serde_json::{Value, json};
 use tonic::Code;
 
-/// The scenarios that a Rust host can perform, with the Go host's options.
-const SCENARIOS: [&[&str]; 7] = [
-    &["start"],
-    &["echo", "--size", "1000"],
-    &["fail", "--size", "100000"],
-    &["stream", "--count", "200", "--size", "100"],
-    &["stdio"],
-    &["health"],
-    &["reflection"],
-];
-
-/// Returns what a Go host sees of a plugin.
-async fn go_host_sees(
-    release: &str,
-    scenario: &[&str],
-    mutual_tls: bool,
-    plugin: &[&OsStr],
-) -> Value {
-    let sandbox = Sandbox::new();
-    let mut scenario = scenario.to_vec();
-    if mutual_tls {
-        scenario.push("--auto-mtls");
-    }
-    let report = sandbox.go_host(release, &scenario, plugin).await;
-    assert_eq!(report["kill"]["exited"], true, "{report:#}");
-    assert_eq!(report["kill"]["hung"], false, "{report:#}");
-    sandbox.assert_empty().await;
-    comparable(&report)
-}
+use crate::transcripts::{SCENARIOS, Transcripts, go_host_sees};
 
 /// Returns what a Rust host sees of a plugin in one of the scenarios.
 async fn play(plugin: &PluginHandle, scenario: &str, stdout: &Output, stderr: &Output) -> Value {
@@ -101,11 +73,12 @@ fn as_the_newest(release: &str, scenario: &str, mut reference: Value) -> Value {
 async fn pairings_of(release: &str) {
     let go_plugin = go::peer(release, "probe-plugin");
     let rust_plugin = rust::program("probe-plugin");
+    let reference = Transcripts::of(release);
     for mutual_tls in [false, true] {
         let rust_go = rust_host_sees(&go_plugin, &[], mutual_tls).await;
         for (scenario, rust_go) in SCENARIOS.into_iter().zip(rust_go) {
             let case = format!("{release} {scenario:?}, mutual TLS {mutual_tls}");
-            let go_go = go_host_sees(release, scenario, mutual_tls, &[go_plugin.as_os_str()]).await;
+            let go_go = reference.get(scenario, mutual_tls);
             assert_eq!(rust_go, go_go, "Rust host, Go plugin: {case}");
 
             let rust_plugin = [rust_plugin.as_os_str(), OsStr::new("--capture-stderr")];
@@ -144,12 +117,8 @@ async fn go_1_8_0_with_the_newest_grpc_and_rust() {
 /// The reference is the newest Go host with the newest Go plugin.
 #[tokio::test]
 async fn rust_and_rust_as_go_and_go() {
-    let go_plugin = go::peer("1.8.0-newest", "probe-plugin");
-    let mut reference = Vec::new();
-    for scenario in SCENARIOS {
-        let seen = go_host_sees("1.8.0-newest", scenario, false, &[go_plugin.as_os_str()]).await;
-        reference.push(seen);
-    }
+    let transcripts = Transcripts::of("1.8.0-newest");
+    let mut reference = SCENARIOS.map(|scenario| transcripts.get(scenario, false));
     for mutual_tls in [false, true] {
         let program = rust::program("probe-plugin");
         let mut seen = rust_host_sees(&program, &["--capture-stderr"], mutual_tls).await;
@@ -210,12 +179,13 @@ async fn a_rust_plugin_on_tcp_takes_a_port_of_its_hosts_range() {
 #[tokio::test]
 async fn rust_host_and_go_plugin_1_0_1() {
     let program = go::peer("1.0.1", "probe-plugin");
+    let reference = Transcripts::of("1.0.1");
     for mutual_tls in [false, true] {
         let (sandbox, stdout) = (Sandbox::new(), Output::default());
         let launch = launch(&sandbox, &program, mutual_tls).stdout(stdout.clone());
         let plugin = launch.start().await.expect("a start");
         for scenario in SCENARIOS.into_iter().filter(|scenario| scenario[0] != "stdio") {
-            let go_go = go_host_sees("1.4.8", scenario, mutual_tls, &[program.as_os_str()]).await;
+            let go_go = reference.get(scenario, mutual_tls);
             let rust_go = play(&plugin, scenario[0], &stdout, &stdout).await;
             assert_eq!(rust_go, go_go, "{scenario:?}, mutual TLS {mutual_tls}");
         }
