@@ -34,12 +34,14 @@ fn foreign_crates_of(path: &Path) -> BTreeSet<String> {
     for item in &items {
         match item {
             Item::Use(item) => import(&item.tree, None, &mut imports),
-            Item::Mod(item) => drop(own.insert(item.ident.to_string())),
+            Item::Mod(item) => {
+                own.insert(item.ident.to_string());
+            }
             Item::Struct(item) if is_public(&item.vis) => {
-                drop(public_types.insert(item.ident.to_string()))
+                public_types.insert(item.ident.to_string());
             }
             Item::Enum(item) if is_public(&item.vis) => {
-                drop(public_types.insert(item.ident.to_string()))
+                public_types.insert(item.ident.to_string());
             }
             _ => {}
         }
