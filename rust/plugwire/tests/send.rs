@@ -22,7 +22,7 @@ fn handles_can_be_shared() {
 }
 
 /// Only the types matter: it is never called.
-#[allow(dead_code)]
+#[allow(dead_code, clippy::too_many_arguments)]
 fn futures_can_be_spawned(
     launch: Launch,
     attach: Attach,

@@ -270,7 +270,7 @@ fn clause_ids(text: &str) -> Vec<String> {
 /// its file.
 #[test]
 fn names_of_our_api_exist() {
-    let crates = ["plugwire", "plugwire-protocol", "plugwire-build"];
+    let crates = ["plugwire", "plugwire-process", "plugwire-protocol", "plugwire-build"];
     let sources: Vec<_> = crates
         .iter()
         .flat_map(|name| rust_sources(&root().join("rust").join(name).join("src")))
