@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let user = words.next_if(|word| word == "--as-root").is_none();
     let program = words.next().ok_or("usage: namespace-host [--as-root] PLUGIN")?;
     // It keeps its sums in its working directory, which is forgotten with its `/tmp`.
-    let launch = Launch::new(BASIC, "sh").args(["-c", r#"cd /tmp && exec "$0""#]).arg(program);
+    let launch = Launch::new(BASIC, program).current_dir("/tmp");
     let launch = launch.version(1).runner(Namespace { user });
     // As in Go's example; without this line the plugin has to know mutual TLS.
     let plugin = launch.dangerous().plaintext().start().await?;

@@ -10,11 +10,12 @@ use tokio::process::{Child, Command};
 /// Where a plugin sees its folder for sockets. A folder that every system has, so that there is something to mount on.
 const SEEN: &str = "/mnt";
 /// Arranges what the plugin sees, and becomes the plugin. Its own directory stays where it is even below `/tmp`: from within
-/// it, the directory can be mounted again after it has been covered.
+/// it, the directory can be mounted again after it has been covered. The last `cd` takes the working directory as it is now.
 const ENTER: &str = r#"
 mount --bind "$1" "$2" || exit
 home=$(dirname "$3")
 (cd "$home" && mount -t tmpfs none /tmp && { test -e "$3" || { mkdir -p "$home" && mount -c --bind . "$home"; }; }) || exit
+cd "$PWD" 2>/dev/null || cd /
 shift 2
 exec "$@""#;
 
