@@ -10,11 +10,13 @@ use tokio::process::{Child, Command};
 /// Where the plugin sees its socket directory. The directory exists on every system, so it can serve as a mount point.
 const SEEN: &str = "/mnt";
 /// Sets up the mounts, and then executes the plugin. The plugin's own directory stays visible even below `/tmp`: the shell
-/// has entered it before the new `/tmp` covers it, and mounts it again from within.
+/// has entered it before the new `/tmp` covers it, and mounts it again from within. The last `cd` enters the working
+/// directory as it is after the mounts.
 const ENTER: &str = r#"
 mount --bind "$1" "$2" || exit
 home=$(dirname "$3")
 (cd "$home" && mount -t tmpfs none /tmp && { test -e "$3" || { mkdir -p "$home" && mount -c --bind . "$home"; }; }) || exit
+cd "$PWD" 2>/dev/null || cd /
 shift 2
 exec "$@""#;
 

@@ -159,7 +159,7 @@ func TestExamples(t *testing.T) {
 			box := newSandbox(t)
 			keep := func(host, plugin string) {
 				t.Helper()
-				env := []string{"KV_PROTO=grpc", "KV_PLUGIN=" + plugin}
+				env := []string{"KV_PROTO=grpc", "KV_PLUGIN='" + plugin + "'"}
 				box.want(box.run(60*time.Second, env, host, "put", "key", "value"), "")
 				stored, err := os.ReadFile(filepath.Join(box.dir, "kv_key"))
 				if err != nil {
@@ -184,7 +184,7 @@ func TestExamples(t *testing.T) {
 			box.want(box.run(60*time.Second, []string{"KV_PROTO=grpc"}, negotiated, "get", "three"),
 				"value\n\nWritten from plugin version 3\nRead by plugin version 3\n\n")
 
-			counter := []string{"COUNTER_PLUGIN=" + bin(version, "bidirectional-plugin")}
+			counter := []string{"COUNTER_PLUGIN='" + bin(version, "bidirectional-plugin") + "'"}
 			box.want(box.run(60*time.Second, counter, bin(version, "bidirectional-host"), "put", "sum", "3"), "")
 			box.want(box.run(60*time.Second, counter, bin(version, "bidirectional-host"), "put", "sum", "4"), "")
 			box.want(box.run(60*time.Second, counter, bin(version, "bidirectional-host"), "get", "sum"), "7\n")

@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let user = words.next_if(|word| word == "--as-root").is_none();
     let program = words.next().ok_or("usage: namespace-host [--as-root] PLUGIN")?;
     // The plugin keeps its sums in its working directory, which disappears together with its private `/tmp`.
-    let launch = Launch::new(BASIC, "sh").args(["-c", r#"cd /tmp && exec "$0""#]).arg(program);
+    let launch = Launch::new(BASIC, program).current_dir("/tmp");
     let launch = launch.version(1).runner(Namespace { user });
     // Go's example uses no TLS. Without this line, the plugin must support mutual TLS.
     let plugin = launch.dangerous().plaintext().start().await?;

@@ -1,6 +1,6 @@
 //! Finds our own programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -25,6 +25,11 @@ pub fn suite() -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| build(&["--package", "plugwire-conformance", "--bins"]));
     target().join("plugwire-conformance")
+}
+
+/// Returns a program's path as a word of a shell command: the examples' hosts are given commands.
+pub fn in_shell(program: &Path) -> String {
+    format!("'{}'", program.display())
 }
 
 fn build(what: &[&str]) {

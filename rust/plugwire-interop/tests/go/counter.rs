@@ -13,7 +13,7 @@ async fn count(host: &Path, options: &[&str], plugin: &Path) -> (String, String)
     for words in [&["put", "sum", "5"][..], &["put", "sum", "37"], &["get", "sum"]] {
         let mut command = sandbox.command(host);
         command.args(options).args(words).current_dir(sandbox.folder());
-        let output = sandbox.run(command.env("COUNTER_PLUGIN", plugin)).await;
+        let output = sandbox.run(command.env("COUNTER_PLUGIN", rust::in_shell(plugin))).await;
         assert!(output.status.success(), "{host:?} {options:?} {words:?}: {output:?}");
         said.push_str(&String::from_utf8(output.stdout).expect("text"));
     }

@@ -31,7 +31,7 @@ async fn kv(host: &Path, plugin: &Path) -> Said {
     for words in [&["put", "hello", "world"][..], &["get", "hello"], &["get", "nothing"]] {
         let mut command = sandbox.command(host);
         command.args(words).current_dir(sandbox.folder());
-        command.env("KV_PROTO", "grpc").env("KV_PLUGIN", plugin);
+        command.env("KV_PROTO", "grpc").env("KV_PLUGIN", rust::in_shell(plugin));
         let Output { status, stdout, .. } = sandbox.run(&mut command).await;
         let said = String::from_utf8(stdout).expect("text");
         // Before 1.7.0, the host's errors began with a capital letter.
@@ -73,7 +73,8 @@ async fn grpc_usage() {
         let sandbox = Sandbox::new();
         let mut command = sandbox.command(&host);
         command.arg("list").current_dir(sandbox.folder());
-        command.env("KV_PROTO", "grpc").env("KV_PLUGIN", rust::example("kv-plugin"));
+        let plugin = rust::in_shell(&rust::example("kv-plugin"));
+        command.env("KV_PROTO", "grpc").env("KV_PLUGIN", plugin);
         let usage = predicate::str::starts_with("error: ");
         sandbox.run(&mut command).await.assert().code(1).stdout(usage);
     }
