@@ -1,8 +1,8 @@
 //! Brokered connections: further gRPC connections between the two processes, in either direction.
 //!
-//! A [`Broker`] is a [`link`] to the peer and a [`wiring`]. The link knows whether the peer is there and
+//! A [`Broker`] is a `link` to the peer and a `wiring`. The link knows whether the peer is there and
 //! how connections to it are set up. The wiring finds the connection for an id in one of two ways:
-//! [`per_socket`] by the address that the accepting side announces, [`multiplexed`] by the order of
+//! `per_socket` by the address that the accepting side announces, `multiplexed` by the order of
 //! streams on the one socket. `stream` carries the messages of both; `listener` is the accepting end.
 
 mod error;

@@ -29,23 +29,14 @@ pub(crate) fn foreign_crates() -> BTreeMap<String, String> {
 fn foreign_crates_of(path: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(path).expect("a source file");
     let items = syn::parse_file(&text).expect("Rust").items;
-    let (mut imports, mut public_types, mut own) =
-        (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    let mut imports = BTreeMap::new();
     for item in &items {
-        match item {
-            Item::Use(item) => import(&item.tree, None, &mut imports),
-            Item::Mod(item) => {
-                own.insert(item.ident.to_string());
-            }
-            Item::Struct(item) if is_public(&item.vis) => {
-                public_types.insert(item.ident.to_string());
-            }
-            Item::Enum(item) if is_public(&item.vis) => {
-                public_types.insert(item.ident.to_string());
-            }
-            _ => {}
+        if let Item::Use(item) = item {
+            import(&item.tree, &[], &mut imports);
         }
     }
+    let public_types: BTreeSet<String> = items.iter().filter_map(public_type).collect();
+    let own: BTreeSet<String> = items.iter().filter_map(module).collect();
     let mut paths = Paths::default();
     for mut item in items {
         match &mut item {
@@ -82,6 +73,20 @@ fn foreign_crates_of(path: &Path) -> BTreeSet<String> {
         .collect()
 }
 
+fn public_type(item: &Item) -> Option<String> {
+    let (visibility, name) = match item {
+        Item::Struct(item) => (&item.vis, &item.ident),
+        Item::Enum(item) => (&item.vis, &item.ident),
+        _ => return None,
+    };
+    is_public(visibility).then(|| name.to_string())
+}
+
+fn module(item: &Item) -> Option<String> {
+    let Item::Mod(item) = item else { return None };
+    Some(item.ident.to_string())
+}
+
 fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
 }
@@ -91,19 +96,23 @@ fn is_one_of(ty: &Type, names: &BTreeSet<String>) -> bool {
     path.path.segments.last().is_some_and(|last| names.contains(&last.ident.to_string()))
 }
 
-/// Notes for each imported name the crate that it comes from.
-fn import(tree: &UseTree, root: Option<&str>, imports: &mut BTreeMap<String, String>) {
+/// Notes for each imported name the crate that it comes from. `before` is the path so far.
+fn import(tree: &UseTree, before: &[String], imports: &mut BTreeMap<String, String>) {
+    let root = |name: &str| before.first().map_or(name, String::as_str).to_owned();
     match tree {
         UseTree::Path(path) => {
-            let first = path.ident.to_string();
-            import(&path.tree, Some(root.unwrap_or(&first)), imports);
+            let before = [before, &[path.ident.to_string()]].concat();
+            import(&path.tree, &before, imports);
         }
-        UseTree::Group(group) => group.items.iter().for_each(|item| import(item, root, imports)),
+        UseTree::Group(group) => group.items.iter().for_each(|item| import(item, before, imports)),
         UseTree::Name(name) => {
-            imports.extend(root.map(|root| (name.ident.to_string(), root.to_owned())));
+            let name = name.ident.to_string();
+            // `use std::io::{self}` imports `io`.
+            let imported = if name == "self" { before.last().cloned() } else { Some(name) };
+            imports.extend(imported.map(|name| (name.clone(), root(&name))));
         }
         UseTree::Rename(name) => {
-            imports.extend(root.map(|root| (name.rename.to_string(), root.to_owned())));
+            imports.insert(name.rename.to_string(), root(&name.ident.to_string()));
         }
         UseTree::Glob(_) => {}
     }
