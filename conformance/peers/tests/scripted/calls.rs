@@ -24,7 +24,12 @@ async fn calls_end_as_the_script_says() {
         (json!({ "calls": { "no-trailers": true } }), ECHO, &hello, "no grpc-status"),
         (json!({ "calls": { "damages-over": 1 } }), ECHO, &hello, "{\"data\":\"aGg=\"}"),
         (json!({ "calls": { "request-limit": 2 } }), ECHO, &hello, "RESOURCE_EXHAUSTED"),
-        (json!({ "calls": { "unknown-method": "ok" } }), "/a.B/C", &json!({}), "an unknown method"),
+        (
+            json!({ "calls": { "unknown-method": "ok" } }),
+            "/a.B/C",
+            &json!({}),
+            "/a.B/C are unknown",
+        ),
         (json!({ "calls": { "unknown-method": "internal" } }), "/a.B/C", &json!({}), "INTERNAL"),
         (json!({ "health": { "name": "other" } }), CHECK, &plugin, "NOT_FOUND"),
         (json!({ "health": { "status": "NOT_SERVING" } }), CHECK, &plugin, "{\"status\":2}"),
