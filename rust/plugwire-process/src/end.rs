@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
+pub(crate) use rustix::process::Signal;
 use tokio::time::timeout;
 
 /// How long a process may take to be gone after SIGKILL.

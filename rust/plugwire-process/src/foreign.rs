@@ -2,9 +2,7 @@
 
 use std::io;
 
-use rustix::process::Signal;
-
-use crate::end::{EndStep, Grace, Signalled, Unkillable, end_in_steps};
+use crate::end::{EndStep, Grace, Signal, Signalled, Unkillable, end_in_steps};
 use crate::sys::Pidfd;
 
 /// A process that this one did not start. Signals reach this process or none, even if its pid is reused. Linux only.

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use rustix::process::Signal;
 use tokio::process::ChildStdout;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -14,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blocking::start_thread;
 use crate::command::Command;
-use crate::end::{EndStep, Grace, Signalled, Unkillable, end_in_steps};
+use crate::end::{EndStep, Grace, Signal, Signalled, Unkillable, end_in_steps};
 use crate::group::ProcessGroup;
 use crate::leftovers::Leftovers;
 use crate::readers::OutputReaders;

@@ -107,4 +107,4 @@ func names() []string {
 }
 
 // patience is the limit for expected events.
-const patience = 60 * time.Second
+const patience = 120 * time.Second

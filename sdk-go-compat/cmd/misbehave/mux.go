@@ -25,7 +25,7 @@ const (
 )
 
 // patience is the limit for expected events.
-const patience = 30 * time.Second
+const patience = 120 * time.Second
 
 // session is the plugin's end of a multiplexed connection.
 type session struct {

@@ -1,4 +1,4 @@
-//! Which other crates stand in the public signatures of `plugwire`, read from its sources with syn.
+//! Which other crates stand in the public signatures of `plugwire` and `plugwire-process`, read from its sources with syn.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,15 +12,18 @@ use super::markdown::rust_sources;
 
 /// Returns each foreign crate, with one file in which a public signature names it.
 pub(crate) fn foreign_crates() -> BTreeMap<String, String> {
-    let sources = root().join("rust/plugwire/src");
     let mut found = BTreeMap::new();
-    for path in rust_sources(&sources) {
-        let inside = path.strip_prefix(&sources);
-        let Some(file) = inside.ok().filter(|file| !file.starts_with("generated")) else {
-            continue;
-        };
-        for name in foreign_crates_of(&path) {
-            found.entry(name).or_insert_with(|| file.display().to_string());
+    // plugwire re-exports types of plugwire-process.
+    for package in ["rust/plugwire/src", "rust/plugwire-process/src"] {
+        let sources = root().join(package);
+        for path in rust_sources(&sources) {
+            let inside = path.strip_prefix(&sources);
+            let Some(file) = inside.ok().filter(|file| !file.starts_with("generated")) else {
+                continue;
+            };
+            for name in foreign_crates_of(&path) {
+                found.entry(name).or_insert_with(|| file.display().to_string());
+            }
         }
     }
     found
