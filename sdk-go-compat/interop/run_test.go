@@ -143,6 +143,10 @@ func (s *sandbox) probe(host string, args ...string) seen {
 	o := s.run(180*time.Second, nil, command...)
 	for chance := 1; o.code != 0 && strings.Contains(o.stdout, lostRace) && chance < 5; chance++ {
 		s.t.Logf("probe-host %v: attempt %d: the plugin lost a race with itself", args, chance)
+		// The next attempt is not charged with what this one left.
+		for _, socket := range s.sockets() {
+			_ = os.Remove(filepath.Join(s.dir, socket))
+		}
 		o = s.run(180*time.Second, nil, command...)
 	}
 	result := seen{t: s.t}
