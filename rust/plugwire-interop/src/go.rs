@@ -72,7 +72,7 @@ pub fn example(release: &str, binary: &str) -> PathBuf {
     let package = package.as_str().expect("a package").to_owned();
     let folder = build_once(release, binary, |_| vec![package]);
     let program =
-        fs::read_dir(folder).expect("a folder").next().expect("one program").expect("an entry");
+        fs::read_dir(folder).expect("a directory").next().expect("one program").expect("an entry");
     program.path()
 }
 

@@ -30,7 +30,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");
-        Self { issuer, folder: tempfile::tempdir().expect("a folder") }
+        Self { issuer, folder: tempfile::tempdir().expect("a directory") }
     }
 
     /// Issues a certificate for `localhost` and writes it, its key and the authority's certificate

@@ -44,7 +44,7 @@ impl Sandbox {
     pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = tempfile::Builder::new().prefix("pw").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new().prefix("pw").tempdir().expect("a directory");
         Self { folder, mark: format!("{}-{number}", std::process::id()) }
     }
 
@@ -100,7 +100,7 @@ impl Sandbox {
     /// Writes a script that runs a program with these arguments before its own.
     pub fn script(&self, path: &str, program: &Path, arguments: &str) -> PathBuf {
         let path = self.folder().join(path);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
         let (draft, script) = (path.with_extension("draft"), program.display());
         fs::write(&draft, format!("#!/bin/sh\nexec '{script}' {arguments} \"$@\"\n"))
             .expect("a file");

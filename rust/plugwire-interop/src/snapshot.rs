@@ -30,7 +30,7 @@ pub fn assert_same(file: &Path, text: &str, names: &[(&str, &str)]) {
     let text = names.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
     let text: String = text.lines().map(|line| settled(line) + "\n").collect();
     if std::env::var_os("PLUGWIRE_BLESS").is_some() {
-        fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
         fs::write(file, &text).expect("the file can be written");
     }
     let expected = fs::read_to_string(file).unwrap_or_default();

@@ -61,7 +61,7 @@ async fn everything_fails(greeter: &Path) {
 /// Makes connections to listeners that never answer.
 async fn silent_listeners() {
     let scene = Scene::new();
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a directory");
     let socket = folder.path().join("silent");
     let _listener = UnixListener::bind(&socket).expect("a socket");
     let script = r#"echo "1|1|unix|$0|grpc|$1"; sleep 60"#;

@@ -37,7 +37,7 @@ pub struct Script {
     /// nothing) as a healthy plugin has them; `{folder}`, where its socket is; `{certificate-padded}`,
     /// `{certificate-url}` (the URL's alphabet), `{certificate-pem}` and `{certificate-hex}`
     /// for the same certificate spelt otherwise, all empty where there is none; `{certificate-own}` for
-    /// one even where nobody asked; and `{fill:N}` for N times `x`.
+    /// one even if the host did not ask; and `{fill:N}` for N times `x`.
     pub line: String,
     /// Done, in order, after the line was written, while it already serves.
     pub after_line: Vec<Act>,

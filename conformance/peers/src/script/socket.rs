@@ -69,7 +69,7 @@ pub struct Tls {
     pub identity: Identity,
     /// The certificate that it presents in the handshake.
     pub serves: Served,
-    /// Whom it lets in.
+    /// The client certificates that it accepts.
     pub client: ClientCertificate,
     /// Refuses a host whose certificate has a key on P-521, as libraries without that curve do.
     pub refuses_p521: bool,

@@ -84,7 +84,7 @@ fn header(html: &mut String, runs: &[Run], matrices: &[Matrix<'_>]) {
     html.push_str(
         "<form class=\"filter\">\
          <label><input type=\"radio\" name=\"show\" checked> all cases</label> \
-         <label><input type=\"radio\" name=\"show\" id=\"telling\"> only those that somebody did not pass</label>\
+         <label><input type=\"radio\" name=\"show\" id=\"telling\"> only those that at least one did not pass</label>\
          </form>\n",
     );
     html.push_str("<dl class=\"legend\">\n");

@@ -106,6 +106,6 @@ fn is_caught(subject: &Subject, how: &str, case: &str) {
 }
 
 fn name(subject: &Subject, run: &str) -> String {
-    fs::create_dir_all(go::root().join("target/conformance/broken")).expect("a folder");
+    fs::create_dir_all(go::root().join("target/conformance/broken")).expect("a directory");
     format!("broken/{}-{run}", subject.role)
 }

@@ -83,7 +83,7 @@ impl Subject {
     /// Judges the subject, and stores the run under this name.
     fn judge(&self, name: &str, options: &[&str]) -> Judged {
         let folder = go::root().join("target/conformance");
-        fs::create_dir_all(&folder).expect("a folder");
+        fs::create_dir_all(&folder).expect("a directory");
         let report = folder.join(format!("{name}.jsonl"));
         let mut suite = Command::new(rust::suite());
         suite
@@ -178,7 +178,7 @@ fn go_host_1_8_0_is_as_known_and_needs_no_list_for_a_must() {
 /// The release meets every MUST without a known list, also with the newest grpc-go.
 #[track_caller]
 fn needs_no_list(release: &str, role: &'static str) {
-    fs::create_dir_all(go::root().join("target/conformance/unlisted")).expect("a folder");
+    fs::create_dir_all(go::root().join("target/conformance/unlisted")).expect("a directory");
     let name = format!("unlisted/{role}-{release}");
     Subject::go(release, role).judge(&name, &[]).is_conformant();
 }
@@ -252,7 +252,7 @@ fn soak_shuffled_runs_on_a_loaded_machine_agree() {
         ("plugin-ours", Subject::ours("plugwire", "plugin", &["--versions", "1,3"])),
         ("host-ours", Subject::ours("plugwire", "host", &[])),
     ] {
-        fs::create_dir_all(go::root().join("target/conformance/shuffled")).expect("a folder");
+        fs::create_dir_all(go::root().join("target/conformance/shuffled")).expect("a directory");
         let runs: Vec<_> = (0..rounds)
             .map(|round| {
                 let seed = (round + 1).to_string();
@@ -296,7 +296,7 @@ impl Drop for Load {
 fn no_subject_is_forgotten() {
     let folder: &Path = &go::root().join("conformance/subjects");
     let found: BTreeSet<String> = fs::read_dir(folder)
-        .expect("a folder")
+        .expect("a directory")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     let mut wanted: BTreeSet<String> =

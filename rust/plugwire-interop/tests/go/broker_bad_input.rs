@@ -212,7 +212,7 @@ struct Outside(tempfile::TempDir);
 impl Outside {
     fn new(scene: &Scene) -> Self {
         // Inside the test's directory: directly inside the temporary directory it would be allowed.
-        Self(tempfile::tempdir_in(scene.folder()).expect("a folder"))
+        Self(tempfile::tempdir_in(scene.folder()).expect("a directory"))
     }
 
     fn path(&self) -> &Path {

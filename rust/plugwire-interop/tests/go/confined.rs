@@ -121,7 +121,7 @@ fn assert_private(plugin: &PluginHandle, group: u32) {
     use std::os::unix::fs::MetadataExt;
     let socket = PathBuf::from(plugin.record().address);
     let folder =
-        socket.parent().map(Path::metadata).expect("a folder").expect("the directory exists");
+        socket.parent().map(Path::metadata).expect("a directory").expect("the directory exists");
     assert_eq!((folder.mode() & 0o7777, folder.uid(), folder.gid()), (0o1770, 0, group));
 }
 

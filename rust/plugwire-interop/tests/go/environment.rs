@@ -166,7 +166,7 @@ async fn arguments_directory_variables_and_ports() {
     for plugin in plugins() {
         let sandbox = Sandbox::new();
         let folder = sandbox.folder().join("a folder");
-        std::fs::create_dir(&folder).expect("a folder");
+        std::fs::create_dir(&folder).expect("a directory");
         let launch = sandbox.launch(PROBE, &plugin).version(1);
         let launch = launch.arg("--versions").args(["1,7"]).current_dir(&folder);
         let launch = launch.env("MINE", "old").env("MINE", "new").env("PLUGIN_MIN_PORT", "0");
@@ -221,7 +221,7 @@ async fn a_program_by_name_and_by_relative_path() {
     let script = sandbox.folder().join("a-plugin");
     let plugin = rust::program("probe-plugin");
     std::os::unix::fs::symlink(&plugin, &script).expect("a link");
-    let here = std::env::current_dir().expect("a folder");
+    let here = std::env::current_dir().expect("a directory");
     let ups = here.components().count() - 1;
     let relative: PathBuf = std::iter::repeat_n("..", ups).collect();
     let relative = relative.join(script.strip_prefix("/").expect("the path is absolute"));
@@ -252,7 +252,7 @@ async fn sockets_belong_to_the_user_or_to_a_group() {
             }
             let plugin = launch.start().await.expect("a start");
             let socket = PathBuf::from(plugin.record().address);
-            let folder = socket.parent().expect("a folder");
+            let folder = socket.parent().expect("a directory");
             assert_eq!(folder.parent(), Some(sandbox.folder()), "{socket:?}");
             assert_eq!(mode(folder), if shared { 0o1770 } else { 0o700 }, "{socket:?}");
             if shared {

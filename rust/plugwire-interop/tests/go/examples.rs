@@ -87,7 +87,7 @@ fn stand_in(sandbox: &Sandbox, path: &str, argument: &str) -> PathBuf {
 
 fn link(sandbox: &Sandbox, program: &Path, path: &str) {
     let path = sandbox.folder().join(path);
-    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
     std::os::unix::fs::symlink(program, path).expect("a link");
 }
 

@@ -235,7 +235,7 @@ impl Chroot {
         let libraries = libraries.split_whitespace().filter(|word| word.starts_with('/'));
         for library in libraries {
             let copy = root.join(library.trim_start_matches('/'));
-            fs::create_dir_all(copy.parent().expect("a folder")).expect("a folder");
+            fs::create_dir_all(copy.parent().expect("a directory")).expect("a directory");
             copied(Path::new(library), &copy);
         }
         copied(program, &root.join("plugin"));

@@ -85,8 +85,8 @@ async fn a_plugin_with_neighbours_runs_beside_them() {
         assert!(executed.starts_with(sandbox.folder()), "{executed:?}");
         assert_eq!(executed.file_name(), program.file_name());
         let beside = |file: PathBuf| {
-            let folder =
-                fs::read_dir(file.parent().expect("a folder")).expect("the directory can be read");
+            let folder = fs::read_dir(file.parent().expect("a directory"))
+                .expect("the directory can be read");
             let mut names: Vec<_> =
                 folder.map(|entry| entry.expect("an entry").file_name()).collect();
             names.sort();

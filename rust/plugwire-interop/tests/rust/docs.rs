@@ -164,7 +164,7 @@ fn known_clauses() -> BTreeSet<String> {
 fn vectors_have_unique_names_and_existing_clauses() {
     let known = known_clauses();
     let mut seen = 0;
-    for entry in fs::read_dir(root().join("conformance/vectors")).expect("a folder") {
+    for entry in fs::read_dir(root().join("conformance/vectors")).expect("a directory") {
         let path = entry.expect("an entry").path();
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
@@ -285,7 +285,7 @@ fn names_of_our_api_exist() {
         }
         for (name, target) in document.definitions() {
             let name = name.trim_matches('`');
-            let file = document.path.parent().expect("a folder").join(&target);
+            let file = document.path.parent().expect("a directory").join(&target);
             let declared = match our_name(name) {
                 Some((owner, member)) => declares(&file, owner, member),
                 None => declares_item(&file, name),
@@ -375,7 +375,7 @@ fn is_error_code(text: &str) -> bool {
 #[test]
 fn every_crate_states_its_stability_promise() {
     let page = document("docs/stability.md");
-    for entry in fs::read_dir(root().join("rust")).expect("a folder") {
+    for entry in fs::read_dir(root().join("rust")).expect("a directory") {
         let folder = entry.expect("an entry").path();
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
         let row = page.text.lines().find_map(|line| line.strip_prefix(&format!("| `{name}` | ")));
@@ -509,6 +509,6 @@ fn write(path: &Path, text: &str) {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return;
     }
-    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
     fs::write(path, text).expect("a file");
 }

@@ -15,7 +15,7 @@ struct File(tempfile::TempDir);
 
 impl File {
     fn new(contents: impl AsRef<[u8]>, mode: u32) -> Self {
-        let file = Self(tempfile::tempdir().expect("a folder"));
+        let file = Self(tempfile::tempdir().expect("a directory"));
         fs::write(file.path(), contents).expect("write");
         fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).expect("chmod");
         file
@@ -60,7 +60,7 @@ async fn a_name_that_is_not_in_the_path() {
 
 #[tokio::test]
 async fn a_directory() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a directory");
     let (executable, text) = diagnosis(folder.path()).await;
     assert_eq!(executable, Executable::Directory);
     assert_eq!(text, "the plugin cannot be executed: it is a directory");
@@ -120,7 +120,7 @@ async fn a_text_without_an_interpreter_line() {
 /// Opening a named pipe blocks until a process opens it for writing.
 #[tokio::test]
 async fn a_named_pipe() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a directory");
     let pipe = folder.path().join("plugin");
     let mode = rustix::fs::Mode::from_raw_mode(0o755);
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
@@ -145,7 +145,7 @@ fn any_checksum() -> Checksum {
 
 #[tokio::test]
 async fn a_link_to_itself() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a directory");
     let link = folder.path().join("plugin");
     symlink("plugin", &link).expect("a link");
     let (executable, _) = diagnosis(&link).await;
@@ -202,7 +202,7 @@ pub(crate) fn noexec(test: &str) {
     let Some(options) = own_view.into_iter().find(works) else {
         return not_here("nothing can be mounted");
     };
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a directory");
     let inner = Command::new("unshare")
         .args(options)
         .args(["sh", "-c", MOUNT])

@@ -94,7 +94,7 @@ async fn a_broker_without_descriptors_waits_without_spinning_and_keeps_serving()
     let sandbox = Sandbox::new();
     let (pair, _) = plugin(&sandbox).await;
     let folder = PathBuf::from(pair.plugin.record().address);
-    let folder = folder.parent().expect("a folder");
+    let folder = folder.parent().expect("a directory");
     let before = sockets(folder);
     let id = pair.offer(Duration::ZERO).await;
     let new = || sockets(folder).difference(&before).next().cloned();

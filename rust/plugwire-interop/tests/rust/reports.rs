@@ -24,7 +24,7 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        Self { sandbox: Sandbox::new(), programs: tempfile::tempdir().expect("a folder") }
+        Self { sandbox: Sandbox::new(), programs: tempfile::tempdir().expect("a directory") }
     }
 
     fn file(&self, contents: impl AsRef<[u8]>, mode: u32) -> PathBuf {
@@ -49,7 +49,7 @@ impl Stage {
 
     fn assert_same(&self, name: &str, text: &str) {
         let program = rust::program("probe-plugin");
-        let build = program.parent().expect("a folder").display().to_string();
+        let build = program.parent().expect("a directory").display().to_string();
         let (sockets, programs) = (self.sandbox.folder(), self.programs.path());
         let (sockets, programs) = (sockets.display().to_string(), programs.display().to_string());
         let names = [(&*build, "<build>"), (&*sockets, "<sockets>"), (&*programs, "<programs>")];

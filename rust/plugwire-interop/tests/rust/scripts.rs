@@ -90,7 +90,7 @@ async fn silence_after_the_line() {
     let der = [&[0x30, 0x40][..], &[0; 0x40]].concat();
     for (plaintext, field) in [(true, String::new()), (false, certificate::encode_field(&der))] {
         let scene = Scene::new();
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a directory");
         let socket = folder.path().join("silent");
         let _listener = UnixListener::bind(&socket).expect("a socket");
         let script = r#"echo "1|1|unix|$0|grpc|$1"; sleep 60"#;
@@ -109,7 +109,7 @@ async fn silence_after_the_line() {
 /// whatever address a plugin announces.
 #[tokio::test]
 async fn an_address_that_is_not_the_plugins() {
-    let elsewhere = tempfile::tempdir().expect("a folder");
+    let elsewhere = tempfile::tempdir().expect("a directory");
     let service = elsewhere.path().join("service");
     let _listener = UnixListener::bind(&service).expect("a socket");
     for (version, code) in [("1", "start.timeout"), ("2", "start.app-version")] {

@@ -74,7 +74,7 @@ async fn a_plugin_that_has_the_announced_certificate() {
             .with_no_client_auth()
             .with_cert_resolver(presented.pair());
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a directory");
         let socket = folder.path().join("plugin");
         let listener = UnixListener::bind(&socket).expect("a socket");
         let server = thread::spawn(move || handshake(&listener, config));

@@ -224,7 +224,7 @@ impl Launch {
         self
     }
 
-    /// Lets this group, a number or a name in `/etc/group`, use the plugin's sockets. Default: only this user can.
+    /// Lets this group, a number or a name, use the plugin's sockets. Default: only this user can.
     /// go-plugin: `UnixSocketConfig.Group`.
     pub fn socket_group(mut self, group: impl Into<String>) -> Self {
         self.socket_group = Some(group.into());

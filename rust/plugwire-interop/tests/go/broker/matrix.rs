@@ -248,7 +248,7 @@ async fn a_plugin_that_cannot_multiplex() {
 /// Counts the sockets in this directory and below.
 fn socket_files(folder: &Path) -> usize {
     use std::os::unix::fs::FileTypeExt;
-    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+    let entries = std::fs::read_dir(folder).expect("a directory").flatten();
     entries
         .map(|entry| match entry.file_type() {
             Ok(kind) if kind.is_dir() => socket_files(&entry.path()),

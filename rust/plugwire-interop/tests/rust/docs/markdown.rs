@@ -16,7 +16,7 @@ pub(super) struct Document {
 /// conformance suite.
 pub(super) fn documents() -> Vec<Document> {
     let of = |folder: PathBuf| {
-        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
+        fs::read_dir(folder).expect("a directory").map(|entry| entry.expect("an entry").path())
     };
     of(root().to_owned())
         .chain(
@@ -123,7 +123,7 @@ impl Document {
 /// Lists all Rust sources below a directory.
 pub(super) fn rust_sources(folder: &Path) -> Vec<PathBuf> {
     let mut sources = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder") {
+    for entry in fs::read_dir(folder).expect("a directory") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             sources.extend(rust_sources(&path));
