@@ -345,19 +345,30 @@ fn declares_item(file: &Path, name: &str) -> bool {
     })
 }
 
-/// Checks the codes that [`plugwire::host::StartError`] itself returns; the codes of handshake
-/// lines are grouped in the guide.
+/// The codes of every operation: users match on them, and look them up.
 #[test]
-fn the_guide_lists_every_code_of_a_failed_start() {
-    let source = root().join("rust/plugwire/src/host/error.rs");
-    let source = fs::read_to_string(source).expect("a source");
+fn the_guide_lists_every_error_code() {
     let guide = document("docs/guide.md");
     let listed = guide.code_spans();
-    let codes: Vec<&str> = source.split('"').filter(|text| text.starts_with("start.")).collect();
-    assert!(codes.len() > 10, "too few codes were found: {codes:?}");
+    let sources = ["plugwire", "plugwire-protocol"].map(|name| {
+        let sources = rust_sources(&root().join("rust").join(name).join("src"));
+        sources.into_iter().map(|path| fs::read_to_string(path).expect("a source"))
+    });
+    let sources: Vec<String> = sources.into_iter().flatten().collect();
+    let strings = sources.iter().flat_map(|source| source.split('"'));
+    let codes: BTreeSet<&str> = strings.filter(|text| is_error_code(text)).collect();
+    assert!(codes.len() > 55, "too few codes were found: {codes:?}");
     for code in codes {
         assert!(listed.contains(&code), "the guide does not list `{code}`");
     }
+}
+
+fn is_error_code(text: &str) -> bool {
+    const OPERATIONS: [&str; 7] =
+        ["address", "attach", "broker", "ports", "reattach", "serve", "start"];
+    let Some((operation, kind)) = text.split_once('.') else { return false };
+    let word = |c: char| c.is_ascii_lowercase() || c == '-';
+    OPERATIONS.contains(&operation) && !kind.is_empty() && kind.chars().all(word)
 }
 
 /// The first paragraph of each crate and the page make the same promise.
