@@ -40,7 +40,7 @@ pub enum ShutdownPhase {
 impl PluginHandle {
     /// Ends the plugin: lets calls under way finish, asks it (`Shutdown`), closes the connection, waits for the process,
     /// sends SIGTERM to its process group, and then SIGKILL. Each step has its time limit, so this always returns;
-    /// [`ShutdownReport::phase`] is the step at which the plugin ended. With the defaults this takes 9 s at worst, and 5 s
+    /// [`ShutdownReport::phase`] is the step at which the plugin ended. With the defaults this takes 10 s at worst, and 5 s
     /// more if even SIGKILL does not help. The plugin's last output is then read: immediately, or as soon as a busy runtime
     /// gets to it, and for 10 s at most.
     ///
