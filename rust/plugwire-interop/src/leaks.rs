@@ -6,6 +6,11 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long the threads of a process may take to stop after SIGSTOP.
+const STOPS: Duration = Duration::from_secs(60);
+
 /// The resources this process holds at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holdings {
@@ -92,9 +97,15 @@ pub fn is_alive(pid: u32) -> bool {
     })
 }
 
-/// Returns whether every thread of a process has stopped (SIGSTOP). Stopping takes a moment after
-/// the signal.
-pub fn is_stopped(pid: u32) -> bool {
+/// Stops a process (SIGSTOP), and waits until each of its threads has stopped: on a busy machine they
+/// run on for a moment after the signal, and may still answer.
+pub async fn stop(pid: u32) {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    kill_process(process, Signal::STOP).expect("the process runs");
+    assert!(eventually(STOPS, || is_stopped(pid)).await, "process {pid} did not stop");
+}
+
+fn is_stopped(pid: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let mut states = threads.map(|thread| {
         let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();

@@ -13,12 +13,11 @@ use futures_util::{StreamExt, stream};
 use plugwire::host::{Launch, PluginGone, PluginHandle, ShutdownPhase, StartError};
 use plugwire_interop::broker_probe::resident_bytes;
 use plugwire_interop::chance;
-use plugwire_interop::leaks::{Holdings, eventually, is_stopped};
+use plugwire_interop::leaks::{self, Holdings, eventually};
 use plugwire_interop::probe::{DieRequest, Payload};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::probe;
 use plugwire_interop::{GREETER, PROBE, go, not_here, rust, soaks, without_go};
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
 /// The number of plugins that run at the same time.
@@ -203,13 +202,8 @@ async fn within(fault: Fault, in_rust: bool, plugin: &PluginHandle) -> Option<St
         }
         Fault::HungShutdown => {}
         Fault::Stop => {
-            let pid = i32::try_from(plugin.pid().expect("a pid"))
-                .ok()
-                .and_then(Pid::from_raw)
-                .expect("a pid");
             sleep(chance::moment(STEP / 10)).await;
-            kill_process(pid, Signal::STOP).expect("the plugin runs");
-            assert!(eventually(LOAD, || is_stopped(plugin.pid().expect("a pid"))).await);
+            leaks::stop(plugin.pid().expect("a pid")).await;
             let unheard = timeout(STEP, echo()).await;
             assert!(unheard.is_err(), "a stopped plugin answered: {unheard:?}");
         }

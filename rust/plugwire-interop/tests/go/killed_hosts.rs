@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use plugwire_interop::leaks::{eventually, guardians, is_alive, is_stopped, sockets};
+use plugwire_interop::leaks::{eventually, guardians, is_alive, sockets, stop};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{chance, go, not_here, rust, soaks};
 use rustix::process::{Pid, Signal, kill_process};
@@ -350,8 +350,7 @@ async fn a_plugin_that_outlives_its_host_is_attached_to_by_the_next() {
         let again = Attach::new(record).kill_on_shutdown().timeouts(timeouts).connect().await;
         let again = again.expect("the plugin still runs");
         // A stopped plugin cannot be asked to end.
-        signal(again.pid().expect("a pid"), Signal::STOP);
-        assert!(eventually(LIMIT, || is_stopped(again.pid().expect("a pid"))).await);
+        stop(again.pid().expect("a pid")).await;
         let stop = again.shutdown().await.expect("the shutdown works");
         assert_eq!((stop.phase, stop.exit), (ShutdownPhase::Killed, None));
         sandbox.assert_no_processes().await;

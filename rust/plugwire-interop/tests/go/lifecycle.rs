@@ -9,7 +9,7 @@ use plugwire::host::{Checksum, ChecksumError, Launch, PluginHandle, ShutdownPhas
 use plugwire_interop::collected::Output;
 use plugwire_interop::generated::grpc::health::v1::HealthCheckRequest;
 use plugwire_interop::generated::grpc::health::v1::health_client::HealthClient;
-use plugwire_interop::leaks::is_alive;
+use plugwire_interop::leaks::{is_alive, stop};
 use plugwire_interop::probe::probe_client::ProbeClient;
 use plugwire_interop::probe::{AwaitHangRequest, DieRequest, HangRequest, Payload, PrintRequest};
 use plugwire_interop::sandbox::Sandbox;
@@ -22,8 +22,6 @@ use tokio::time::timeout;
 use tonic::Code;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// How long a stopped plugin is asked, and how long it may then take to exit. Longer than the others take.
-const STOPPED: Duration = Duration::from_secs(3);
 
 fn plugins() -> [PathBuf; 2] {
     [go::peer("1.8.0", "probe-plugin"), rust::program("probe-plugin")]
@@ -172,38 +170,40 @@ async fn go_hosts_check_a_rust_plugins_sum() {
     }
 }
 
-/// What go-plugin's `CleanupClients` is for: a host keeps its handles and shuts them down together. The stopped plugin takes
-/// two timeouts to kill; the others are gone long before.
+/// What go-plugin's `CleanupClients` is for: a host keeps its handles and shuts them down together. One plugin is stopped
+/// until the others are gone, so a shutdown that waited for another one would never end.
 #[tokio::test]
 async fn several_plugins_are_shut_down_at_once() {
     let sandbox = Sandbox::new();
     let [go_plugin, rust_plugin] = plugins();
-    let started = [("go", &go_plugin), ("rust", &rust_plugin), ("gone before", &rust_plugin)];
+    let started = [("stopped", &go_plugin), ("go", &go_plugin), ("rust", &rust_plugin)];
     let mut handles = Vec::new();
-    for (name, plugin) in started.into_iter().chain([("stopped", &go_plugin)]) {
+    for (name, plugin) in started.into_iter().chain([("gone before", &rust_plugin)]) {
         let launch = launch(&sandbox, plugin).name(name);
-        let launch = launch.shutdown_timeout(STOPPED).exit_timeout(STOPPED);
-        handles.push(launch.terminate_timeout(Duration::ZERO).start().await.expect("a start"));
+        let launch = launch.shutdown_timeout(2 * LIMIT).exit_timeout(2 * LIMIT);
+        handles.push(launch.start().await.expect("a start"));
     }
     let other = launch(&sandbox, &rust_plugin).start().await.expect("a start");
-    assert_eq!((handles[0].name(), other.name()), ("go", "probe-plugin"));
-    signal(pid(&handles[2]), Signal::KILL);
-    timeout(LIMIT, handles[2].exited()).await.expect("it is gone");
-    signal(pid(&handles[3]), Signal::STOP);
+    assert_eq!((handles[0].name(), other.name()), ("stopped", "probe-plugin"));
+    signal(pid(&handles[3]), Signal::KILL);
+    timeout(LIMIT, handles[3].exited()).await.expect("it is gone");
+    stop(pid(&handles[0])).await;
 
     let mut order = Vec::new();
     let mut ending: FuturesUnordered<_> = handles
         .iter()
         .map(|plugin| async { (plugin.name(), plugin.shutdown().await.expect("it ends").phase) })
         .collect();
-    while let Some(ended) = timeout(LIMIT, ending.next()).await.expect("in time") {
-        order.push(ended);
+    while order.len() < 3 {
+        order.push(timeout(LIMIT, ending.next()).await.expect("in time").expect("one is left"));
     }
-    assert_eq!(order.pop(), Some(("stopped", ShutdownPhase::Killed)), "it is the slowest");
     order.sort_unstable();
     let asked = ShutdownPhase::Asked;
     let expected = [("go", asked), ("gone before", ShutdownPhase::AlreadyGone), ("rust", asked)];
     assert_eq!(order, expected);
+    signal(pid(&handles[0]), Signal::CONT);
+    let last = timeout(LIMIT, ending.next()).await.expect("in time");
+    assert_eq!(last, Some(("stopped", asked)));
     assert!(handles.iter().all(|plugin| plugin.exit_status().is_some() && !is_alive(pid(plugin))));
     other.ping().await.expect("it is not among them");
     other.shutdown().await.expect("it ends");

@@ -10,12 +10,11 @@ use plugwire::host::{Plan, Runner, Running, ShutdownPhase, Started};
 use plugwire::net::Mounted;
 use plugwire_examples::namespace::Namespace;
 use plugwire_interop::brokered::{Brokered, MODES, Mode};
-use plugwire_interop::leaks::{eventually, sockets};
+use plugwire_interop::leaks::{sockets, stop};
 use plugwire_interop::probe::{DieRequest, InspectRequest};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::{self, probe};
 use plugwire_interop::{PROBE, RELEASES, go, not_here, rust};
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
@@ -208,19 +207,11 @@ async fn a_plugin_in_a_namespace_whose_host_is_killed() {
 
 /// Sends the signal from outside: the first process of a namespace ignores signals from inside.
 async fn stop_all(sandbox: &Sandbox) {
-    for pid in sandbox.processes() {
-        let process = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(process, Signal::STOP).expect("the process runs");
+    let processes = sandbox.processes();
+    assert!(!processes.is_empty(), "there is a process to stop");
+    for pid in processes {
+        stop(pid).await;
     }
-    let is_stopped = |pid: &u32| {
-        fs::read_to_string(format!("/proc/{pid}/stat"))
-            .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
-    };
-    let all = || sandbox.processes().iter().all(is_stopped);
-    assert!(
-        eventually(LIMIT, all).await && !sandbox.processes().is_empty(),
-        "the processes were not stopped"
-    );
 }
 
 /// Where namespaces are not available: another root, which contains the program and its libraries.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use plugwire::host::{Launch, PingError, PluginGone, PluginHandle, ShutdownPhase, ShutdownReport};
-use plugwire_interop::leaks::{eventually, is_alive, is_stopped};
+use plugwire_interop::leaks::{eventually, is_alive, stop};
 use plugwire_interop::scene::{Scene, greet};
 use plugwire_interop::{PROBE, go};
 use rustix::process::{Pid, Signal, kill_process};
@@ -74,15 +74,6 @@ fn signal(plugin: &PluginHandle, signal: Signal) {
     kill_process(pid, signal).expect("the plugin runs");
 }
 
-/// Stops the plugin, and waits until it has stopped.
-async fn stop(plugin: &PluginHandle) {
-    signal(plugin, Signal::STOP);
-    assert!(
-        eventually(Duration::from_secs(10), || is_stopped(plugin.pid().expect("a pid"))).await,
-        "the plugin did not stop"
-    );
-}
-
 /// HLT-6.
 #[tokio::test]
 async fn a_plugin_that_reports_not_serving() {
@@ -103,7 +94,7 @@ async fn a_plugin_that_does_not_answer_a_ping() {
     let launch = scene.launch(PROBE, go::peer("1.8.0", "probe-plugin"));
     let launch = hasty(launch).ping_timeout(Duration::from_millis(300));
     let plugin = launch.start().await.expect("a start");
-    stop(&plugin).await;
+    stop(plugin.pid().expect("a pid")).await;
     let ping = plugin.ping().await;
     let Err(PingError::Call(status)) = ping else { panic!("{ping:?}") };
     assert_eq!(status.code(), Code::DeadlineExceeded);
@@ -162,7 +153,7 @@ async fn a_plugin_that_is_stopped() {
     let scene = Scene::new();
     let launch = scene.program(go::peer("1.8.0", "greeter-plugin"));
     let plugin = hasty(launch).start().await.expect("a start");
-    stop(&plugin).await;
+    stop(plugin.pid().expect("a pid")).await;
     assert_eq!(shut_down(&plugin).await.phase, ShutdownPhase::Killed);
     scene.assert_empty();
 }

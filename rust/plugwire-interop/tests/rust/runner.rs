@@ -9,9 +9,9 @@ use plugwire::host::{
     TimeoutStep,
 };
 use plugwire::net::{AddrTranslator, Address};
+use plugwire_interop::leaks::stop;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{PROBE, rust};
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 /// A runner that starts a process and misbehaves in one way.
@@ -152,8 +152,7 @@ async fn a_runner_that_does_not_kill() {
     let launch = launch(&sandbox, Odd::Unkillable).shutdown_timeout(limit).exit_timeout(limit);
     let plugin = launch.start().await.expect("a start");
     for pid in sandbox.processes() {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, Signal::STOP).expect("the plugin runs");
+        stop(pid).await;
     }
     let stop = tokio::time::timeout(Duration::from_secs(60), plugin.shutdown()).await;
     let error = stop.expect("the shutdown returns").expect_err("the plugin keeps running");
