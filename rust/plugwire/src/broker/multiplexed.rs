@@ -58,14 +58,8 @@ struct State {
     listeners: HashMap<u32, mpsc::Sender<BoxIo>>,
     /// The id that was acknowledged last and whose stream has not come yet.
     pairing: Option<u32>,
-    /// A knock for an id without a listener. It is kept for a while, because a listener may follow.
-    unanswered: Option<Unanswered>,
-}
-
-struct Unanswered {
-    id: u32,
-    until: Instant,
-    from: Outbound,
+    /// A knock for an id without a listener, and until when it is kept, because a listener may follow.
+    unanswered: Option<(u32, Instant)>,
 }
 
 impl Multiplexed {
@@ -91,15 +85,16 @@ impl Multiplexed {
     ) -> Result<(Streams, CancellationToken), ListenError> {
         let session = self.link.session()?;
         let (sender, received) = mpsc::channel(BACKLOG);
+        let outbound = self.link.outbound();
         let mut state = self.state.lock();
         if state.listeners.contains_key(&id) {
             return Err(ListenError::InUse { id });
         }
         state.listeners.insert(id, sender);
-        if let Some(knock) = state.unanswered.take_if(|knock| knock.id == id)
-            && Instant::now() < knock.until
+        if let Some((_, until)) = state.unanswered.take_if(|(waiting, _)| *waiting == id)
+            && Instant::now() < until
         {
-            state.pairing = knock.from.acknowledge(id).then_some(id);
+            state.pairing = acknowledge(outbound, id);
         }
         Ok((Streams { id, received, wiring: self.clone() }, session))
     }
@@ -121,19 +116,19 @@ impl Multiplexed {
     }
 
     /// Takes a knock of the peer, or its answer to one.
-    pub(super) fn hear(self: &Arc<Self>, id: u32, knock: Knock, from: &Outbound) {
+    pub(super) fn hear(self: &Arc<Self>, id: u32, knock: Knock) {
         if knock.ack {
             self.take_ack(id, if knock.error.is_empty() { Ok(()) } else { Err(knock.error) });
             return;
         }
+        let outbound = self.link.outbound();
         let mut state = self.state.lock();
         state.pairing = None;
         if state.listeners.contains_key(&id) {
-            state.pairing = from.acknowledge(id).then_some(id);
+            state.pairing = acknowledge(outbound, id);
             state.unanswered = None;
         } else {
-            let until = Instant::now() + self.link.timeout;
-            state.unanswered = Some(Unanswered { id, until, from: from.clone() });
+            state.unanswered = Some((id, Instant::now() + self.link.timeout));
         }
     }
 
@@ -295,6 +290,12 @@ impl Multiplexed {
         let failed = |cause| DialError::Connect { id, step: ConnectStep::Dial, cause };
         session.open().await.map_err(failed)
     }
+}
+
+/// Tells the peer that this side accepts the id, on the newest of the broker's streams, and returns the
+/// id if it is now paired with the peer's next stream.
+fn acknowledge(outbound: Option<Outbound>, id: u32) -> Option<u32> {
+    outbound.is_some_and(|outbound| outbound.acknowledge(id)).then_some(id)
 }
 
 /// The streams for one id. Dropping it stops accepting them; a stream that was acknowledged and has not

@@ -32,7 +32,7 @@ impl Attachment {
 
     pub(super) async fn read(self, mut messages: Streaming<ConnInfo>) {
         while let Ok(Some(message)) = messages.message().await {
-            self.wiring.hear(message, &self.outbound);
+            self.wiring.hear(message);
         }
     }
 }

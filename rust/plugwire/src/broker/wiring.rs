@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 use super::error::{DialError, ListenError};
 use super::listener::Source;
 use super::multiplexed::Multiplexed;
-use super::outbound::Outbound;
 use super::per_socket::PerSocket;
 use crate::generated::plugin::ConnInfo;
 use crate::http2::Channel;
@@ -44,12 +43,10 @@ impl Wiring {
     }
 
     /// Takes a message of the peer. `from` sends to the same peer.
-    pub(super) fn hear(&self, mut message: ConnInfo, from: &Outbound) {
+    pub(super) fn hear(&self, mut message: ConnInfo) {
         match (self, message.knock.take()) {
             (Wiring::PerSocket(sockets), None) => sockets.hear(message),
-            (Wiring::Multiplexed(streams), Some(knock)) => {
-                streams.hear(message.service_id, knock, from);
-            }
+            (Wiring::Multiplexed(streams), Some(knock)) => streams.hear(message.service_id, knock),
             (_, knock) => tracing::debug!(
                 id = message.service_id,
                 knock = knock.is_some(),
