@@ -141,7 +141,8 @@ impl Hub {
             let probe = Probe::send(&state.readers);
             let waits = |state: &mut State| state.must_wait();
             let waited = self.room.wait_while_for(&mut state, waits, PROBE_TIMEOUT);
-            if waited.timed_out() && !probe.is_answered() {
+            // Room may have come at the very moment of the time-out: then nothing is unanswered.
+            if waited.timed_out() && state.must_wait() && !probe.is_answered() {
                 *unanswered = Some(probe);
             }
         }
