@@ -112,7 +112,8 @@ impl Command {
         mut self,
         read: impl FnOnce(ChildStderr, StderrTail) -> F + Send + 'static,
     ) -> Self {
-        self.stderr = Box::new(move |pipe, tail| Box::pin(read(pipe, tail)));
+        // The caller's code runs inside the task that reads: a panic in it ends that task alone.
+        self.stderr = Box::new(move |pipe, tail| Box::pin(async move { read(pipe, tail).await }));
         self
     }
 

@@ -10,11 +10,20 @@ pub const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a process gets before each of the signals that end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grace {
     /// The time to end by itself, before SIGTERM.
     pub exit: Duration,
     /// The time between SIGTERM and SIGKILL. Zero skips SIGTERM.
     pub terminate: Duration,
+}
+
+impl Grace {
+    /// Returns the two times: before SIGTERM, and between SIGTERM and SIGKILL.
+    #[must_use]
+    pub const fn new(exit: Duration, terminate: Duration) -> Self {
+        Self { exit, terminate }
+    }
 }
 
 /// The step at which a process ended.

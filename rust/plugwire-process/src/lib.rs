@@ -11,7 +11,7 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let command = Command::new("/bin/sh").args(["-c", "echo warming up >&2; exec sleep 1000"]);
 //! let (process, _stdout) = command.envs([("PATH", "/usr/bin:/bin")]).spawn().await?;
-//! let grace = Grace { exit: Duration::from_millis(100), terminate: Duration::from_secs(5) };
+//! let grace = Grace::new(Duration::from_millis(100), Duration::from_secs(5));
 //! assert_eq!(process.end(grace).await?, EndStep::Terminated);
 //! let exit = process.exited().await;
 //! assert_eq!(exit.signal(), Some(15));

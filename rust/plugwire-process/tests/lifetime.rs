@@ -73,7 +73,7 @@ async fn a_process_ends_in_steps_and_leaves_nothing() {
         assert!(is_alive(process.pid()) && is_alive(child) && path.exists());
         assert_eq!((process.exit_status(), process.has_ended()), (None, false));
 
-        let step = process.end(Grace { exit: SHORT, terminate }).await.expect("it ends");
+        let step = process.end(Grace::new(SHORT, terminate)).await.expect("it ends");
         let exit = process.exited().await;
         assert_eq!((step, exit.signal()), (expected, Some(signal)), "{kind}: {exit}");
         assert_eq!(exit.last_words().as_deref(), Some("last words"));
@@ -88,7 +88,7 @@ async fn a_process_ends_in_steps_and_leaves_nothing() {
 async fn a_process_that_ends_by_itself_says_how() {
     let command = Command::new("/bin/sh").args(["-c", "echo $$; exit 7"]);
     let (process, stdout) = command.spawn().await.expect("a shell");
-    let step = process.end(Grace { exit: LONG, terminate: LONG }).await.expect("it ends");
+    let step = process.end(Grace::new(LONG, LONG)).await.expect("it ends");
     assert_eq!(step, EndStep::ByItself);
     let exit = process.exited_within(LONG).await.expect("it has ended");
     assert_eq!((exit.code(), exit.success()), (Some(7), false), "{exit}");

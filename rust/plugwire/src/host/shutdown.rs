@@ -85,7 +85,7 @@ async fn shut_down(
     }
     let drained = session.channel.calls().finished(timeouts.drain).await;
     session.shut_down(timeouts.shutdown).await;
-    let grace = Grace { exit: timeouts.exit, terminate: timeouts.terminate };
+    let grace = Grace::new(timeouts.exit, timeouts.terminate);
     let (step, exit) = match owner {
         Owner::Us(process) => {
             let step = process.end(grace).await?;
