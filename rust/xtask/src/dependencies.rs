@@ -13,6 +13,20 @@ use crate::{machine, schedule::Outcome, steps::Logs};
 const REGISTRIES: [&str; 2] =
     ["registry+https://github.com/rust-lang/crates.io-index", "sparse+https://index.crates.io/"];
 
+/// The settings of `deny.toml` that this check follows, or that change nothing about a licence, a source or a version. Another
+/// one would be a wish that it does not know.
+const UNDERSTOOD: [&str; 9] = [
+    "graph.all-features",
+    "licenses.allow",
+    "licenses.confidence-threshold",
+    "licenses.unused-allowed-license",
+    "bans.multiple-versions",
+    "bans.wildcards",
+    "bans.allow-wildcard-paths",
+    "sources.unknown-registry",
+    "sources.unknown-git",
+];
+
 /// Runs the check as a step of its own.
 pub(crate) fn check(logs: &Logs, step: &str) -> Outcome {
     let mut metadata = machine::cargo();
@@ -49,6 +63,12 @@ fn problems(metadata: &str) -> Result<Vec<String>, Box<dyn Error>> {
 /// Returns the list of licences in `deny.toml`.
 fn allowed(deny: &str) -> Result<BTreeSet<String>, Box<dyn Error>> {
     let deny: toml::Table = deny.parse()?;
+    let settings = deny.iter().flat_map(|(section, settings)| {
+        settings.as_table().into_iter().flatten().map(move |(key, _)| format!("{section}.{key}"))
+    });
+    if let Some(unknown) = settings.into_iter().find(|it| !UNDERSTOOD.contains(&it.as_str())) {
+        return Err(format!("deny.toml sets {unknown}, which this check does not know").into());
+    }
     let list = deny.get("licenses").and_then(|licenses| licenses.get("allow")?.as_array());
     let list = list.ok_or("deny.toml has no list licenses.allow")?;
     let name = |name: &toml::Value| name.as_str().map(str::to_owned);
@@ -173,6 +193,8 @@ mod tests {
         assert_eq!(allowed(deny).unwrap(), list(&["ISC", "MIT"]));
         assert!(allowed("[licenses]\n").is_err());
         assert!(allowed("[licenses]\nallow = [1]\n").is_err());
+        let denies = "[licenses]\nallow = [\"MIT\"]\n[bans]\ndeny = [\"openssl\"]\n";
+        assert!(allowed(denies).unwrap_err().to_string().contains("bans.deny"));
     }
 
     /// The real thing, in which the check must find what it looks at.

@@ -107,7 +107,10 @@ pub(crate) fn run(jobs: Vec<Job>, limits: Limits, mut report: impl FnMut(&str, &
         }
         let (name, mut outcome) = match schedule.next_hopeless() {
             Some(hopeless) => hopeless,
-            None if schedule.running.is_empty() => return schedule.tally,
+            None if schedule.running.is_empty() => match schedule.next_stuck() {
+                Some(stuck) => stuck,
+                None => return schedule.tally,
+            },
             None => receiver.recv().expect("this function holds a sender"),
         };
         schedule.waiting.append(&mut outcome.next);
@@ -174,6 +177,13 @@ impl Schedule {
         Some((job.name, Outcome::failed(format!("not run, because it needs `{needed}`"))))
     }
 
+    /// A job that waits although nothing runs: it needs itself, through others that wait.
+    fn next_stuck(&mut self) -> Option<(String, Outcome)> {
+        let job = self.waiting.pop()?;
+        let needed = job.after.join("`, `");
+        Some((job.name, Outcome::failed(format!("not run: it and `{needed}` wait in a circle"))))
+    }
+
     fn is_waiting(&self, name: &str) -> bool {
         self.waiting.iter().any(|job| job.name == name)
     }
@@ -238,6 +248,17 @@ mod tests {
         let tally = run(jobs, LIMITS, |_, outcome| why = outcome.shown.clone());
         assert_eq!(tally, Tally { passed: 0, failed: 1 });
         assert!(why.contains("`biuld`"), "{why}");
+    }
+
+    #[test]
+    fn jobs_that_wait_for_each_other_fail() {
+        let (names, tally) = ended(vec![
+            Job::new("hen", Lane::Cores, passed).after(["egg"]),
+            Job::new("egg", Lane::Cores, passed).after(["hen"]),
+            Job::new("doc", Lane::Cargo, passed),
+        ]);
+        assert_eq!(names.len(), 3);
+        assert_eq!(tally, Tally { passed: 1, failed: 2 });
     }
 
     #[test]

@@ -4,14 +4,23 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
+use wait_timeout::ChildExt as _;
+
 use crate::{
     libtest::{self, Tally},
+    machine::SOAK,
     schedule::{Job, Lane, Outcome},
 };
+
+/// How long a step may take. The longest of a cold run takes a tenth of it; a step of `cargo xtask soak` gets [`SOAK_LIMIT`].
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// How long a step with the long forms may take.
+const SOAK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// As much of a failed step's log as fits on a screen or two.
 const SHOWN_LINES: usize = 60;
@@ -46,9 +55,11 @@ impl Logs {
     pub(crate) fn run(&self, step: &str, command: &mut Command) -> Ended {
         let log = self.file(step);
         let began = Instant::now();
-        let status = File::create(&log)
-            .and_then(|file| Ok((file.try_clone()?, file)))
-            .and_then(|(out, err)| command.stdin(Stdio::null()).stdout(out).stderr(err).status());
+        let status = File::create(&log).and_then(|file| Ok((file.try_clone()?, file))).and_then(
+            |(out, err)| {
+                wait(command.stdin(Stdio::null()).stdout(out).stderr(err).spawn()?, limit(command))
+            },
+        );
         ended(command, &log, began, status.map(|status| (status.success(), String::new())))
     }
 
@@ -59,14 +70,32 @@ impl Logs {
         let read = File::create(&log).and_then(|file| {
             let mut child =
                 command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).spawn()?;
-            let mut stdout = String::new();
-            if let Some(mut pipe) = child.stdout.take() {
-                pipe.read_to_string(&mut stdout)?;
-            }
-            Ok((child.wait()?.success(), stdout))
+            let pipe = child.stdout.take();
+            let reader = thread::spawn(move || {
+                let mut stdout = String::new();
+                pipe.map_or(Ok(0), |mut pipe| pipe.read_to_string(&mut stdout)).map(|_| stdout)
+            });
+            let success = wait(child, limit(command))?.success();
+            Ok((success, reader.join().expect("the reader does not panic")?))
         });
         ended(command, &log, began, read)
     }
+}
+
+/// Returns how long a command may take: the variable that asks for the long forms is in its environment.
+fn limit(command: &Command) -> Duration {
+    let long = command.get_envs().any(|(name, value)| name == SOAK && value.is_some());
+    if long { SOAK_LIMIT } else { LIMIT }
+}
+
+/// Waits for a process, and kills it after the limit, so that one that hangs is a failure with a log.
+fn wait(mut child: Child, limit: Duration) -> io::Result<ExitStatus> {
+    if let Some(status) = child.wait_timeout(limit)? {
+        return Ok(status);
+    }
+    child.kill()?;
+    child.wait()?;
+    Err(io::Error::other(format!("it was killed, because it took more than {limit:?}")))
 }
 
 fn ended(
@@ -80,7 +109,7 @@ fn ended(
     let mut output = String::from_utf8_lossy(&output).into_owned();
     let (success, stdout) = ended.unwrap_or_else(|error| {
         let program = command.get_program().to_string_lossy();
-        output.push_str(&format!("cannot run {program}: {error}\n"));
+        output.push_str(&format!("{program} has no exit status: {error}\n"));
         (false, String::new())
     });
     Ended { success, output, stdout, took }
@@ -165,7 +194,7 @@ mod tests {
         let mut shown = String::new();
         let tally = schedule::run(jobs, Limits::default(), |_, ended| shown += &ended.shown);
         assert_eq!(tally, Tally { passed: 1, failed: 1 });
-        assert!(shown.contains("cannot run plugwire-no-such-program"), "{shown}");
+        assert!(shown.contains("plugwire-no-such-program has no exit status"), "{shown}");
         let log = fs::read_to_string(directory.path().join("logs/rust-c.log")).unwrap();
         assert!(log.starts_with("rustc "), "{log}");
     }
@@ -192,6 +221,17 @@ mod tests {
         let ended = logs.read("both", &mut both);
         assert!(ended.success);
         assert_eq!((ended.stdout.as_str(), ended.output.as_str()), ("data\n", "words\n"));
+    }
+
+    #[test]
+    fn a_step_that_hangs_is_killed() {
+        let mut hangs = Command::new("sleep");
+        let child = hangs.arg("1000").spawn().unwrap();
+        let error = wait(child, Duration::from_millis(10)).unwrap_err();
+        assert!(error.to_string().contains("more than 10ms"), "{error}");
+        assert_eq!(limit(&hangs), LIMIT);
+        assert_eq!(limit(hangs.env(SOAK, "1")), SOAK_LIMIT);
+        assert_eq!(limit(hangs.env_remove(SOAK)), LIMIT);
     }
 
     #[test]

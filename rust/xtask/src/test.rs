@@ -53,9 +53,15 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         println!("{NOT_QUICK}");
         releases.retain(|release| release.name == sdk_go::NEWEST_GRPC);
     }
+    let mut notes = Vec::new();
     let tally = schedule::run(jobs(&logs, options, &releases), plan::limits(), |name, outcome| {
         steps::report(&logs, name, outcome);
+        notes.extend_from_slice(&outcome.notes);
     });
+    // Once more at the end, where they are not overlooked.
+    for note in notes {
+        println!("-- {note}");
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(if tally.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -69,14 +75,18 @@ fn jobs(logs: &Logs, options: Options, releases: &[Release]) -> Vec<Job> {
     let (own_logs, peers) = (logs.clone(), plan::peer_steps(releases));
     jobs.push(plan::build(logs, move |programs| tests(&own_logs, options, programs, &peers)));
     jobs.extend(plan::peers(logs, releases));
-    let mut clippy = cargo();
-    clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-    jobs.push(steps::step(logs, "clippy", Lane::Cargo, clippy));
+    jobs.push(clippy(logs, "clippy", &["--workspace", "--all-targets"]));
     if !options.quick {
         jobs.extend(thorough(logs));
         jobs.extend(go(logs, releases));
     }
     jobs
+}
+
+fn clippy(logs: &Logs, name: &str, packages: &[&str]) -> Job {
+    let mut clippy = cargo();
+    clippy.arg("clippy").args(packages).args(["--", "-D", "warnings"]);
+    steps::step(logs, name, Lane::Cargo, clippy)
 }
 
 fn thorough(logs: &Logs) -> Vec<Job> {
@@ -88,8 +98,14 @@ fn thorough(logs: &Logs) -> Vec<Job> {
     doc_tests.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
     let mut doc = cargo();
     doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    let alone = |role: &str| {
+        let features = ["-p", "plugwire", "--no-default-features", "--features", role];
+        clippy(logs, &format!("clippy {role} alone"), &features)
+    };
     vec![
         dependencies,
+        alone("host"),
+        alone("plugin"),
         steps::tests(logs, "doc tests", Lane::Cargo, doc_tests, libtest::tally).after([BUILD]),
         steps::step(logs, "doc", Lane::Cargo, doc),
     ]
