@@ -29,7 +29,7 @@ impl Source {
             Source::Socket(listener) => {
                 let report =
                     |error| tracing::warn!(%error, "a brokered connection could not be accepted");
-                Some(listener.accept(report).await)
+                Some(listener.accept(report).await.io)
             }
         }
     }

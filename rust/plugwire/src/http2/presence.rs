@@ -1,11 +1,20 @@
-//! How many peers are connected to a server.
+//! Which peers are, or were, connected to a server.
 
 use std::sync::Arc;
 #[cfg(feature = "plugin")]
 use std::time::Duration;
 
 use parking_lot::Mutex;
+#[cfg(feature = "plugin")]
+use rustix::process::Pid;
 use tokio::time::Instant;
+
+#[cfg(feature = "plugin")]
+use crate::net::ProcessId;
+
+/// How many processes are remembered. A plugin has one host, and some may attach to it.
+#[cfg(feature = "plugin")]
+const MAX_PEERS: usize = 16;
 
 /// Counts the connections that have completed their TLS and HTTP/2 handshakes. A clone shares the count.
 #[derive(Clone)]
@@ -15,11 +24,19 @@ struct State {
     connected: usize,
     /// When the last connection ended, or the server started.
     alone_since: Instant,
+    /// The processes that have been connected, the latest last.
+    #[cfg(feature = "plugin")]
+    peers: Vec<ProcessId>,
 }
 
 impl Default for Presence {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(State { connected: 0, alone_since: Instant::now() })))
+        Self(Arc::new(Mutex::new(State {
+            connected: 0,
+            alone_since: Instant::now(),
+            #[cfg(feature = "plugin")]
+            peers: Vec::new(),
+        })))
     }
 }
 
@@ -35,6 +52,27 @@ impl Presence {
     pub(crate) fn alone_for(&self) -> Option<Duration> {
         let state = self.0.lock();
         (state.connected == 0).then(|| state.alone_since.elapsed())
+    }
+
+    /// Remembers a process that is connected.
+    #[cfg(feature = "plugin")]
+    pub(super) fn remember(&self, pid: Option<Pid>) {
+        let Some(peer) = pid.and_then(ProcessId::of) else { return };
+        let peers = &mut self.0.lock().peers;
+        peers.retain(|other| *other != peer);
+        if peers.len() == MAX_PEERS {
+            // One that has ended makes room before one that may come back.
+            let ended = peers.iter().position(|peer| !peer.runs());
+            peers.remove(ended.unwrap_or_default());
+        }
+        peers.push(peer);
+    }
+
+    /// Returns whether a process that has been connected still runs, and so may connect again.
+    #[cfg(feature = "plugin")]
+    pub(crate) fn may_return(&self) -> bool {
+        let peers = self.0.lock().peers.clone();
+        peers.iter().any(ProcessId::runs)
     }
 }
 

@@ -10,6 +10,8 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
+#[cfg(feature = "plugin")]
+use rustix::process::Pid;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +45,9 @@ pub(crate) struct Server {
     /// The calls in progress to services other than go-plugin's own.
     pub(crate) calls: Calls,
     pub(crate) presence: Presence,
+    /// The process whose connection is served.
+    #[cfg(feature = "plugin")]
+    peer: Option<Pid>,
 }
 
 impl Server {
@@ -53,7 +58,16 @@ impl Server {
             drain: CancellationToken::new(),
             calls: Calls::default(),
             presence: Presence::default(),
+            #[cfg(feature = "plugin")]
+            peer: None,
         }
+    }
+
+    /// Names the process that connected: as long as it runs, it may connect again.
+    #[cfg(feature = "plugin")]
+    pub(crate) fn for_peer(mut self, peer: Option<Pid>) -> Self {
+        self.peer = peer;
+        self
     }
 
     /// Serves one connection until its peer closes it. Dropping the future drops the handlers of the
@@ -76,6 +90,8 @@ impl Server {
 
     async fn serve_calls(self, mut connection: h2::server::Connection<BoxIo, Bytes>) {
         let _present = self.presence.enter();
+        #[cfg(feature = "plugin")]
+        self.presence.remember(self.peer);
         let pings = connection.ping_pong().expect("taken once");
         let mut silent = std::pin::pin!(silence(pings, self.http2.keep_alive));
         let mut calls = JoinSet::new();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Gid, Uid};
+use rustix::process::Pid;
 #[cfg(feature = "plugin")]
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
@@ -46,6 +47,15 @@ pub(crate) enum Listener {
         listener: TcpListener,
         address: SocketAddr,
     },
+}
+
+/// A connection that was accepted.
+pub(crate) struct Accepted {
+    pub(crate) io: BoxIo,
+    /// The process that connected, where the system tells: not over TCP, nor from a pid namespace that
+    /// is not visible here.
+    #[cfg_attr(not(feature = "plugin"), expect(dead_code, reason = "only a plugin looks at it"))]
+    pub(crate) peer: Option<Pid>,
 }
 
 #[derive(Debug)]
@@ -107,11 +117,11 @@ impl Listener {
 
     /// Accepts the next connection. After a failure (no descriptor is left, say) it reports the error
     /// once through `report` and tries again, forever, with a pause in between. Cancel safe.
-    pub(crate) async fn accept(&self, report: impl Fn(io::Error)) -> BoxIo {
+    pub(crate) async fn accept(&self, report: impl Fn(io::Error)) -> Accepted {
         let mut reported = false;
         loop {
             match self.try_accept().await {
-                Ok(io) => return io,
+                Ok(accepted) => return accepted,
                 Err(error) => {
                     if !std::mem::replace(&mut reported, true) {
                         report(error);
@@ -123,14 +133,18 @@ impl Listener {
         }
     }
 
-    async fn try_accept(&self) -> io::Result<BoxIo> {
+    async fn try_accept(&self) -> io::Result<Accepted> {
         match self {
-            Listener::Unix { listener, .. } => Ok(Box::new(listener.accept().await?.0)),
+            Listener::Unix { listener, .. } => {
+                let (stream, _) = listener.accept().await?;
+                let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+                Ok(Accepted { io: Box::new(stream), peer: pid.and_then(Pid::from_raw) })
+            }
             #[cfg(feature = "plugin")]
             Listener::Tcp { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Box::new(stream))
+                Ok(Accepted { io: Box::new(stream), peer: None })
             }
         }
     }

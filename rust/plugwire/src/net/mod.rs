@@ -6,6 +6,8 @@ mod identity;
 mod io;
 mod listener;
 mod mux;
+#[cfg(feature = "plugin")]
+mod process;
 mod provider;
 mod tls;
 mod translate;
@@ -17,5 +19,7 @@ pub(crate) use identity::Identity;
 pub(crate) use io::BoxIo;
 pub(crate) use listener::{Listen, Listener};
 pub(crate) use mux::{Mode, Mux};
+#[cfg(feature = "plugin")]
+pub(crate) use process::ProcessId;
 pub use tls::Tls;
 pub use translate::{AddrTranslator, Mounted};

@@ -141,8 +141,9 @@ impl Plugin {
     }
 
     /// Sets how long the plugin keeps running without its host. The host counts as gone when no process
-    /// can read this process's standard output any more and no peer has been connected during all that
-    /// time. A peer counts as connected once TLS and HTTP/2 are established. Default 10 s. go-plugin: none,
+    /// can read this process's standard output any more, no peer has been connected during all that time,
+    /// and none of the processes that were connected still runs. A peer counts as connected once TLS and
+    /// HTTP/2 are established; its process is known over unix sockets only. Default 10 s. go-plugin: none,
     /// a plugin keeps running.
     pub fn orphan_timeout(mut self, limit: Duration) -> Self {
         self.orphaned_after = Some(limit);

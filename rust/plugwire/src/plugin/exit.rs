@@ -26,14 +26,15 @@ pub(super) struct OwnProcess {
 }
 
 impl OwnProcess {
-    /// Completes once no peer has been connected for long enough and no process can read what this one
-    /// prints. Then the host is gone, even if a shell stood in between. Spec: SHD-11.
+    /// Completes once no peer has been connected for long enough, no process can read what this one
+    /// prints, and none of the processes that were connected still runs. Then the host is gone, even if a
+    /// shell stood in between. Spec: SHD-11.
     pub(super) async fn orphaned(&self, presence: &Presence) {
         let Some(after) = self.orphaned_after else { return std::future::pending().await };
         loop {
             sleep(LOOK.min(after)).await;
             let alone = presence.alone_for().is_some_and(|time| time >= after);
-            if alone && has_no_reader(&self.stdout) {
+            if alone && has_no_reader(&self.stdout) && !presence.may_return() {
                 return;
             }
         }

@@ -95,11 +95,12 @@ impl Running {
         let mut host_is_gone = false;
         let answer = loop {
             tokio::select! {
-                io = listener.accept(not_accepted), if session.is_none() && connections.len() < MAX_CONNECTIONS => {
+                accepted = listener.accept(not_accepted), if session.is_none() && connections.len() < MAX_CONNECTIONS => {
                     if self.multiplexed {
-                        session = Some(self.multiplex(io, main_streams.clone()));
+                        session = Some(self.multiplex(accepted.io, main_streams.clone()));
                     } else {
-                        connections.spawn(self.server.clone().serve(io, self.tls.clone()));
+                        let server = self.server.clone().for_peer(accepted.peer);
+                        connections.spawn(server.serve(accepted.io, self.tls.clone()));
                     }
                 }
                 Some(io) = streams.recv(), if connections.len() < MAX_CONNECTIONS => {
