@@ -62,7 +62,7 @@ impl BrokeredListener {
 
     /// Serves these services on every connection, in a task of its own.
     pub fn serve(self, services: Services) -> Serving {
-        let server = Server::new(services.into_dispatch(), self.link.http2.clone());
+        let server = Server::new(services.into_dispatch(), self.link.limits.clone());
         let drain = server.drain.clone();
         let task = AbortOnDropHandle::new(tokio::spawn(self.run(server)));
         Serving { drain, task }

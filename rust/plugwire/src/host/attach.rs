@@ -17,7 +17,7 @@ use super::session::Session;
 use super::settings::{Timeouts, Writer};
 use super::sockets;
 use crate::broker;
-use crate::http2::{ConnectStep, Http2};
+use crate::http2::{ConnectStep, Http2, PeerLimits};
 use crate::net::Listen;
 use crate::net::{Address, Tls};
 
@@ -130,7 +130,7 @@ impl Attach {
             multiplexed: false,
             listen: Listen::Unix { directory: dir.path().to_owned(), group: None },
             tls: self.tls,
-            http2: self.http2,
+            limits: PeerLimits::new(self.http2),
             timeout: self.timeouts.broker,
             trust: broker::Trust::Directories(directories.collect()),
             translate: None,

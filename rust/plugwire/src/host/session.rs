@@ -42,8 +42,8 @@ impl Session {
     ) -> Result<Self, (ConnectStep, io::Error)> {
         let reached = dial(address).await.map_err(|error| (ConnectStep::Dial, error))?;
         let (mut io, listens) = reached;
-        let (tls, http2, peer) =
-            (settings.tls.clone(), settings.http2.clone(), settings.peer.clone());
+        let (tls, limits, peer) =
+            (settings.tls.clone(), settings.limits.clone(), settings.peer.clone());
         let multiplexed = settings.multiplexed;
         let broker = Broker::new(settings);
         let again: Option<Arc<dyn Redial>> = match address {
@@ -57,7 +57,7 @@ impl Session {
         if multiplexed {
             io = multiplex(&session.0, io).await.map_err(|error| (ConnectStep::Dial, error))?;
         }
-        let settings = http2::Settings { tls, http2, cut: session.0.closing() };
+        let settings = http2::Settings { tls, limits, cut: session.0.closing() };
         let channel = Channel::establish(io, settings, peer, again).await?;
         session.0.open(channel.clone());
         Ok(Self { channel, broker: session, stdio: tokio::sync::Mutex::default() })

@@ -27,6 +27,7 @@ use super::session::Session;
 use super::settings::Security;
 use super::sockets;
 use crate::broker::{self, Trust};
+use crate::http2::PeerLimits;
 use crate::net::Identity;
 use crate::net::Listen;
 use crate::net::{AddrTranslator, Address, Tls};
@@ -301,7 +302,7 @@ impl Launch {
                 group: self.socket_group.clone(),
             },
             tls,
-            http2: self.http2.clone(),
+            limits: PeerLimits::new(self.http2.clone()),
             timeout: self.timeouts.broker,
             trust,
             translate: attempt.translate.clone(),

@@ -16,8 +16,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::config::{Http2, KeepAlive};
+use super::config::{KeepAlive, PeerLimits};
+use super::inbound::{Inbound, PeerLimit};
 use super::keep_alive::silence;
+use super::memory::Ledger;
 use super::peer::Peer;
 use crate::net::{BoxIo, Tls};
 
@@ -49,9 +51,17 @@ pub(crate) trait Redial: Send + Sync {
 /// How connections are made, and when they are closed.
 pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
-    pub(crate) http2: Http2,
+    pub(crate) limits: PeerLimits,
     /// Cancel it to close all connections: calls in progress fail, and no further connection is made.
     pub(crate) cut: CancellationToken,
+}
+
+/// One connection, for the calls that are made on it.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub(super) send: SendRequest<Bytes>,
+    pub(super) ledger: Ledger,
+    pub(super) peer_limit: PeerLimit,
 }
 
 /// An HTTP/2 connection, replaced by a new one to the same process when the other side closes it.
@@ -60,7 +70,7 @@ pub(super) struct Connection {
     /// Once this process is gone, a redial would reach another one.
     peer: Option<Arc<dyn Peer>>,
     redial: Option<Arc<dyn Redial>>,
-    current: RwLock<SendRequest<Bytes>>,
+    current: RwLock<Requests>,
     next: Mutex<Next>,
 }
 
@@ -75,7 +85,7 @@ struct Next {
     reconnections: u64,
 }
 
-type Connecting = Shared<BoxFuture<'static, Option<SendRequest<Bytes>>>>;
+type Connecting = Shared<BoxFuture<'static, Option<Requests>>>;
 
 impl Connection {
     /// Connects over `io`. Returns once the other side has answered in HTTP/2. The caller sets the
@@ -96,11 +106,11 @@ impl Connection {
 
     /// Returns a handle for one call, or why the connection accepts no more calls if it can be replaced.
     /// Each call needs a clone of its own: a handle whose call still waits for a stream refuses the next.
-    pub(super) fn current(&self) -> Result<SendRequest<Bytes>, h2::Error> {
+    pub(super) fn current(&self) -> Result<Requests, h2::Error> {
         let mut requests = self.current.read().clone();
         if self.redial.is_some() {
             // On a clone that has sent nothing, this only asks whether the connection accepts calls.
-            match requests.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            match requests.send.poll_ready(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Err(ended)) => return Err(ended),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
@@ -113,7 +123,7 @@ impl Connection {
     /// cannot be reached now or could not a moment ago.
     ///
     /// Cancel safe: the attempt to reconnect continues.
-    pub(super) async fn reconnect(self: &Arc<Self>) -> Option<SendRequest<Bytes>> {
+    pub(super) async fn reconnect(self: &Arc<Self>) -> Option<Requests> {
         let redial = self.redial.as_ref()?;
         let connecting = {
             let mut next = self.next.lock();
@@ -142,7 +152,7 @@ impl Connection {
         Some(connecting)
     }
 
-    async fn replace(self: Arc<Self>, redial: Arc<dyn Redial>) -> Option<SendRequest<Bytes>> {
+    async fn replace(self: Arc<Self>, redial: Arc<dyn Redial>) -> Option<Requests> {
         let gone = self.peer.as_ref().map_or_else(|| pending().boxed(), |peer| peer.gone());
         let connected = tokio::select! {
             biased;
@@ -160,7 +170,7 @@ impl Connection {
         connected
     }
 
-    async fn redial(&self, redial: Arc<dyn Redial>) -> Option<SendRequest<Bytes>> {
+    async fn redial(&self, redial: Arc<dyn Redial>) -> Option<Requests> {
         let connecting = async {
             let io = redial.redial().await.map_err(|error| (ConnectStep::Dial, error))?;
             let late = |_| (ConnectStep::Http2, io::ErrorKind::TimedOut.into());
@@ -186,10 +196,7 @@ impl Connection {
 }
 
 /// Establishes one connection over a byte stream, and drives it until it ends or is cut.
-async fn connect(
-    io: BoxIo,
-    settings: &Settings,
-) -> Result<SendRequest<Bytes>, (ConnectStep, io::Error)> {
+async fn connect(io: BoxIo, settings: &Settings) -> Result<Requests, (ConnectStep, io::Error)> {
     let io = match &settings.tls {
         Some(tls) => tls.connect(io).await.map_err(|error| (ConnectStep::Tls, error))?,
         None => io,
@@ -197,9 +204,12 @@ async fn connect(
     connect_http2(io, settings).await.map_err(|error| (ConnectStep::Http2, error))
 }
 
-async fn connect_http2(io: BoxIo, settings: &Settings) -> io::Result<SendRequest<Bytes>> {
-    let http2 = &settings.http2;
-    let (requests, mut connection) = http2.client().handshake(io).await.map_err(into_io)?;
+async fn connect_http2(io: BoxIo, settings: &Settings) -> io::Result<Requests> {
+    let PeerLimits { http2, memory } = &settings.limits;
+    let ledger = Ledger::new(memory.clone());
+    let io = Inbound::calling(io, http2, ledger.clone());
+    let peer_limit = io.peer_limit();
+    let (send, mut connection) = http2.client().handshake(io).await.map_err(into_io)?;
     let mut pings = connection.ping_pong().expect("taken once");
     let mut driver = Box::pin(connection);
     // An answer to a ping proves that the other side speaks HTTP/2. Behind TLS 1.3 it also proves that it
@@ -209,7 +219,7 @@ async fn connect_http2(io: BoxIo, settings: &Settings) -> io::Result<SendRequest
         pong = pings.ping(Ping::opaque()) => { pong.map_err(into_io)?; }
     }
     tokio::spawn(drive(driver, pings, http2.keep_alive, settings.cut.clone()));
-    Ok(requests)
+    Ok(Requests { send, ledger, peer_limit })
 }
 
 fn closed_early() -> io::Error {
@@ -229,7 +239,7 @@ fn into_io(error: h2::Error) -> io::Error {
 
 /// Drives the connection until it ends. h2 ends it when the last channel and the last call are dropped.
 async fn drive(
-    mut connection: Pin<Box<h2::client::Connection<BoxIo, Bytes>>>,
+    mut connection: Pin<Box<h2::client::Connection<Inbound, Bytes>>>,
     pings: PingPong,
     keep_alive: Option<KeepAlive>,
     cut: CancellationToken,
@@ -253,6 +263,7 @@ mod tests {
     use tokio::sync::{Notify, Semaphore};
 
     use super::*;
+    use crate::http2::config::Http2;
     use crate::http2::peer::Cause;
 
     /// The other side. It answers a new connection once it has a permit to.
@@ -315,7 +326,8 @@ mod tests {
     async fn ended() -> Scene {
         let (other_side, permits) = (Arc::new(OtherSide::default()), Arc::new(Semaphore::new(0)));
         let cut = CancellationToken::new();
-        let settings = Settings { tls: None, http2: Http2::default(), cut: cut.clone() };
+        let settings =
+            Settings { tls: None, limits: PeerLimits::new(Http2::default()), cut: cut.clone() };
         let (peer, redial) = (other_side.clone(), Permitted(other_side.clone(), permits.clone()));
         let begun = Connection::establish(
             other_side.answer(),

@@ -17,7 +17,7 @@ use crate::broker::{self, Broker, CloseOnDrop};
 use crate::generated::grpc::health::v1::health_server::HealthServer;
 use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
 use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
-use crate::http2::{MAX_CONNECTIONS, Presence, Server};
+use crate::http2::{MAX_CONNECTIONS, PeerLimits, Presence, Server};
 use crate::net::{BoxIo, Listen, Listener, Mode, Mux, Tls};
 use crate::services::Services;
 
@@ -48,11 +48,12 @@ impl Running {
         multiplexed: bool,
     ) -> Result<Self, ServeError> {
         let make = plugin.versions.remove(&version).ok_or(ServeError::NoVersions)?;
+        let limits = PeerLimits::new(plugin.http2);
         let broker = Broker::new(broker::Settings {
             multiplexed,
             listen,
             tls: tls.clone(),
-            http2: plugin.http2.clone(),
+            limits: limits.clone(),
             timeout: plugin.broker_timeout,
             trust: broker::Trust::Anywhere,
             translate: None,
@@ -66,7 +67,7 @@ impl Running {
             .add(GrpcStdioServer::new(plugin.hub.clone()))
             .add(broker.service());
         let services = reflection::add(services)?;
-        let server = Server::new(services.into_dispatch(), plugin.http2.clone());
+        let server = Server::new(services.into_dispatch(), limits);
         Ok(Self {
             server,
             tls,
