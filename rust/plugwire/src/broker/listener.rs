@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::link::Link;
 use super::multiplexed::Streams;
-use crate::http2::{MAX_CONNECTIONS, Server};
+use crate::http2::{Guests, Server};
 use crate::net::{BoxIo, Listener};
 use crate::services::Services;
 
@@ -23,13 +23,13 @@ pub(super) enum Source {
 
 impl Source {
     /// Returns the next connection, or `None` when no more will come. Cancel safe.
-    async fn accept(&mut self) -> Option<BoxIo> {
+    async fn accept(&mut self, guests: &Guests) -> Option<BoxIo> {
         match self {
             Source::Streams(streams) => streams.accept().await,
             Source::Socket(listener) => {
                 let report =
                     |error| tracing::warn!(%error, "a brokered connection could not be accepted");
-                Some(listener.accept(report).await.io)
+                Some(listener.accept(|| guests.make_room(), report).await.io)
             }
         }
     }
@@ -74,9 +74,9 @@ impl BrokeredListener {
         let tls = self.link.tls.clone();
         let mut connections = JoinSet::new();
         loop {
-            let has_room = connections.len() < MAX_CONNECTIONS && !server.drain.is_cancelled();
+            let open = !server.drain.is_cancelled();
             tokio::select! {
-                io = self.source.accept(), if has_room => match io {
+                io = self.source.accept(&self.link.limits.guests), if open => match io {
                     Some(io) => { connections.spawn(server.clone().serve(io, tls.clone())); }
                     None => break,
                 },

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::guests::Guests;
 use super::memory::Memory;
 
 /// Limits what a peer may use, on one HTTP/2 connection and on all. The defaults suit plugins, and most
@@ -25,12 +26,13 @@ pub struct Http2 {
 pub(crate) struct PeerLimits {
     pub(crate) http2: Http2,
     pub(crate) memory: Memory,
+    pub(crate) guests: Guests,
 }
 
 impl PeerLimits {
-    /// Gives a new peer its own allowance of memory.
+    /// Gives a new peer its own allowance of memory and connections.
     pub(crate) fn new(http2: Http2) -> Self {
-        Self { memory: Memory::new(http2.peer_memory), http2 }
+        Self { memory: Memory::new(http2.peer_memory), guests: Guests::default(), http2 }
     }
 }
 

@@ -205,7 +205,7 @@ async fn connect(io: BoxIo, settings: &Settings) -> Result<Requests, (ConnectSte
 }
 
 async fn connect_http2(io: BoxIo, settings: &Settings) -> io::Result<Requests> {
-    let PeerLimits { http2, memory } = &settings.limits;
+    let PeerLimits { http2, memory, .. } = &settings.limits;
     let ledger = Ledger::new(memory.clone());
     let io = Inbound::calling(io, http2, ledger.clone());
     let peer_limit = io.peer_limit();

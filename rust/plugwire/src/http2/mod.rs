@@ -12,6 +12,7 @@ mod channel;
 mod config;
 mod connection;
 mod deadline;
+mod guests;
 mod inbound;
 mod keep_alive;
 mod liveness;
@@ -33,11 +34,12 @@ pub use connection::ConnectStep;
 #[cfg(feature = "host")]
 pub(crate) use connection::Redial;
 pub(crate) use connection::Settings;
+pub(crate) use guests::Guests;
 #[cfg(feature = "plugin")]
 pub(crate) use liveness::Liveness;
 pub(crate) use peer::{Cause, Peer};
 #[cfg(feature = "plugin")]
 pub(crate) use presence::Presence;
 pub(crate) use routes::{Dispatch, Routes};
-pub(crate) use server::{MAX_CONNECTIONS, Server};
+pub(crate) use server::Server;
 pub use status::NotProcessed;

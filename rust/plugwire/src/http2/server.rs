@@ -21,6 +21,7 @@ use tower_service::Service;
 use super::body::{Incoming, RequestBody};
 use super::calls::Calls;
 use super::config::PeerLimits;
+use super::guests::Guest;
 use super::inbound::{Inbound, PeerLimit, Turn};
 use super::keep_alive::silence;
 use super::liveness::Liveness;
@@ -31,9 +32,6 @@ use super::routes::Dispatch;
 use super::{deadline, status};
 use crate::net::{BoxIo, Tls};
 
-/// The most connections that one server has at a time; further ones wait or are closed. One connection
-/// carries any number of calls, so a healthy peer never needs more.
-pub(crate) const MAX_CONNECTIONS: usize = 1024;
 /// A peer that connects and does not speak HTTP/2 is disconnected after this time.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -82,13 +80,25 @@ impl Server {
 
     /// Serves one connection until its peer closes it. Dropping the future drops the handlers of the
     /// connection's calls.
+    ///
+    /// A peer with too many connections loses the oldest one that has not made a call.
     pub(crate) async fn serve(self, io: BoxIo, tls: Option<Tls>) {
+        let Some(guest) = self.limits.guests.enter() else {
+            return tracing::warn!("a connection was closed: the peer has too many");
+        };
+        tokio::select! {
+            () = guest.closed() => tracing::debug!("a connection without a call gave way to others"),
+            () = self.serve_guest(io, tls, &guest) => {}
+        }
+    }
+
+    async fn serve_guest(self, io: BoxIo, tls: Option<Tls>, guest: &Guest) {
         let begin = async {
             let io = match tls {
                 Some(tls) => tls.accept(io).await?,
                 None => io,
             };
-            let PeerLimits { http2, memory } = &self.limits;
+            let PeerLimits { http2, memory, .. } = &self.limits;
             let ledger = Ledger::new(memory.clone());
             let io = Inbound::serving(io, http2, ledger.clone());
             let (peer_limit, turn) = (io.peer_limit(), io.turn());
@@ -98,25 +108,33 @@ impl Server {
                 .map_err(std::io::Error::other)
         };
         match tokio::time::timeout(PREFACE_TIMEOUT, begin).await {
-            Ok(Ok((connection, peer))) => self.serve_calls(connection, peer).await,
+            Ok(Ok((connection, peer))) => self.serve_calls(connection, peer, guest).await,
             Ok(Err(error)) => tracing::warn!(%error, "a peer was refused, or did not start HTTP/2"),
             Err(_) => tracing::debug!("a peer connected and sent nothing"),
         }
     }
 
-    async fn serve_calls(self, mut connection: h2::server::Connection<Inbound, Bytes>, peer: Peer) {
+    async fn serve_calls(
+        self,
+        mut connection: h2::server::Connection<Inbound, Bytes>,
+        peer: Peer,
+        guest: &Guest,
+    ) {
         let _present = self.presence.enter();
         #[cfg(feature = "plugin")]
         self.presence.remember(self.peer);
         let pings = connection.ping_pong().expect("taken once");
         let mut silent = std::pin::pin!(silence(pings, self.limits.http2.keep_alive));
         let mut calls = JoinSet::new();
-        let mut draining = false;
+        let (mut draining, mut has_called) = (false, false);
         let liveness = Liveness::default();
         loop {
             tokio::select! {
                 call = accept(&mut connection, &peer.turn) => match call {
                     Some(Ok((mut request, respond))) => {
+                        if !std::mem::replace(&mut has_called, true) {
+                            guest.stays();
+                        }
                         request.extensions_mut().insert(liveness.clone());
                         let token = self.calls.track(request.uri().path());
                         let call = serve_call(request, respond, self.dispatch.clone(), peer.clone());

@@ -17,7 +17,7 @@ use crate::broker::{self, Broker, CloseOnDrop};
 use crate::generated::grpc::health::v1::health_server::HealthServer;
 use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
 use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
-use crate::http2::{MAX_CONNECTIONS, PeerLimits, Presence, Server};
+use crate::http2::{Guests, PeerLimits, Presence, Server};
 use crate::net::{BoxIo, Listen, Listener, Mode, Mux, Tls};
 use crate::services::Services;
 
@@ -31,6 +31,7 @@ const MAX_MAIN_STREAMS: usize = 16;
 /// A plugin that is ready to accept connections.
 pub(super) struct Running {
     server: Server,
+    guests: Guests,
     tls: Option<Tls>,
     hub: Arc<Hub>,
     drain: Duration,
@@ -67,9 +68,11 @@ impl Running {
             .add(GrpcStdioServer::new(plugin.hub.clone()))
             .add(broker.service());
         let services = reflection::add(services)?;
+        let guests = limits.guests.clone();
         let server = Server::new(services.into_dispatch(), limits);
         Ok(Self {
             server,
+            guests,
             tls,
             hub: plugin.hub,
             drain: plugin.drain,
@@ -96,7 +99,7 @@ impl Running {
         let mut host_is_gone = false;
         let answer = loop {
             tokio::select! {
-                accepted = listener.accept(not_accepted), if session.is_none() && connections.len() < MAX_CONNECTIONS => {
+                accepted = listener.accept(|| self.guests.make_room(), not_accepted), if session.is_none() => {
                     if self.multiplexed {
                         session = Some(self.multiplex(accepted.io, main_streams.clone()));
                     } else {
@@ -104,7 +107,7 @@ impl Running {
                         connections.spawn(server.serve(accepted.io, self.tls.clone()));
                     }
                 }
-                Some(io) = streams.recv(), if connections.len() < MAX_CONNECTIONS => {
+                Some(io) = streams.recv() => {
                     connections.spawn(self.server.clone().serve(io, self.tls.clone()));
                 }
                 Some(_) = connections.join_next() => {}
