@@ -203,7 +203,7 @@ impl Launch {
             Ok(Ok((process, stdout))) => {
                 Ok((PluginProcess::new(name, process), Box::pin(stdout), None))
             }
-            Ok(Err(cause)) => Err(not_spawned(cause, program, directory, confined).await),
+            Ok(Err(error)) => Err(not_spawned(error.cause, program, directory, confined).await),
             Err(_) => Err(deadline.missed_for(TimeoutStep::Execution, program)),
         }
     }
