@@ -26,7 +26,8 @@ struct Kept {
 }
 
 impl StderrTail {
-    /// Adds a line, without its line break. Control characters except tabs are replaced, and only the first 1.3 KiB are
+    /// Adds a line, without its line break. Control characters except tabs, and characters that
+    /// change the direction of text, are replaced, and only the first 1.3 KiB are
     /// kept. `is_crash` says whether the line belongs to the runtime's report of a crash, such as a panic.
     pub fn push(&self, line: &[u8], is_crash: bool) {
         let text = printable(&line[..line.len().min(LONGEST_LINE)]);
@@ -81,9 +82,14 @@ impl StderrTail {
 /// Makes a line safe to print on a terminal.
 fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    text.chars()
-        .map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
+    let disturbs = |c: char| match c {
+        '\t' => false,
+        // These change the direction of text, or break lines, or are not seen.
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => true,
+        '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
+        _ => c.is_control(),
+    };
+    text.chars().map(|c| if disturbs(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -94,10 +100,12 @@ mod tests {
     async fn the_last_lines_are_kept_within_the_limit() {
         let tail = StderrTail::default();
         let long = "x".repeat(10 * KEPT_BYTES);
-        tail.clone().read(format!("first\n{long}\nred \x1b[31m\nlast").as_bytes()).await;
+        tail.clone()
+            .read(format!("first\n{long}\nred \x1b[31m\nback\u{202e}wards\nlast").as_bytes())
+            .await;
         let lines = tail.lines();
         assert!(lines.starts_with("first\nxxx") && lines.len() <= KEPT_BYTES, "{lines}");
-        assert!(lines.ends_with("x\nred \u{fffd}[31m\nlast"), "{lines}");
+        assert!(lines.ends_with("x\nred \u{fffd}[31m\nback\u{fffd}wards\nlast"), "{lines}");
         (0..KEPT_BYTES).for_each(|number| tail.push(number.to_string().as_bytes(), false));
         assert!(tail.lines().len() <= KEPT_BYTES);
         assert!(tail.lines().ends_with("\n8191"));

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
-use super::{EXCERPT_LIMIT, excerpt};
+use std::borrow::Cow;
+
+use super::{EXCERPT_LIMIT, excerpt, printable};
 
 #[test]
 fn ordinary_text_stays_as_it_is() {
@@ -34,6 +36,15 @@ fn long_text_is_cut_and_counted() {
 fn the_cut_does_not_split_a_character() {
     let text = format!("{}ä", "x".repeat(EXCERPT_LIMIT - 1));
     assert_eq!(excerpt(&text), format!("{}… (2 bytes more)", "x".repeat(EXCERPT_LIMIT - 1)));
+}
+
+#[test]
+fn a_message_keeps_its_words_and_its_line() {
+    for text in ["größer\t\"a\\b\"", "नमस्ते", "e\u{301}"] {
+        assert!(matches!(printable(text), Cow::Borrowed(same) if same == text), "{text}");
+    }
+    assert_eq!(printable("a\nERROR b\r\x1b[2J"), "a\\nERROR b\\r\\u{1b}[2J");
+    assert_eq!(printable("\u{9b}\u{202e}\u{2066}\u{feff}"), "\\u{9b}\\u{202e}\\u{2066}\\u{feff}");
 }
 
 proptest! {

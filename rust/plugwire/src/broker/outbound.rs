@@ -37,7 +37,7 @@ impl Outbound {
         let _ = self.own.send(ConnInfo {
             service_id: id,
             network: network.as_str().to_owned(),
-            address: address.to_string(),
+            address: address.announced(),
             knock: None,
         });
     }

@@ -10,7 +10,7 @@ use plugwire_process::{ForeignProcess, blocking};
 use plugwire_protocol::handshake::AddressError;
 use plugwire_protocol::reattach::Reattach;
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::handle::{Inner, Owner, PluginHandle};
 use super::session::Session;
@@ -20,6 +20,7 @@ use crate::broker;
 use crate::http2::{ConnectStep, Http2, PeerLimits};
 use crate::net::Listen;
 use crate::net::{Address, Tls};
+use crate::time;
 
 /// A running plugin to connect to, such as one in a debugger, or one that outlived its host. go-plugin:
 /// `ClientConfig.Reattach`.
@@ -112,7 +113,7 @@ impl Attach {
         let Reattach { network, address, .. } = &self.record;
         let address = Address::parse(*network, address).map_err(AttachError::Address)?;
         let limit = self.timeouts.start;
-        let deadline = Instant::now() + limit;
+        let deadline = time::after(limit);
         let late = |_| AttachError::Timeout { limit };
         let process = match self.kill && !self.record.test {
             true => {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use plugwire_process::StderrTail;
+use plugwire_protocol::evidence::printable;
 use plugwire_protocol::hclog::{Entry, Kind, Level, StderrParser};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
@@ -11,7 +12,7 @@ use super::settings::{LogSink, Output, Writer};
 
 const READ_SIZE: usize = 64 * 1024;
 
-/// The default sink. `tracing` needs the names of fields at compile time, so the plugin's own fields go into one, as
+/// The default sink. A line break in a message is escaped: it would look like the beginning of another. `tracing` needs the names of fields at compile time, so the plugin's own fields go into one, as
 /// `key=value` pairs.
 struct ToTracing;
 
@@ -21,8 +22,11 @@ impl LogSink for ToTracing {
             ($level:ident) => {
                 if tracing::enabled!(target: TARGET, tracing::Level::$level) {
                     let record = &entry.record;
-                    let module = record.module.as_deref();
+                    let module = record.module.as_deref().map(printable);
+                    let module = module.as_deref();
                     let fields = (!record.fields.is_empty()).then(|| pairs(&record.fields));
+                    let fields = fields.as_deref().map(printable);
+                    let fields = fields.as_deref();
                     tracing::event!(
                         target: TARGET,
                         tracing::Level::$level,
@@ -30,7 +34,7 @@ impl LogSink for ToTracing {
                         module,
                         fields,
                         "{}",
-                        record.message
+                        printable(&record.message)
                     );
                 }
             };

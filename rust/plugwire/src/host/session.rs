@@ -18,6 +18,7 @@ use crate::generated::plugin::grpc_controller_client::GrpcControllerClient;
 use crate::http2::{self, Channel, ConnectStep, NotProcessed, Redial};
 use crate::net::{Address, BoxIo};
 use crate::net::{Mode, Mux};
+use crate::time;
 
 /// A plugin must listen before it prints its line, but several implementations listen a moment later.
 const LISTENS_LATE: Duration = Duration::from_secs(1);
@@ -157,7 +158,7 @@ impl Redial for OverSession {
 }
 
 async fn dial(address: &Address) -> io::Result<(BoxIo, Option<i32>)> {
-    let give_up = Instant::now() + LISTENS_LATE;
+    let give_up = time::after(LISTENS_LATE);
     loop {
         match address.connect_to_process().await {
             Err(error) if not_yet(&error) && Instant::now() < give_up => {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use plugwire_process::{PrivateDir, sweep};
@@ -42,6 +43,13 @@ pub(super) fn private_dir(base: Option<&Path>, group: Option<&str>) -> io::Resul
             format!("the path of {} is not UTF-8, which the protocol requires", base.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
+    if may_be_changed_by_others(&base) {
+        let why = format!(
+            "others may remove and replace what is in {}: it needs the sticky bit (chmod +t), or another mode",
+            base.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
     sweep(&base);
     PrivateDir::new(&base, group.map(group_id).transpose()?)
 }
@@ -68,13 +76,20 @@ pub(super) fn temporary_dirs(given: Option<&OsStr>) -> impl Iterator<Item = Path
     given.map(PathBuf::from).into_iter().chain(shared)
 }
 
+/// Returns whether every user may write to a directory, and the sticky bit does not protect its entries. A directory that
+/// cannot be looked at fails later.
+fn may_be_changed_by_others(base: &Path) -> bool {
+    let mode = base.metadata().map_or(0, |found| found.permissions().mode());
+    mode & 0o002 != 0 && mode & 0o1000 == 0
+}
+
 fn is_short(base: &Path) -> bool {
     base.is_absolute() && base.as_os_str().len() + LONGEST_NAMES <= LONGEST_PATH
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::Permissions;
 
     use super::*;
 
@@ -87,6 +102,20 @@ mod tests {
         std::fs::write(path.join("plugin1"), "").expect("a file");
         drop(dir);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_base_that_others_may_change_is_refused() {
+        let base = tempfile::tempdir().expect("a directory");
+        for (mode, is_refused) in [(0o777, true), (0o1777, false), (0o700, false), (0o755, false)] {
+            std::fs::set_permissions(base.path(), Permissions::from_mode(mode))
+                .expect("it is ours");
+            let created = private_dir(Some(base.path()), None);
+            assert_eq!(created.is_err(), is_refused, "{mode:o}: {created:?}");
+            if let Err(error) = created {
+                assert!(error.to_string().contains("sticky bit"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::http2::PeerLimits;
 use crate::net::Identity;
 use crate::net::Listen;
 use crate::net::{AddrTranslator, Address, Tls};
+use crate::time;
 
 /// A process that does not listen may be about to end by itself.
 const MAY_END: Duration = Duration::from_secs(1);
@@ -348,7 +349,7 @@ struct Deadline {
 impl Deadline {
     fn of(launch: &Launch) -> Self {
         let limit = launch.timeouts.start;
-        Self { at: Instant::now() + limit, limit, program: launch.program.clone() }
+        Self { at: time::after(limit), limit, program: launch.program.clone() }
     }
 
     fn missed(&self, step: TimeoutStep, evidence: Box<Evidence>) -> StartError {

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
-use tokio::task::coop;
 use tokio::time::Sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
@@ -26,7 +25,12 @@ pub(super) struct Incoming {
     recv: RecvStream,
     messages: Messages,
     open: OpenCall,
+    /// How many frames were handed on since other tasks could run.
+    turn: u32,
 }
+
+/// How many frames are handed on before other tasks can run.
+const TURN: u32 = 1024;
 
 /// Why it ended early.
 enum Failure {
@@ -36,18 +40,23 @@ enum Failure {
 
 impl Incoming {
     pub(super) fn new(recv: RecvStream, open: OpenCall) -> Self {
-        Self { recv, messages: Messages::default(), open }
+        Self { recv, messages: Messages::default(), open, turn: 0 }
     }
 
     /// Reads data that ends where a message does, then trailers. What is read is added to the peer's
     /// window at once: the reader asks only when it wants more.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        // Small messages that are there already must not keep other tasks of the thread waiting.
-        let progress = ready!(coop::poll_proceed(cx));
+        // Small messages that are there already must not keep other tasks of the thread waiting. tokio's own
+        // budget would make the turns so short that a busy connection brings more than is read.
+        self.turn += 1;
+        if self.turn > TURN {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if let Some(data) = self.messages.pop() {
                 self.open.handed_on(data.len());
-                progress.made_progress();
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             match ready!(self.recv.poll_data(cx)) {
@@ -62,7 +71,6 @@ impl Incoming {
             }
         }
         let trailers = ready!(self.recv.poll_trailers(cx)).map_err(Failure::Stream)?;
-        progress.made_progress();
         let says_why = trailers.as_ref().is_some_and(|trailers| {
             trailers.get("grpc-status").is_some_and(|status| status.as_bytes() != b"0")
         });

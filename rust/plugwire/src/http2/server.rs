@@ -31,6 +31,7 @@ use super::pump::{Pump, PumpError};
 use super::routes::Dispatch;
 use super::{deadline, status};
 use crate::net::{BoxIo, Tls};
+use crate::time;
 
 /// A peer that connects and does not speak HTTP/2 is disconnected after this time.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -184,7 +185,7 @@ async fn serve_call(
         let _ = respond.send_response(refusal, true);
         return;
     }
-    let deadline = deadline::timeout(request.headers()).map(|after| Instant::now() + after);
+    let deadline = deadline::timeout(request.headers()).map(time::after);
     let request =
         request.map(|recv| tonic::body::Body::new(RequestBody(Incoming::new(recv, open))));
     let handler = AssertUnwindSafe(async {

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 #[cfg(feature = "host")]
 use std::path::Path;
 use std::path::PathBuf;
 
+use plugwire_protocol::evidence::excerpt;
 use plugwire_protocol::handshake::{AddressError, Network, tcp_address};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -22,10 +24,11 @@ pub enum Address {
     Tcp(SocketAddr),
 }
 
+/// Is printable: what could disturb a terminal is escaped, because a plugin chooses its address.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Unix(path) => write!(f, "{}", path.display()),
+            Address::Unix(path) => f.write_str(&excerpt(path.as_os_str().as_bytes())),
             Address::Tcp(address) => write!(f, "{address}"),
         }
     }
@@ -39,6 +42,14 @@ impl Address {
             Network::Unix => Address::Unix(PathBuf::from(address)),
             Network::Tcp => Address::Tcp(tcp_address(address)?),
         })
+    }
+
+    /// Returns the address as it is announced.
+    pub(crate) fn announced(&self) -> String {
+        match self {
+            Address::Unix(path) => path.to_string_lossy().into_owned(),
+            Address::Tcp(address) => address.to_string(),
+        }
     }
 
     /// Returns the directory of a socket that has one.

@@ -8,6 +8,10 @@ use plugwire_protocol::environment::{CookieError, PortRangeError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
+    /// The author added a service under the name of one that every plugin has: health, reflection, or
+    /// go-plugin's own. A Go plugin ends with the same complaint.
+    #[error("every plugin has a service {0}; the plugin's author added another one of this name")]
+    BuiltInService(&'static str),
     /// The descriptor set given to `Services::describe` cannot be read. The plugin's author has to fix it.
     #[error("the plugin's descriptor set cannot be read: {0}")]
     Descriptors(String),
@@ -46,6 +50,7 @@ impl ServeError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            ServeError::BuiltInService(_) => "serve.built-in-service",
             ServeError::Descriptors(_) => "serve.descriptors",
             ServeError::HostCertificate(_) => "serve.host-certificate",
             ServeError::Listen(_) => "serve.listen",

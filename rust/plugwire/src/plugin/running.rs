@@ -10,13 +10,15 @@ use super::builder::Plugin;
 use super::capture::Capture;
 use super::controller::Controller;
 use super::error::ServeError;
-use super::exit::OwnProcess;
+use super::exit::{ExitWatch, OwnProcess};
+use super::reflection::REFLECTION;
 use super::stdio::Hub;
 use super::{log, reflection};
 use crate::broker::{self, Broker, CloseOnDrop};
-use crate::generated::grpc::health::v1::health_server::HealthServer;
-use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
-use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
+use crate::generated::grpc::health::v1::health_server::{self, HealthServer};
+use crate::generated::plugin::grpc_broker_server;
+use crate::generated::plugin::grpc_controller_server::{self, GrpcControllerServer};
+use crate::generated::plugin::grpc_stdio_server::{self, GrpcStdioServer};
 use crate::http2::{Guests, PeerLimits, Presence, Server};
 use crate::net::{BoxIo, Listen, Listener, Mode, Mux, Tls};
 use crate::services::Services;
@@ -61,6 +63,16 @@ impl Running {
             peer: None,
         });
         let services = make(Services::new(), broker.clone());
+        let own = [
+            health_server::SERVICE_NAME,
+            grpc_controller_server::SERVICE_NAME,
+            grpc_stdio_server::SERVICE_NAME,
+            grpc_broker_server::SERVICE_NAME,
+        ];
+        let mut own = own.into_iter().chain(REFLECTION);
+        if let Some(taken) = own.find(|own| services.names().any(|name| name == *own)) {
+            return Err(ServeError::BuiltInService(taken));
+        }
         let (controller, shutdowns) = Controller::new();
         let services = services
             .add(HealthServer::new(plugin.health.clone()))
@@ -83,13 +95,14 @@ impl Running {
     }
 
     /// Serves until `Shutdown`, then ends in order: calls in progress, printed output, the answer, the
-    /// connections. With `process`, it also ends when the host is gone.
+    /// connections. With `process`, it also ends when the host is gone, and what is returned watches
+    /// that the process exits.
     pub(super) async fn run(
         mut self,
         listener: Listener,
         captures: Vec<Capture>,
         process: Option<OwnProcess>,
-    ) {
+    ) -> Option<ExitWatch> {
         let mut connections = JoinSet::new();
         let (main_streams, mut streams) = mpsc::channel(MAX_MAIN_STREAMS);
         let mut session: Option<Mux> = None;
@@ -121,9 +134,7 @@ impl Running {
             }
         };
         drop(orphaned);
-        if let Some(process) = process {
-            process.exit_in_time();
-        }
+        let watch = process.map(OwnProcess::exit_in_time);
         drop(listener);
         if host_is_gone {
             // The process will now exit even if this write blocks.
@@ -135,6 +146,7 @@ impl Running {
         self.server.drain.cancel();
         let all_closed = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(GOODBYE, all_closed).await;
+        watch
     }
 
     /// Makes the first connection of a multiplexed plugin its one session. A stream without a knock before

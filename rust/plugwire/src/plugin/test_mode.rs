@@ -26,8 +26,10 @@ impl Plugin {
         let address = listener.address();
         let tls = self.tls.clone();
         let running = Running::prepare(self, version, tls, listen, false)?;
-        let task = AbortOnDropHandle::new(tokio::spawn(running.run(listener, Vec::new(), None)));
-        let record = Reattach::new(version, address.network(), address.to_string())
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            running.run(listener, Vec::new(), None).await;
+        }));
+        let record = Reattach::new(version, address.network(), address.announced())
             .with_pid(std::process::id())
             .with_test(true);
         Ok(TestPlugin { record, _task: task, _directory: directory })

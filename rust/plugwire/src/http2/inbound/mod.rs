@@ -31,10 +31,13 @@ use super::config::Http2;
 use super::memory::Ledger;
 use crate::net::BoxIo;
 
-/// How much is read at a time at first. It grows as long as the peer sends more: most connections are
-/// never busy.
+/// How much is read at a time: at first, as long as the peer sends more, and in the middle of a long
+/// frame. Most connections are never busy.
 const FIRST_READ: usize = 1024;
-const MOST_READ: usize = 64 * 1024;
+const BUSY_READ: usize = 16 * 1024;
+const BULK_READ: usize = 64 * 1024;
+/// How many frames h2 reads before other tasks can run. The reader of a call takes more in its turn.
+const TURN_FRAMES: usize = 512;
 /// What a client sends first (RFC 9113, section 3.4). What else comes is left to h2.
 const PREFACE: usize = 24;
 /// SETTINGS_MAX_HEADER_LIST_SIZE.
@@ -63,6 +66,9 @@ pub(super) struct Inbound {
     /// Headers whose last frame has not come.
     block: Option<Block>,
     read_size: usize,
+    /// How much h2 has read since other tasks could run.
+    turn_read: usize,
+    turn_frames: usize,
     /// The newest call of the peer's.
     last_stream: u32,
     max_frame: usize,
@@ -133,6 +139,8 @@ impl Inbound {
             output: BytesMut::new(),
             block: None,
             read_size: FIRST_READ,
+            turn_read: 0,
+            turn_frames: 0,
             last_stream: 0,
             max_frame: http2.max_frame as usize,
             max_continuations: http2.max_headers as usize / SMALLEST_CONTINUATION + 16,
@@ -156,6 +164,7 @@ impl Inbound {
             self.passing -= passed;
             let Some(head) = Head::parse(&self.input[self.cleared..]) else { return Ok(()) };
             let whole = HEAD + head.len;
+            self.turn_frames += 1;
             if self.block.is_some() && (head.kind != CONTINUATION || head.len > self.max_frame) {
                 return Err(invalid("another frame in the middle of headers"));
             }
@@ -291,16 +300,25 @@ impl AsyncRead for Inbound {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.turn_read >= BULK_READ || this.turn_frames >= TURN_FRAMES {
+            // A connection that is never idle must not keep other tasks waiting, the readers of its calls
+            // among them: what they have not read stays in memory.
+            (this.turn_read, this.turn_frames) = (0, 0);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if !this.output.is_empty() {
                 let len = this.output.len().min(buf.remaining());
                 buf.put_slice(&this.output.split_to(len));
+                this.turn_read += len;
                 return Poll::Ready(Ok(()));
             }
             if this.cleared > 0 {
                 let len = this.cleared.min(buf.remaining());
                 buf.put_slice(&this.input.split_to(len));
                 this.cleared -= len;
+                this.turn_read += len;
                 return Poll::Ready(Ok(()));
             }
             ready!(this.turn.poll_more(cx));
@@ -308,11 +326,15 @@ impl AsyncRead for Inbound {
             if this.cleared > 0 || !this.output.is_empty() {
                 continue;
             }
-            this.input.reserve(this.read_size);
+            let is_bulk = this.passing > BUSY_READ;
+            this.input.reserve(if is_bulk { BULK_READ } else { this.read_size });
             let read = poll_read_buf(Pin::new(&mut this.io), cx, &mut this.input);
+            if read.is_pending() {
+                (this.turn_read, this.turn_frames) = (0, 0);
+            }
             let read = ready!(read)?;
             if read >= this.read_size {
-                this.read_size = MOST_READ.min(4 * this.read_size);
+                this.read_size = BUSY_READ.min(4 * this.read_size);
             }
             if read == 0 {
                 // What is left is the beginning of a frame: h2 has to learn that more was to come.
