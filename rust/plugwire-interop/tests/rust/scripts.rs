@@ -74,7 +74,7 @@ async fn exit_after_the_line() {
 #[tokio::test]
 async fn the_evidence_as_text() {
     let scene = Scene::new();
-    let script = "echo hello; echo first >&2; echo second >&2; exit 3";
+    let script = "printf hello; echo first >&2; echo second >&2; exit 3";
     let error = scene.refuse(scene.script(script, &[])).await;
     let text = error.evidence().expect("the plugin ran").to_string();
     let lines: Vec<&str> = text.lines().collect();
@@ -82,6 +82,38 @@ async fn the_evidence_as_text() {
     assert!(lines[2].starts_with("ended        exit status 3 after "), "{text}");
     assert_eq!(lines[3..6], ["stdout       hello", "stderr       first", "             second"]);
     assert!(lines[6].starts_with("environment  "), "{text}");
+}
+
+/// A line that decides is answered at once, although the plugin runs on. A busy machine delays some of the starts, but not
+/// all of them by the second that a wait for the plugin's end would take.
+#[tokio::test]
+async fn a_line_that_decides_is_answered_at_once() {
+    for (line, code) in [
+        ("1|9|unix|/nowhere|grpc|", "start.app-version"),
+        ("1|1|unix|/nowhere|netrpc|", "start.netrpc"),
+        ("hello", "start.unrecognized"),
+    ] {
+        let mut quickest = Duration::MAX;
+        for _ in 0..10 {
+            let (scene, began) = (Scene::new(), Instant::now());
+            let launch = scene.script(r#"echo "$0"; exec sleep 60"#, &[Path::new(line)]);
+            let error = launch.start().await.expect_err("it is refused");
+            quickest = quickest.min(began.elapsed());
+            assert_eq!(error.code(), code);
+        }
+        assert!(quickest < Duration::from_millis(500), "{line}: {quickest:?}");
+    }
+}
+
+/// HS-2: an empty first line is refused, and what comes with it says why it was there.
+#[tokio::test]
+async fn what_follows_an_empty_line_is_evidence() {
+    let scene = Scene::new();
+    let script = r"printf '\nDeprecation warning:\nit will be removed\n'; exec sleep 60";
+    let error = scene.refuse(scene.script(script, &[])).await;
+    assert_eq!(error.code(), "start.unrecognized");
+    let evidence = error.evidence().expect("the plugin ran");
+    assert_eq!(evidence.stdout, "\nDeprecation warning:\nit will be removed\n");
 }
 
 /// A listener at the announced address may stay silent forever, in plaintext and with TLS.

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use plugwire_process::{ChecksumError, Executable, VerifyError, blocking, remove_socket};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use tokio::time::timeout;
 
 use super::error::{Evidence, StartError};
-use super::handshake::{NoLine, Printed};
+use super::handshake::{self, NoLine, Printed};
 use super::process::PluginProcess;
-use super::runner::Runner;
+use super::runner::{Pipe, Runner};
 use super::sockets;
 use crate::broker::Trust;
 use crate::http2::ConnectStep;
@@ -22,8 +23,9 @@ use crate::net::{AddrTranslator, Address};
 
 /// A process whose standard output has ended is about to end itself.
 const ABOUT_TO_END: Duration = Duration::from_secs(3);
-/// A process that printed something other than a line may be about to end.
-const MAY_END: Duration = Duration::from_secs(1);
+/// A process that printed something other than a handshake line may be about to say more, and to end. Its host waits no
+/// longer than people notice.
+const MAY_SAY_MORE: Duration = Duration::from_millis(50);
 /// How long examining a file may take, on a file system that may not answer.
 const EXAMINED: Duration = Duration::from_secs(5);
 
@@ -108,10 +110,17 @@ impl Attempt {
     }
 
     /// Ends the process, and explains why there is no line.
-    pub(super) async fn no_line(self, why: NoLine) -> StartError {
+    pub(super) async fn no_line(mut self, why: NoLine, stdout: Pipe) -> StartError {
         match why {
+            // A plugin that printed a wrong handshake line is well: there is nothing to wait for.
+            NoLine::Refused(cause) if !handshake::is_noise(&cause) => {
+                StartError::Handshake { cause, evidence: self.fail().await }
+            }
             NoLine::Refused(cause) => {
-                StartError::Handshake { cause, evidence: self.fail_soon(MAY_END).await }
+                let process = self.process.clone();
+                let more = handshake::read_on(stdout, &mut self.printed);
+                let _ = timeout(MAY_SAY_MORE, join(process.ended(), more)).await;
+                StartError::Handshake { cause, evidence: self.fail().await }
             }
             NoLine::Endless(read) => StartError::NoLine { read, evidence: self.fail().await },
             NoLine::Io(cause) => machine("reading the plugin's standard output")(cause),

@@ -19,6 +19,8 @@ pub(super) struct Printed {
     line: Vec<u8>,
     /// What came before it, for the evidence.
     before: Vec<u8>,
+    /// What came right after a line that was refused, for the evidence.
+    after: Vec<u8>,
     total: usize,
 }
 
@@ -27,6 +29,7 @@ impl Printed {
     pub(super) fn excerpt(&self) -> String {
         let mut text = self.before.clone();
         text.extend_from_slice(&self.line[..self.line.len().min(KEPT)]);
+        text.extend_from_slice(&self.after);
         text.truncate(KEPT);
         text.utf8_chunks()
             .map(|chunk| {
@@ -55,6 +58,11 @@ impl Printed {
         let room = KEPT.saturating_sub(self.before.len());
         self.before.extend_from_slice(&self.line[..self.line.len().min(room)]);
         self.line.clear();
+    }
+
+    fn keep_after(&mut self, bytes: &[u8]) {
+        let room = KEPT.saturating_sub(self.after.len());
+        self.after.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 }
 
@@ -90,7 +98,10 @@ pub(super) async fn read(
             match HandshakeLine::parse(line, expected) {
                 Ok(line) => return Ok(line),
                 Err(error) if skip_noise && is_noise(&error) => printed.forget_line(),
-                Err(error) => return Err(NoLine::Refused(error)),
+                Err(error) => {
+                    printed.keep_after(rest);
+                    return Err(NoLine::Refused(error));
+                }
             }
         }
         printed.line.extend_from_slice(rest);
@@ -111,9 +122,18 @@ pub(super) async fn read(
     }
 }
 
+/// Reads on to the end after a line that was refused. What a program prints after an empty line, or after the first line of
+/// a text, often says what went wrong.
+pub(super) async fn read_on(mut stdout: impl AsyncRead + Unpin, printed: &mut Printed) {
+    let mut chunk = [0; 4096];
+    while let Ok(length @ 1..) = stdout.read(&mut chunk).await {
+        printed.keep_after(&chunk[..length]);
+    }
+}
+
 /// Returns whether a line is not a handshake line at all. A wrong handshake line must not be skipped: the host would wait
 /// for another until the timeout.
-fn is_noise(error: &HandshakeError) -> bool {
+pub(super) fn is_noise(error: &HandshakeError) -> bool {
     matches!(
         error,
         HandshakeError::Unrecognized { .. } | HandshakeError::CoreVersionNotANumber { .. }
@@ -154,6 +174,17 @@ mod tests {
         assert!(printed.excerpt().starts_with("hello\na|b|c|d\n"), "{}", printed.excerpt());
         let wrong = format!("1|2|unix|/tmp/x|grpc|\n{LINE}");
         assert!(matches!(read_all(wrong.as_bytes(), true).await.0, Err(NoLine::Refused(_))));
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_refused_line_is_evidence() {
+        let (line, mut printed) = read_all(b"\nDeprecation", false).await;
+        assert!(matches!(line, Err(NoLine::Refused(_))));
+        assert_eq!(printed.excerpt(), "\nDeprecation");
+        read_on(&b" warning:\nit will be removed\n"[..], &mut printed).await;
+        assert_eq!(printed.excerpt(), "\nDeprecation warning:\nit will be removed\n");
+        read_on(&*vec![b'x'; 2 * LONGEST_LINE], &mut printed).await;
+        assert_eq!(printed.excerpt().len(), KEPT);
     }
 
     #[tokio::test]

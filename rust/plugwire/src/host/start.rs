@@ -73,7 +73,7 @@ impl Launch {
         };
         let line = match line {
             Ok(Ok(line)) => line,
-            Ok(Err(no_line)) => return Err(attempt.no_line(no_line).await),
+            Ok(Err(no_line)) => return Err(attempt.no_line(no_line, stdout).await),
             Err(_) => return Err(deadline.missed(TimeoutStep::Line, attempt.fail().await)),
         };
         attempt.process.spawn_reader(drain(stdout));
