@@ -102,6 +102,12 @@ impl Confinement {
     }
 
     /// Whether the process runs as another user, from which the parent's open files must be kept.
+    /// Returns the user that [`Confinement::user`] has set.
+    #[must_use]
+    pub fn user_id(&self) -> Option<u32> {
+        self.user.map(|(user, _)| user)
+    }
+
     pub(crate) fn changes_user(&self) -> bool {
         self.user.is_some()
     }

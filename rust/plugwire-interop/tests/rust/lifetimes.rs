@@ -129,8 +129,8 @@ async fn any_limit_can_be_left_out() {
 }
 
 /// Go's server ends the process over a second service of one name.
-#[test]
-fn a_service_that_every_plugin_has_cannot_be_added() {
+#[tokio::test]
+async fn a_service_that_every_plugin_has_cannot_be_added() {
     for name in [
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",

@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::link::Link;
 use super::multiplexed::Streams;
-use crate::http2::{Guests, Server};
+use crate::http2::{Guest, Guests, Server};
 use crate::net::{BoxIo, Listener};
 use crate::services::Services;
 
@@ -23,15 +23,17 @@ pub(super) enum Source {
 
 impl Source {
     /// Returns the next connection, or `None` when no more will come. Cancel safe.
-    async fn accept(&mut self, guests: &Guests) -> Option<BoxIo> {
-        match self {
-            Source::Streams(streams) => streams.accept().await,
+    async fn accept(&mut self, guests: &Guests) -> Option<(BoxIo, Guest)> {
+        let guest = guests.place().await;
+        let io = match self {
+            Source::Streams(streams) => streams.accept().await?,
             Source::Socket(listener) => {
                 let report =
                     |error| tracing::warn!(%error, "a brokered connection could not be accepted");
-                Some(listener.accept(|| guests.make_room(), report).await.io)
+                listener.accept(|| guests.make_room(), report).await.io
             }
-        }
+        };
+        Some((io, guest))
     }
 }
 
@@ -76,8 +78,10 @@ impl BrokeredListener {
         loop {
             let open = !server.drain.is_cancelled();
             tokio::select! {
-                io = self.source.accept(&self.link.limits.guests), if open => match io {
-                    Some(io) => { connections.spawn(server.clone().serve(io, tls.clone())); }
+                accepted = self.source.accept(&self.link.limits.guests), if open => match accepted {
+                    Some((io, guest)) => {
+                        connections.spawn(server.clone().serve(io, tls.clone(), guest));
+                    }
                     None => break,
                 },
                 Some(_) = connections.join_next() => {}

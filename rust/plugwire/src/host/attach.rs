@@ -133,7 +133,7 @@ impl Attach {
             tls: self.tls,
             limits: PeerLimits::new(self.http2),
             timeout: self.timeouts.broker,
-            trust: broker::Trust::Directories(directories.collect()),
+            trust: broker::Trust::Plugin { directories: directories.collect(), user: None },
             translate: None,
             peer: None,
         };
@@ -170,7 +170,7 @@ async fn confirmed(address: &Address, pid: u32) -> Result<ForeignProcess, Attach
     // The process is opened first: if it ends now and its pid is reused, the new process does not listen there.
     let process = ForeignProcess::open(pid).map_err(other)?;
     let (_, listens) = address.connect_to_process().await.map_err(other)?;
-    match listens {
+    match listens.and_then(|process| process.pid()) {
         Some(listens) if u32::try_from(listens) == Ok(pid) => Ok(process),
         Some(listens) => Err(other(io::Error::other(format!("process {listens} listens there")))),
         None => Err(other(io::Error::from(io::ErrorKind::Unsupported))),

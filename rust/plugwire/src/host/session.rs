@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::net::unix::UCred;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -43,6 +44,11 @@ impl Session {
     ) -> Result<Self, (ConnectStep, io::Error)> {
         let reached = dial(address).await.map_err(|error| (ConnectStep::Dial, error))?;
         let (mut io, listens) = reached;
+        let settings = broker::Settings {
+            trust: settings.trust.of_user(listens.map(|process| process.uid())),
+            ..settings
+        };
+        let listens = listens.and_then(|process| process.pid());
         let (tls, limits, peer) =
             (settings.tls.clone(), settings.limits.clone(), settings.peer.clone());
         let multiplexed = settings.multiplexed;
@@ -139,6 +145,7 @@ impl Redial for OverSocket {
         Box::pin(async move {
             let reached = tokio::time::timeout(REDIAL_TIMEOUT, address.connect_to_process()).await;
             let (io, listens) = reached.map_err(|_| io::ErrorKind::TimedOut)??;
+            let listens = listens.and_then(|process| process.pid());
             match listens == at_first {
                 true => Ok(io),
                 false => Err(io::Error::other("another process listens there")),
@@ -157,7 +164,7 @@ impl Redial for OverSession {
     }
 }
 
-async fn dial(address: &Address) -> io::Result<(BoxIo, Option<i32>)> {
+async fn dial(address: &Address) -> io::Result<(BoxIo, Option<UCred>)> {
     let give_up = time::after(LISTENS_LATE);
     loop {
         match address.connect_to_process().await {

@@ -62,12 +62,13 @@ pub(super) fn trust(main: &Address, private: &Path, temporary: Option<&OsStr>) -
     if !knows_private {
         dirs.extend(temporary_dirs(temporary));
     }
-    Trust::Directories(dirs)
+    Trust::Plugin { directories: dirs, user: None }
 }
 
 /// Does the same for a plugin that a runner started: in the private directory, or where its main socket is.
 pub(super) fn trust_runner(main: &Address, private: &Path) -> Trust {
-    Trust::Directories(main.directory().into_iter().chain([private]).map(Path::to_owned).collect())
+    let directories = main.directory().into_iter().chain([private]).map(Path::to_owned).collect();
+    Trust::Plugin { directories, user: None }
 }
 
 /// Returns where a plugin puts its sockets without a private directory.

@@ -294,7 +294,13 @@ impl Launch {
         let trust = match self.any_broker_address {
             true => Trust::Anywhere,
             false if self.runner.is_some() => sockets::trust_runner(address, &attempt.dir),
-            false => sockets::trust(address, &attempt.dir, attempt.temporary.as_deref()),
+            false => {
+                // Which user serves the main connection, the system does not tell over TCP.
+                let own = rustix::process::geteuid().as_raw();
+                let user = self.confinement.user_id().unwrap_or(own);
+                let trust = sockets::trust(address, &attempt.dir, attempt.temporary.as_deref());
+                trust.of_user(Some(user))
+            }
         };
         broker::Settings {
             multiplexed: line.multiplex == Some(true),

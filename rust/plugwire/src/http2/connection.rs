@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, Shared};
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use parking_lot::{Mutex, RwLock};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{KeepAlive, PeerLimits};
@@ -28,6 +28,11 @@ use crate::net::{BoxIo, Tls};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long no new connection is tried after one that failed. Calls fail at once in the meantime.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The first pause before a new connection if the previous one ended soon. It doubles up to [`PAUSE`]: a
+/// peer that ends each connection at once does not have this side dial at its speed.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// A connection that lasted longer did not end soon.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A step of connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +86,26 @@ struct Next {
     connecting: Option<Connecting>,
     /// When the last attempt failed.
     failed: Option<Instant>,
+    /// When the last attempt succeeded.
+    connected: Option<Instant>,
+    /// How many connections in a row have ended soon, the first of all not counted.
+    ended_soon: u32,
     /// How many connections have followed the first.
     reconnections: u64,
+}
+
+impl Next {
+    /// Returns how long to wait before the next attempt, now that the connection has ended.
+    fn pause(&mut self) -> Duration {
+        match self.connected {
+            Some(connected) if connected.elapsed() < SOON => self.ended_soon += 1,
+            _ => self.ended_soon = 0,
+        }
+        match self.ended_soon.checked_sub(1) {
+            None => Duration::ZERO,
+            Some(doublings) => PAUSE.min(FIRST_PAUSE * 2_u32.pow(doublings.min(10))),
+        }
+    }
 }
 
 type Connecting = Shared<BoxFuture<'static, Option<Requests>>>;
@@ -146,25 +169,34 @@ impl Connection {
         if next.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
             return None;
         }
-        let task = tokio::spawn(self.clone().replace(redial.clone()));
+        let pause = next.pause();
+        let task = tokio::spawn(self.clone().replace(redial.clone(), pause));
         let connecting = task.map(|connected| connected.ok().flatten()).boxed().shared();
         next.connecting = Some(connecting.clone());
         Some(connecting)
     }
 
-    async fn replace(self: Arc<Self>, redial: Arc<dyn Redial>) -> Option<Requests> {
+    async fn replace(
+        self: Arc<Self>,
+        redial: Arc<dyn Redial>,
+        pause: Duration,
+    ) -> Option<Requests> {
         let gone = self.peer.as_ref().map_or_else(|| pending().boxed(), |peer| peer.gone());
         let connected = tokio::select! {
             biased;
             () = self.settings.cut.cancelled() => None,
             () = gone => None,
-            connected = self.redial(redial) => connected,
+            connected = async {
+                sleep(pause).await;
+                self.redial(redial).await
+            } => connected,
         };
         let mut next = self.next.lock();
         next.connecting = None;
         next.failed = connected.is_none().then(Instant::now);
         if let Some(requests) = &connected {
             next.reconnections += 1;
+            next.connected = Some(Instant::now());
             *self.current.write() = requests.clone();
         }
         connected
@@ -404,6 +436,39 @@ mod tests {
         cut.cancel();
         assert!(!call.await.expect("no panic"));
         assert!(connection.reconnect().await.is_none());
+    }
+
+    /// The pauses are lower bounds, so a busy machine changes nothing.
+    #[tokio::test]
+    async fn a_peer_that_ends_each_connection_is_dialled_less_and_less_often() {
+        let Scene { connection, other_side, permits, .. } = ended().await;
+        permits.add_permits(100);
+        let began = Instant::now();
+        for round in 0..5 {
+            assert!(connection.reconnect().await.is_some(), "{round}");
+            other_side.ended.notify_one();
+            while connection.current().is_ok() {
+                tokio::task::yield_now().await;
+            }
+        }
+        // None before the first, then 20, 40, 80 and 160 ms, unless a connection lasted long.
+        let next = connection.next.lock();
+        assert!(
+            next.ended_soon < 4 || began.elapsed() >= 15 * FIRST_PAUSE,
+            "{:?}",
+            began.elapsed()
+        );
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_second() {
+        let mut next = Next::default();
+        assert_eq!(next.pause(), Duration::ZERO, "the first connection may end any time");
+        next.connected = Some(Instant::now() + SOON * 1000);
+        let pauses: Vec<_> = (0..8).map(|_| next.pause().as_millis()).collect();
+        assert_eq!(pauses, [20, 40, 80, 160, 320, 640, 1000, 1000]);
+        next.connected = Instant::now().checked_sub(SOON);
+        assert_eq!(next.pause(), Duration::ZERO, "one that lasted is forgiven");
     }
 
     /// Calls must not each wait for a process that hangs.

@@ -2,9 +2,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// The most connections of one peer. One connection carries any number of calls, so a healthy peer never
@@ -12,11 +14,15 @@ use tokio_util::sync::CancellationToken;
 const MOST: usize = 1024;
 /// The fewest that this side offers, however few descriptors it may have.
 const FEWEST: usize = 16;
+/// How long a connection may take to make its first call before it has to give way.
+const FIRST_CALL: Duration = Duration::from_millis(200);
+/// How often a new connection looks for one that gives way.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The connections that one peer has made, over all listeners. A clone counts the same ones.
 ///
 /// A connection that has not yet made a call is a guest. If there are too many connections, the oldest
-/// guest is closed; one that has made a call never is.
+/// guest is closed, once it has had 200 ms for its first call; one that has made a call never is.
 #[derive(Debug, Clone)]
 pub(crate) struct Guests(Arc<Mutex<State>>);
 
@@ -26,7 +32,7 @@ struct State {
     next: u64,
     all: HashSet<u64>,
     /// The oldest first. Those that have made a call, or are closed, may still be among them.
-    guests: VecDeque<(u64, CancellationToken)>,
+    guests: VecDeque<(u64, Instant, CancellationToken)>,
 }
 
 impl Default for Guests {
@@ -44,8 +50,18 @@ impl Guests {
         Self(Arc::new(Mutex::new(State { most, next: 0, all, guests })))
     }
 
+    /// Waits for a place for another connection. Cancel safe.
+    pub(crate) async fn place(&self) -> Guest {
+        loop {
+            if let Some(guest) = self.enter() {
+                return guest;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
     /// Counts a new connection, or returns `None` if there are too many and none gives way.
-    pub(crate) fn enter(&self) -> Option<Guest> {
+    fn enter(&self) -> Option<Guest> {
         let mut state = self.0.lock();
         if state.all.len() >= state.most && !state.close_oldest() {
             return None;
@@ -54,7 +70,7 @@ impl Guests {
         state.next += 1;
         state.all.insert(id);
         let closed = CancellationToken::new();
-        state.guests.push_back((id, closed.clone()));
+        state.guests.push_back((id, Instant::now(), closed.clone()));
         Some(Guest { guests: self.clone(), id, closed })
     }
 
@@ -66,7 +82,10 @@ impl Guests {
 
 impl State {
     fn close_oldest(&mut self) -> bool {
-        let Some((id, closed)) = self.guests.pop_front() else { return false };
+        if self.guests.front().is_none_or(|(_, since, _)| since.elapsed() < FIRST_CALL) {
+            return false;
+        }
+        let Some((id, _, closed)) = self.guests.pop_front() else { return false };
         self.all.remove(&id);
         closed.cancel();
         true
@@ -85,7 +104,7 @@ impl Guest {
     /// The connection has made a call: it stays.
     pub(super) fn stays(&self) {
         let mut state = self.guests.0.lock();
-        state.guests.retain(|(id, _)| *id != self.id);
+        state.guests.retain(|(id, ..)| *id != self.id);
     }
 
     /// Resolves when the connection has to be closed. Cancel safe.
@@ -98,7 +117,7 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let mut state = self.guests.0.lock();
         state.all.remove(&self.id);
-        state.guests.retain(|(id, _)| *id != self.id);
+        state.guests.retain(|(id, ..)| *id != self.id);
     }
 }
 
@@ -111,6 +130,13 @@ mod tests {
         let guests = Guests::with_most(3);
         let [one, two, three] = [(); 3].map(|()| guests.enter().expect("there is room"));
         one.stays();
+        assert!(guests.enter().is_none(), "each has some time");
+        let pass = || {
+            for (_, since, _) in &mut guests.0.lock().guests {
+                *since = since.checked_sub(FIRST_CALL).expect("a time");
+            }
+        };
+        pass();
         let four = guests.enter().expect("a guest gives way");
         assert_eq!(
             [&one, &two, &three, &four].map(|it| it.closed.is_cancelled()),
@@ -125,6 +151,7 @@ mod tests {
         assert!(guests.enter().is_none());
         drop(one);
         let five = guests.enter().expect("there is room");
+        pass();
         guests.make_room();
         assert!(five.closed.is_cancelled());
         drop((three, four, five));

@@ -34,7 +34,7 @@ pub use connection::ConnectStep;
 #[cfg(feature = "host")]
 pub(crate) use connection::Redial;
 pub(crate) use connection::Settings;
-pub(crate) use guests::Guests;
+pub(crate) use guests::{Guest, Guests};
 #[cfg(feature = "plugin")]
 pub(crate) use liveness::Liveness;
 pub(crate) use peer::{Cause, Peer};

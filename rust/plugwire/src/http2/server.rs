@@ -82,11 +82,8 @@ impl Server {
     /// Serves one connection until its peer closes it. Dropping the future drops the handlers of the
     /// connection's calls.
     ///
-    /// A peer with too many connections loses the oldest one that has not made a call.
-    pub(crate) async fn serve(self, io: BoxIo, tls: Option<Tls>) {
-        let Some(guest) = self.limits.guests.enter() else {
-            return tracing::warn!("a connection was closed: the peer has too many");
-        };
+    /// `guest` is its place among the peer's connections, which it may lose before it has made a call.
+    pub(crate) async fn serve(self, io: BoxIo, tls: Option<Tls>, guest: Guest) {
         tokio::select! {
             () = guest.closed() => tracing::debug!("a connection without a call gave way to others"),
             () = self.serve_guest(io, tls, &guest) => {}

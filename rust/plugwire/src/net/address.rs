@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use plugwire_protocol::evidence::excerpt;
 use plugwire_protocol::handshake::{AddressError, Network, tcp_address};
+use tokio::net::unix::UCred;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::io::BoxIo;
@@ -72,13 +73,13 @@ impl Address {
         Ok(self.connect_to_process().await?.0)
     }
 
-    /// Connects, and returns the pid of the listening process where the system knows it.
-    pub(crate) async fn connect_to_process(&self) -> io::Result<(BoxIo, Option<i32>)> {
+    /// Connects, and returns what the system knows of the listening process: not over TCP.
+    pub(crate) async fn connect_to_process(&self) -> io::Result<(BoxIo, Option<UCred>)> {
         match self {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).await?;
-                let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid());
-                Ok((Box::new(stream), pid))
+                let process = stream.peer_cred().ok();
+                Ok((Box::new(stream), process))
             }
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;

@@ -19,8 +19,8 @@ use crate::generated::grpc::health::v1::health_server::{self, HealthServer};
 use crate::generated::plugin::grpc_broker_server;
 use crate::generated::plugin::grpc_controller_server::{self, GrpcControllerServer};
 use crate::generated::plugin::grpc_stdio_server::{self, GrpcStdioServer};
-use crate::http2::{Guests, PeerLimits, Presence, Server};
-use crate::net::{BoxIo, Listen, Listener, Mode, Mux, Tls};
+use crate::http2::{Guest, Guests, PeerLimits, Presence, Server};
+use crate::net::{Accepted, BoxIo, Listen, Listener, Mode, Mux, Tls};
 use crate::services::Services;
 
 /// How long the host may take to read what was printed, once the plugin ends.
@@ -110,18 +110,19 @@ impl Running {
         let presence = self.server.presence.clone();
         let mut orphaned = Box::pin(orphaned(process.as_ref(), &presence));
         let mut host_is_gone = false;
+        let guests = self.guests.clone();
         let answer = loop {
             tokio::select! {
-                accepted = listener.accept(|| self.guests.make_room(), not_accepted), if session.is_none() => {
+                (accepted, guest) = accept(&guests, &listener), if session.is_none() => {
                     if self.multiplexed {
                         session = Some(self.multiplex(accepted.io, main_streams.clone()));
                     } else {
                         let server = self.server.clone().for_peer(accepted.peer);
-                        connections.spawn(server.serve(accepted.io, self.tls.clone()));
+                        connections.spawn(server.serve(accepted.io, self.tls.clone(), guest));
                     }
                 }
-                Some(io) = streams.recv() => {
-                    connections.spawn(self.server.clone().serve(io, self.tls.clone()));
+                (guest, Some(io)) = async { (guests.place().await, streams.recv().await) } => {
+                    connections.spawn(self.server.clone().serve(io, self.tls.clone(), guest));
                 }
                 Some(_) = connections.join_next() => {}
                 Some(answer) = self.shutdowns.recv() => break Some(answer),
@@ -176,6 +177,12 @@ impl Running {
         }
         self.hub.report_dropped();
     }
+}
+
+/// Accepts a connection once there is a place for it. Cancel safe.
+async fn accept(guests: &Guests, listener: &Listener) -> (Accepted, Guest) {
+    let guest = guests.place().await;
+    (listener.accept(|| guests.make_room(), not_accepted).await, guest)
 }
 
 fn not_accepted(error: std::io::Error) {
