@@ -56,9 +56,11 @@ impl PerSocket {
         if let Some(translator) = &self.translator {
             address = translator.to_plugin(address).map_err(ListenError::Socket)?;
         }
+        let network = address.network();
+        let address = text(&address).map_err(ListenError::Socket)?;
         let outbound = self.link.attached(id).await?;
         let session = self.link.session()?;
-        outbound.announce(id, address.network(), &address);
+        outbound.announce(id, network, address);
         Ok((listener, session))
     }
 
@@ -108,8 +110,8 @@ impl PerSocket {
 
     fn address(&self, id: u32, announced: &Announcement) -> Result<Address, DialError> {
         let Announcement { network, address, .. } = announced;
-        let parsed =
-            Network::from_name(network).and_then(|network| Address::parse(network, address).ok());
+        let parsed = Network::from_name(network)
+            .and_then(|network| Address::parse(network, &address.as_str().into()).ok());
         let reached = match &self.translator {
             Some(translator) => parsed.and_then(|address| translator.to_host(address).ok()),
             None => parsed,
@@ -128,6 +130,17 @@ impl PerSocket {
             }
         })
     }
+}
+
+/// Returns the address as the broker's messages carry it: as a string of protobuf, which is text. A plugin in Go fails
+/// here, too: protobuf refuses to encode another string.
+fn text(address: &Address) -> io::Result<String> {
+    let bytes = address.to_bytes();
+    let text = bytes.to_str().map(str::to_owned);
+    text.ok_or_else(|| {
+        let why = format!("its path is not UTF-8, which the broker's messages require: {bytes}");
+        io::Error::new(io::ErrorKind::InvalidInput, why)
+    })
 }
 
 /// The socket is gone. The id may be announced again.
@@ -219,6 +232,6 @@ mod tests {
         all.add(announce(1, &"/long".repeat(100_000)));
         let kept = &all.by_id[&1];
         assert!(kept.address.len() < 2 * MAX_ADDRESS, "{}", kept.address.len());
-        assert!(Address::parse(Network::Unix, &kept.address).is_err());
+        assert!(Address::parse(Network::Unix, &kept.address.as_str().into()).is_err());
     }
 }

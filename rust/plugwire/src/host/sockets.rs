@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use plugwire_process::{PrivateDir, sweep};
+use plugwire_protocol::handshake::AddressBytes;
 
 use crate::broker::Trust;
 use crate::net::Address;
@@ -34,14 +35,12 @@ pub(super) fn private_dir(base: Option<&Path>, group: Option<&str>) -> io::Resul
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         None => Some(std::env::temp_dir())
-            .filter(|path| is_short(path) && path.to_str().is_some())
+            .filter(|path| is_short(path) && suits_every_message(path))
             .unwrap_or_else(|| PathBuf::from("/tmp")),
     };
-    if base.to_str().is_none() {
-        let why =
-            format!("the path of {} is not UTF-8, which the protocol requires", base.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    }
+    AddressBytes::from(base.as_path())
+        .check_announceable()
+        .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     sweep(&base);
     PrivateDir::new(&base, group.map(group_id).transpose()?)
 }
@@ -66,6 +65,12 @@ pub(super) fn trust_runner(main: &Address, private: &Path) -> Trust {
 pub(super) fn temporary_dirs(given: Option<&OsStr>) -> impl Iterator<Item = PathBuf> {
     let shared = [std::env::temp_dir(), PathBuf::from("/tmp")];
     given.map(PathBuf::from).into_iter().chain(shared)
+}
+
+/// Returns whether every message can carry paths in this directory: those of the broker are text, and the handshake line
+/// has no escaping. A directory that the user chose need not suit the broker.
+fn suits_every_message(base: &Path) -> bool {
+    base.to_str().is_some() && AddressBytes::from(base).check_announceable().is_ok()
 }
 
 fn is_short(base: &Path) -> bool {

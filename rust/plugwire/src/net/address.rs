@@ -3,16 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-#[cfg(feature = "host")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use plugwire_protocol::handshake::{AddressError, Network, tcp_address};
+use plugwire_protocol::handshake::{AddressBytes, AddressError, Network, tcp_address};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::io::BoxIo;
 
-/// The address of a listening socket.
+/// The address of a listening socket. Displays as printable text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Address {
@@ -25,7 +23,7 @@ pub enum Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Unix(path) => write!(f, "{}", path.display()),
+            Address::Unix(_) => write!(f, "{}", self.to_bytes()),
             Address::Tcp(address) => write!(f, "{address}"),
         }
     }
@@ -33,12 +31,20 @@ impl fmt::Display for Address {
 
 impl Address {
     /// Reads the two fields of a handshake line or an announcement.
-    pub(crate) fn parse(network: Network, address: &str) -> Result<Self, AddressError> {
+    pub(crate) fn parse(network: Network, address: &AddressBytes) -> Result<Self, AddressError> {
         network.check(address)?;
         Ok(match network {
-            Network::Unix => Address::Unix(PathBuf::from(address)),
-            Network::Tcp => Address::Tcp(tcp_address(address)?),
+            Network::Unix => Address::Unix(AsRef::<Path>::as_ref(address).to_owned()),
+            Network::Tcp => Address::Tcp(tcp_address(&address.to_string_lossy())?),
         })
+    }
+
+    /// Returns the address as a handshake line or a reattach record has it.
+    pub(crate) fn to_bytes(&self) -> AddressBytes {
+        match self {
+            Address::Unix(path) => AddressBytes::from(path.as_path()),
+            Address::Tcp(address) => AddressBytes::from(address.to_string()),
+        }
     }
 
     /// Returns the directory of a socket that has one.

@@ -27,7 +27,7 @@ impl Plugin {
         let tls = self.tls.clone();
         let running = Running::prepare(self, version, tls, listen, false)?;
         let task = AbortOnDropHandle::new(tokio::spawn(running.run(listener, Vec::new(), None)));
-        let record = Reattach::new(version, address.network(), address.to_string())
+        let record = Reattach::new(version, address.network(), address.to_bytes())
             .with_pid(std::process::id())
             .with_test(true);
         Ok(TestPlugin { record, _task: task, _directory: directory })
