@@ -13,14 +13,14 @@
 //! The format has no escaping, so an address that contains `|` or a line break cannot be announced.
 
 mod address;
+mod address_bytes;
 mod error;
 
 pub use address::{AddressError, Network, SOCKET_PATH_LIMIT, tcp_address};
+pub use address_bytes::AddressBytes;
 pub use error::HandshakeError;
 
-use std::fmt;
-
-use crate::certificate;
+use crate::certificate::{self, CertificateFieldError};
 use crate::evidence::excerpt;
 
 /// The version of the handshake itself. go-plugin: `CoreProtocolVersion`.
@@ -46,8 +46,8 @@ pub struct HandshakeLine {
     pub app_version: u32,
     /// The kind of socket.
     pub network: Network,
-    /// The socket's path, or `host:port`. Must not contain `|` or a line break.
-    pub address: String,
+    /// The socket's path, or `host:port`.
+    pub address: AddressBytes,
     /// The plugin's certificate for mutual TLS, in DER.
     pub certificate: Option<Vec<u8>>,
     /// Whether the plugin multiplexes brokered connections. `None` if the line has no such field, or
@@ -99,7 +99,7 @@ pub enum MultiplexWish {
 impl HandshakeLine {
     /// Creates a line without a certificate and without a field for multiplexing.
     #[must_use]
-    pub fn new(app_version: u32, network: Network, address: impl Into<String>) -> Self {
+    pub fn new(app_version: u32, network: Network, address: impl Into<AddressBytes>) -> Self {
         Self {
             core_version: CORE_PROTOCOL_VERSION,
             app_version,
@@ -128,26 +128,27 @@ impl HandshakeLine {
     ///
     /// Makes every check that go-plugin's host makes, in the same order, and is as lenient: white
     /// space around the line is ignored, versions may have a sign or leading zeros, a sixth field
-    /// that is too short for a certificate is skipped, and so is everything after the seventh. Two
-    /// checks are additions: an address that cannot be connected to is an error here instead of
-    /// later, and a line that is not UTF-8 is not a handshake line.
+    /// that is too short for a certificate is skipped, and so is everything after the seventh. One
+    /// check is an addition: an address that cannot be connected to is an error here instead of
+    /// later.
     pub fn parse(line: &[u8], expected: &Expectation<'_>) -> Result<Self, HandshakeError> {
-        let unrecognized = || HandshakeError::Unrecognized { line: excerpt(line) };
-        let text = str::from_utf8(line).map_err(|_| unrecognized())?.trim();
-        let fields: Vec<&str> = text.split('|').take(7).collect();
+        let text = trim(line);
+        let fields: Vec<&[u8]> = text.split(|byte| *byte == b'|').take(7).collect();
         let [core_version, app_version, network, address, rest @ ..] = fields.as_slice() else {
-            return Err(unrecognized());
+            return Err(HandshakeError::Unrecognized { line: excerpt(line) });
         };
 
         let core_version = parse_core_version(core_version)?;
         let app_version = parse_app_version(app_version, expected.app_versions)?;
-        let network = Network::from_name(network)
+        let network = str::from_utf8(network)
+            .ok()
+            .and_then(Network::from_name)
             .ok_or_else(|| HandshakeError::NetworkUnknown { got: excerpt(network) })?;
         network
             .check(address)
             .map_err(|cause| HandshakeError::Address { line: excerpt(text), cause })?;
         // A line of four fields means net/rpc: such a plugin is older than the choice of protocols.
-        check_protocol(rest.first().unwrap_or(&PROTOCOL_NETRPC), text)?;
+        check_protocol(rest.first().unwrap_or(&PROTOCOL_NETRPC.as_bytes()), text)?;
         let certificate = rest.get(1).map_or(Ok(None), |field| parse_certificate(field))?;
         let multiplex = parse_multiplex(rest.get(2).copied(), expected.multiplex, text)?;
 
@@ -155,7 +156,7 @@ impl HandshakeLine {
             core_version,
             app_version,
             network,
-            address: (*address).to_owned(),
+            address: AddressBytes::from(*address),
             certificate,
             multiplex,
         })
@@ -165,23 +166,36 @@ impl HandshakeLine {
     ///
     /// The line always has six fields, with an empty one if there is no certificate. It has a seventh
     /// only if [`multiplex`](Self::multiplex) is set.
-    pub fn to_line(&self) -> String {
-        self.to_string()
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError::Unannounceable`] if the address contains `|` or a line break.
+    pub fn to_line(&self) -> Result<Vec<u8>, AddressError> {
+        self.address.check_announceable()?;
+        let mut line =
+            format!("{}|{}|{}|", self.core_version, self.app_version, self.network).into_bytes();
+        line.extend_from_slice(self.address.as_bytes());
+        line.extend_from_slice(format!("|{PROTOCOL_GRPC}|").as_bytes());
+        if let Some(der) = &self.certificate {
+            line.extend_from_slice(certificate::encode_field(der).as_bytes());
+        }
+        if let Some(multiplex) = self.multiplex {
+            line.extend_from_slice(format!("|{multiplex}").as_bytes());
+        }
+        Ok(line)
     }
 }
 
-impl fmt::Display for HandshakeLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { core_version, app_version, network, address, .. } = self;
-        write!(f, "{core_version}|{app_version}|{network}|{address}|{PROTOCOL_GRPC}|")?;
-        if let Some(der) = &self.certificate {
-            f.write_str(&certificate::encode_field(der))?;
-        }
-        match self.multiplex {
-            Some(multiplex) => write!(f, "|{multiplex}"),
-            None => Ok(()),
-        }
-    }
+/// Strips white space from both ends, as Go does: that of Unicode, and only where the bytes are UTF-8.
+fn trim(line: &[u8]) -> &[u8] {
+    let start = line
+        .utf8_chunks()
+        .next()
+        .map_or(0, |chunk| chunk.valid().len() - chunk.valid().trim_start().len());
+    let line = &line[start..];
+    let end = line.utf8_chunks().last().filter(|chunk| chunk.invalid().is_empty());
+    let end = end.map_or(0, |chunk| chunk.valid().len() - chunk.valid().trim_end().len());
+    &line[..line.len() - end]
 }
 
 /// Parses a boolean as go-plugin does (`strconv.ParseBool`): `1 t T TRUE true True` and
@@ -194,10 +208,9 @@ pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-fn parse_core_version(field: &str) -> Result<u32, HandshakeError> {
-    // Go parses an int. With i64, the same texts count as numbers, and so as a version mismatch.
-    let number: i64 =
-        field.parse().map_err(|_| HandshakeError::CoreVersionNotANumber { got: excerpt(field) })?;
+fn parse_core_version(field: &[u8]) -> Result<u32, HandshakeError> {
+    let number = parse_number(field)
+        .ok_or_else(|| HandshakeError::CoreVersionNotANumber { got: excerpt(field) })?;
     if number != i64::from(CORE_PROTOCOL_VERSION) {
         return Err(HandshakeError::CoreVersionUnsupported {
             got: excerpt(field),
@@ -207,35 +220,43 @@ fn parse_core_version(field: &str) -> Result<u32, HandshakeError> {
     Ok(CORE_PROTOCOL_VERSION)
 }
 
-fn parse_app_version(field: &str, offered: &[u32]) -> Result<u32, HandshakeError> {
-    let number: i64 =
-        field.parse().map_err(|_| HandshakeError::AppVersionNotANumber { got: excerpt(field) })?;
+/// Parses what Go parses as an int: with i64, the same texts count as numbers, and so as a version
+/// mismatch.
+fn parse_number(field: &[u8]) -> Option<i64> {
+    str::from_utf8(field).ok()?.parse().ok()
+}
+
+fn parse_app_version(field: &[u8], offered: &[u32]) -> Result<u32, HandshakeError> {
+    let number = parse_number(field)
+        .ok_or_else(|| HandshakeError::AppVersionNotANumber { got: excerpt(field) })?;
     offered.iter().copied().find(|version| i64::from(*version) == number).ok_or_else(|| {
         HandshakeError::AppVersionNotOffered { got: excerpt(field), offered: offered.to_vec() }
     })
 }
 
-fn check_protocol(field: &str, line: &str) -> Result<(), HandshakeError> {
-    match field {
-        PROTOCOL_GRPC => Ok(()),
-        PROTOCOL_NETRPC => Err(HandshakeError::NetRpc { line: excerpt(line) }),
+fn check_protocol(field: &[u8], line: &[u8]) -> Result<(), HandshakeError> {
+    match str::from_utf8(field) {
+        Ok(PROTOCOL_GRPC) => Ok(()),
+        Ok(PROTOCOL_NETRPC) => Err(HandshakeError::NetRpc { line: excerpt(line) }),
         _ => Err(HandshakeError::ProtocolUnknown { got: excerpt(field) }),
     }
 }
 
-fn parse_certificate(field: &str) -> Result<Option<Vec<u8>>, HandshakeError> {
+fn parse_certificate(field: &[u8]) -> Result<Option<Vec<u8>>, HandshakeError> {
     if field.len() <= LONGEST_NON_CERTIFICATE {
         return Ok(None);
     }
-    certificate::decode_field(field)
+    str::from_utf8(field)
+        .map_err(|cause| CertificateFieldError::NotBase64 { offset: cause.valid_up_to() })
+        .and_then(certificate::decode_field)
         .map(Some)
         .map_err(|cause| HandshakeError::Certificate { field: excerpt(field), cause })
 }
 
 fn parse_multiplex(
-    field: Option<&str>,
+    field: Option<&[u8]>,
     wish: MultiplexWish,
-    line: &str,
+    line: &[u8],
 ) -> Result<Option<bool>, HandshakeError> {
     let required = match wish {
         MultiplexWish::No => return Ok(None),
@@ -248,7 +269,7 @@ fn parse_multiplex(
             false => Ok(None),
         };
     };
-    match parse_bool(field) {
+    match str::from_utf8(field).ok().and_then(parse_bool) {
         None => Err(HandshakeError::MultiplexNotABool { got: excerpt(field) }),
         Some(false) if required => Err(HandshakeError::MultiplexRefused { got: excerpt(field) }),
         answer => Ok(answer),

@@ -22,12 +22,12 @@
 //! use plugwire_protocol::handshake::{Expectation, HandshakeLine, Network};
 //!
 //! let announced = HandshakeLine::new(5, Network::Unix, "/tmp/plugin123");
-//! assert_eq!(announced.to_line(), "1|5|unix|/tmp/plugin123|grpc|");
+//! assert_eq!(announced.to_line()?, b"1|5|unix|/tmp/plugin123|grpc|");
 //!
 //! let expected = Expectation::new(&[4, 5]);
 //! let understood = HandshakeLine::parse(b"1|5|unix|/tmp/plugin123|grpc|\n", &expected)?;
 //! assert_eq!(understood, announced);
-//! # Ok::<(), plugwire_protocol::handshake::HandshakeError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![forbid(unsafe_code)]

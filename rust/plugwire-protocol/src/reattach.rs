@@ -7,14 +7,20 @@
 //! {"greeter":{"Protocol":"grpc","ProtocolVersion":1,"Pid":4242,"Test":true,
 //!             "Addr":{"Network":"unix","String":"/tmp/plugin123"}}}
 //! ```
+//!
+//! JSON is text, and a path need not be. An address that is not UTF-8 has its bytes in a further member,
+//! `"Base64"` beside `"String"`, which then only approximates it (U+FFFD for what is not text). Go hosts skip the
+//! member, and cannot reach such a plugin by its record.
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::evidence::excerpt;
-use crate::handshake::{AddressError, Network, PROTOCOL_NETRPC};
+use crate::handshake::{AddressBytes, AddressError, Network, PROTOCOL_NETRPC};
 
 /// The process and the address of a running plugin. go-plugin: `ReattachConfig`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -31,13 +37,13 @@ pub struct Reattach {
     /// The kind of socket.
     pub network: Network,
     /// The socket's path, or `host:port`.
-    pub address: String,
+    pub address: AddressBytes,
 }
 
 impl Reattach {
     /// Creates a record without a process ID, and not in test mode.
     #[must_use]
-    pub fn new(protocol_version: u32, network: Network, address: impl Into<String>) -> Self {
+    pub fn new(protocol_version: u32, network: Network, address: impl Into<AddressBytes>) -> Self {
         Self { protocol_version, pid: 0, test: false, network, address: address.into() }
     }
 
@@ -57,13 +63,16 @@ impl Reattach {
 
     /// Formats a JSON object on one line, with this record under the plugin's name.
     pub fn to_json(&self, name: &str) -> String {
-        let record = json!({
+        let mut record = json!({
             "Protocol": "grpc",
             "ProtocolVersion": self.protocol_version,
             "Pid": self.pid,
             "Test": self.test,
-            "Addr": { "Network": self.network.as_str(), "String": self.address },
+            "Addr": { "Network": self.network.as_str(), "String": self.address.to_string_lossy() },
         });
+        if self.address.to_str().is_none() {
+            record["Addr"]["Base64"] = STANDARD.encode(&self.address).into();
+        }
         Value::Object(Map::from_iter([(name.to_owned(), record)])).to_string()
     }
 
@@ -108,10 +117,10 @@ impl Entry<'_> {
         let network = self.text("/Addr/Network")?;
         let network =
             Network::from_name(network).ok_or_else(|| self.wrong_member("/Addr/Network"))?;
-        let address = self.text("/Addr/String")?;
-        network.check(address).map_err(|cause| ReattachError::Address {
+        let address = self.address()?;
+        network.check(&address).map_err(|cause| ReattachError::Address {
             name: excerpt(self.name),
-            address: excerpt(address),
+            address: excerpt(&address),
             cause,
         })?;
         Ok(Reattach {
@@ -122,8 +131,21 @@ impl Entry<'_> {
                 Some(value) => value.as_bool().ok_or_else(|| self.wrong_member("/Test"))?,
             },
             network,
-            address: address.to_owned(),
+            address,
         })
+    }
+
+    /// The bytes come first: beside them, the text is only for people.
+    fn address(&self) -> Result<AddressBytes, ReattachError> {
+        let text = self.text("/Addr/String")?;
+        match self.value.pointer("/Addr/Base64") {
+            None => Ok(text.into()),
+            Some(bytes) => bytes
+                .as_str()
+                .and_then(|bytes| STANDARD.decode(bytes).ok())
+                .map(AddressBytes::from)
+                .ok_or_else(|| self.wrong_member("/Addr/Base64")),
+        }
     }
 
     fn check_protocol(&self) -> Result<(), ReattachError> {

@@ -36,6 +36,7 @@ fn codes_do_not_change() {
         (AddressError::NotHostAndPort { address: s() }, "address.not-host-and-port"),
         (AddressError::PathEmpty, "address.path-empty"),
         (AddressError::PathTooLong { path: s(), length: 2, limit: 1 }, "address.path-too-long"),
+        (AddressError::Unannounceable { address: s() }, "address.unannounceable"),
     ]
     .map(|(error, code)| (error.code(), code));
 

@@ -16,6 +16,7 @@ mod lifecycle;
 mod line_checks;
 mod logs;
 mod noise;
+mod odd_paths;
 mod orphans;
 mod pairing;
 mod reattach;

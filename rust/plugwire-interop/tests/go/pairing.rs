@@ -168,7 +168,7 @@ async fn a_rust_plugin_on_tcp_takes_a_port_of_its_hosts_range() {
         let program = rust::program("probe-plugin");
         let launch = launch(&sandbox, &program, true).arg("--tcp").ports(range);
         let plugin = launch.start().await.expect("a start");
-        assert_port(&plugin.record().address, expected);
+        assert_port(plugin.record().address.to_str().expect("text"), expected);
         plugin.ping().await.expect("the plugin answers");
         plugin.shutdown().await.expect("the shutdown works");
         sandbox.assert_empty().await;

@@ -89,7 +89,7 @@ async fn another_process_at_the_same_address_gets_no_calls_and_is_not_asked_to_e
     let address = sandbox.folder().join("address");
     symlink(first.record().address, &address).expect("a link");
     let mut record = first.record();
-    record.address = address.display().to_string();
+    record.address = address.as_path().into();
     let attached = Attach::new(record).connect().await.expect("a connection");
     let mut calls = scenarios::probe(&attached);
     calls.echo(Payload::default()).await.expect("the plugin answers");

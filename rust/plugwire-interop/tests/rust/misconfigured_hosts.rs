@@ -120,6 +120,20 @@ async fn a_socket_directory_that_cannot_be_used() {
     assert!(message.contains("No such file or directory"), "{message}");
 }
 
+/// HS-19: the line has no escaping.
+#[tokio::test]
+async fn a_socket_directory_that_the_line_cannot_carry() {
+    for name in ["a|b", "a\nb"] {
+        let directory = tempfile::Builder::new().prefix(name).tempdir().expect("a directory");
+        for variable in ["PLUGIN_UNIX_SOCKET_DIR", "TMPDIR"] {
+            let path = directory.path().to_str().expect("text");
+            let message = refusal(&[(variable, path)], &[]).await;
+            assert!(message.contains("cannot carry `|` or a line break"), "{message}");
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).expect("it is there").count(), 0);
+    }
+}
+
 /// HS-27, HS-29: a message for people, in three lines, and nothing for the host.
 #[tokio::test]
 async fn a_missing_or_wrong_cookie() {

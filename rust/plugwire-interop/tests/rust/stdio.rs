@@ -282,7 +282,7 @@ async fn without_a_host_that_reads_the_newest_output_is_kept() {
     drop(host);
 
     let stdout = Output::default();
-    let record = Reattach::new(1, Network::Unix, socket.display().to_string())
+    let record = Reattach::new(1, Network::Unix, socket.as_path())
         .with_pid(child.id().expect("the plugin runs"));
     let attach = Attach::new(record).stdout(stdout.clone());
     let plugin = attach.connect().await.expect("a connection");

@@ -18,9 +18,13 @@ pub fn handshake_line(data: &[u8]) {
         let expected = Expectation::new(&[0, 1, 5]).with_multiplex(multiplex);
         match HandshakeLine::parse(data, &expected) {
             Ok(line) => {
-                let printed = line.to_line();
-                // A host that requires multiplexing got a line that has it.
-                assert_eq!(HandshakeLine::parse(printed.as_bytes(), &expected), Ok(line));
+                // Input of more than one line may have a line break in the address.
+                if let Ok(printed) = line.to_line() {
+                    // A host that requires multiplexing got a line that has it.
+                    assert_eq!(HandshakeLine::parse(&printed, &expected), Ok(line));
+                } else {
+                    assert!(data.contains(&b'\n'));
+                }
             }
             Err(error) => check_error(&error, error.code(), "start."),
         }

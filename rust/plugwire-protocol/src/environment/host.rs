@@ -1,5 +1,7 @@
 //! The variables that a host sets, and those that a plugin may inherit.
 
+use std::ffi::{OsStr, OsString};
+
 use super::{
     MagicCookie, PLUGIN_CLIENT_CERT, PLUGIN_MAX_PORT, PLUGIN_MIN_PORT, PLUGIN_MULTIPLEX_GRPC,
     PLUGIN_PROTOCOL_VERSIONS, PLUGIN_UNIX_SOCKET_DIR, PLUGIN_UNIX_SOCKET_GROUP, PortRange,
@@ -13,7 +15,7 @@ use super::{
 /// let cookie = MagicCookie::new("GREETER_PLUGIN", "hello");
 /// let environment = HostEnvironment::new(cookie, &[1]).with_multiplex(true);
 /// for (name, value) in environment.variables() {
-///     println!("{name}={value}");
+///     println!("{name}={}", value.display());
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,7 +38,7 @@ pub struct HostEnvironment<'a> {
     pub socket_group: Option<&'a str>,
     /// The directory for the plugin's sockets. Default: none, and the plugin uses its temporary
     /// directory.
-    pub socket_dir: Option<&'a str>,
+    pub socket_dir: Option<&'a OsStr>,
 }
 
 impl<'a> HostEnvironment<'a> {
@@ -84,8 +86,8 @@ impl<'a> HostEnvironment<'a> {
 
     /// Sets the directory for the plugin's sockets.
     #[must_use]
-    pub fn with_socket_dir(mut self, directory: Option<&'a str>) -> Self {
-        self.socket_dir = directory;
+    pub fn with_socket_dir<D: AsRef<OsStr> + ?Sized>(mut self, directory: Option<&'a D>) -> Self {
+        self.socket_dir = directory.map(AsRef::as_ref);
         self
     }
 
@@ -93,19 +95,19 @@ impl<'a> HostEnvironment<'a> {
     ///
     /// A setting that is off has no variable. The host must therefore also remove the
     /// [protocol's variables](is_protocol_variable) that it inherited from its own environment.
-    pub fn variables(&self) -> Vec<(String, String)> {
+    pub fn variables(&self) -> Vec<(String, OsString)> {
         let versions: Vec<String> = self.app_versions.iter().map(u32::to_string).collect();
         let always = [
-            (self.cookie.key, Some(self.cookie.value.to_owned())),
-            (PLUGIN_PROTOCOL_VERSIONS, Some(versions.join(","))),
+            (self.cookie.key, Some(self.cookie.value.into())),
+            (PLUGIN_PROTOCOL_VERSIONS, Some(versions.join(",").into())),
         ];
         let only_if_on = [
-            (PLUGIN_MIN_PORT, self.ports.map(|ports| ports.min().to_string())),
-            (PLUGIN_MAX_PORT, self.ports.map(|ports| ports.max().to_string())),
-            (PLUGIN_MULTIPLEX_GRPC, self.multiplex.then(|| true.to_string())),
-            (PLUGIN_CLIENT_CERT, self.client_certificate_pem.map(str::to_owned)),
-            (PLUGIN_UNIX_SOCKET_GROUP, self.socket_group.map(str::to_owned)),
-            (PLUGIN_UNIX_SOCKET_DIR, self.socket_dir.map(str::to_owned)),
+            (PLUGIN_MIN_PORT, self.ports.map(|ports| ports.min().to_string().into())),
+            (PLUGIN_MAX_PORT, self.ports.map(|ports| ports.max().to_string().into())),
+            (PLUGIN_MULTIPLEX_GRPC, self.multiplex.then(|| true.to_string().into())),
+            (PLUGIN_CLIENT_CERT, self.client_certificate_pem.map(OsString::from)),
+            (PLUGIN_UNIX_SOCKET_GROUP, self.socket_group.map(OsString::from)),
+            (PLUGIN_UNIX_SOCKET_DIR, self.socket_dir.map(OsString::from)),
         ];
         always
             .into_iter()

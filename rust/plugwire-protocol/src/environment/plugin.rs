@@ -1,5 +1,7 @@
 //! The variables that a plugin reads.
 
+use std::ffi::OsString;
+
 use thiserror::Error;
 
 use super::{
@@ -31,24 +33,27 @@ pub struct PluginEnvironment {
     /// The group that may write to the sockets, by number or by name.
     pub socket_group: Option<String>,
     /// The directory for sockets.
-    pub socket_dir: Option<String>,
+    pub socket_dir: Option<OsString>,
 }
 
 impl PluginEnvironment {
     /// Checks the magic cookie, and reads all other variables.
     ///
-    /// `lookup` returns the value of a variable, as `|name| std::env::var(name).ok()` does.
+    /// `lookup` returns the value of a variable, as `std::env::var_os` does. What is not UTF-8 in a value
+    /// is replaced by U+FFFD, except in the directory for sockets.
     ///
     /// # Errors
     ///
     /// Fails only if the cookie is wrong, that is, if the program was not started by its host. It
     /// should then print [`CookieError::explanation`] and exit with status 1.
-    pub fn read(
+    pub fn read<V: Into<OsString>>(
         cookie: MagicCookie<'_>,
-        lookup: impl Fn(&str) -> Option<String>,
+        lookup: impl Fn(&str) -> Option<V>,
     ) -> Result<Self, CookieError> {
-        check_cookie(cookie, &lookup)?;
-        let non_empty = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let lookup = |name: &str| lookup(name).map(Into::into);
+        check_cookie(cookie, lookup)?;
+        let non_empty_bytes = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let non_empty = |name: &str| Some(non_empty_bytes(name)?.to_string_lossy().into_owned());
 
         let versions = non_empty(PLUGIN_PROTOCOL_VERSIONS).unwrap_or_default();
         let (offered_versions, skipped_versions) = parse_versions(&versions);
@@ -61,14 +66,14 @@ impl PluginEnvironment {
             multiplex: multiplex.as_deref().and_then(parse_bool).unwrap_or(false),
             client_certificate_pem: non_empty(PLUGIN_CLIENT_CERT),
             socket_group: non_empty(PLUGIN_UNIX_SOCKET_GROUP),
-            socket_dir: non_empty(PLUGIN_UNIX_SOCKET_DIR),
+            socket_dir: non_empty_bytes(PLUGIN_UNIX_SOCKET_DIR),
         })
     }
 }
 
 fn check_cookie(
     cookie: MagicCookie<'_>,
-    lookup: impl Fn(&str) -> Option<String>,
+    lookup: impl Fn(&str) -> Option<OsString>,
 ) -> Result<(), CookieError> {
     let key = || excerpt(cookie.key);
     if cookie.key.is_empty() || cookie.value.is_empty() {
@@ -78,7 +83,7 @@ fn check_cookie(
         None => Err(CookieError::Missing { key: key() }),
         Some(got) if got != cookie.value => Err(CookieError::Wrong {
             key: key(),
-            got: excerpt(got),
+            got: excerpt(got.as_encoded_bytes()),
             expected: excerpt(cookie.value),
         }),
         Some(_) => Ok(()),

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::ffi::OsString;
 
 use proptest::prelude::*;
 
@@ -15,8 +16,8 @@ fn read_with(name: &str, value: &str) -> PluginEnvironment {
     read(&[(COOKIE.key, COOKIE.value), (name, value)]).expect("the cookie is right")
 }
 
-fn strings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+fn strings(pairs: &[(&str, &str)]) -> Vec<(String, OsString)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect()
 }
 
 #[test]
@@ -206,6 +207,19 @@ fn a_range_is_never_empty() {
     assert_eq!((range.min(), range.max()), (1, 2));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_directory_that_is_not_utf8_keeps_its_bytes() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let directory = OsStr::from_bytes(b"/tmp/\xff\xfe");
+    let host = HostEnvironment::new(COOKIE, &[1]).with_socket_dir(Some(directory));
+    let variables: HashMap<String, OsString> = host.variables().into_iter().collect();
+    let plugin = PluginEnvironment::read(COOKIE, |name| variables.get(name).cloned());
+    assert_eq!(plugin.expect("the cookie is right").socket_dir.as_deref(), Some(directory));
+}
+
 fn some_text() -> impl Strategy<Value = Option<String>> {
     prop::option::of("[^\0]{1,40}")
 }
@@ -229,9 +243,9 @@ proptest! {
             multiplex,
             client_certificate_pem: certificate.as_deref(),
             socket_group: group.as_deref(),
-            socket_dir: dir.as_deref(),
+            socket_dir: dir.as_deref().map(AsRef::as_ref),
         };
-        let variables: HashMap<String, String> = host.variables().into_iter().collect();
+        let variables: HashMap<String, OsString> = host.variables().into_iter().collect();
         let plugin = PluginEnvironment::read(COOKIE, |name| variables.get(name).cloned());
         prop_assert_eq!(plugin, Ok(PluginEnvironment {
             offered_versions: app_versions,
@@ -241,7 +255,7 @@ proptest! {
             multiplex,
             client_certificate_pem: certificate,
             socket_group: group,
-            socket_dir: dir,
+            socket_dir: dir.map(OsString::from),
         }));
     }
 }

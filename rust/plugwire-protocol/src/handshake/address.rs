@@ -43,9 +43,13 @@ impl Network {
     ///
     /// Rejects the path of a Unix socket that is empty or longer than [`SOCKET_PATH_LIMIT`], and a
     /// TCP address that [`tcp_address`] rejects.
-    pub fn check(self, address: &str) -> Result<(), AddressError> {
+    pub fn check(self, address: impl AsRef<[u8]>) -> Result<(), AddressError> {
+        let address = address.as_ref();
         match self {
-            Self::Tcp => tcp_address(address).map(drop),
+            Self::Tcp => match str::from_utf8(address) {
+                Ok(address) => tcp_address(address).map(drop),
+                Err(_) => Err(AddressError::NotHostAndPort { address: excerpt(address) }),
+            },
             Self::Unix => check_socket_path(address),
         }
     }
@@ -95,7 +99,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn check_socket_path(path: &str) -> Result<(), AddressError> {
+fn check_socket_path(path: &[u8]) -> Result<(), AddressError> {
     match path.len() {
         0 => Err(AddressError::PathEmpty),
         length if length > SOCKET_PATH_LIMIT => {
@@ -139,6 +143,13 @@ pub enum AddressError {
         /// The greatest length, [`SOCKET_PATH_LIMIT`].
         limit: usize,
     },
+    /// The path of a socket contains `|` or a line break, and the handshake line has no escaping. Use a directory with
+    /// another path (`PLUGIN_UNIX_SOCKET_DIR`, `TMPDIR`).
+    #[error("a handshake line cannot carry `|` or a line break, which are in \"{address}\"")]
+    Unannounceable {
+        /// The address.
+        address: String,
+    },
 }
 
 impl AddressError {
@@ -149,6 +160,7 @@ impl AddressError {
             Self::NotHostAndPort { .. } => "address.not-host-and-port",
             Self::PathEmpty => "address.path-empty",
             Self::PathTooLong { .. } => "address.path-too-long",
+            Self::Unannounceable { .. } => "address.unannounceable",
         }
     }
 }

@@ -104,7 +104,7 @@ pub enum HandshakeError {
         /// The fifth field.
         got: String,
     },
-    /// The line has fewer than four fields, or is not UTF-8. The program is usually not a plugin, or it
+    /// The line has fewer than four fields. The program is usually not a plugin, or it
     /// prints something else before its handshake line.
     #[error("not a handshake line: \"{line}\"")]
     Unrecognized {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Reattach, ReattachError, parse_map};
-use crate::handshake::{AddressError, Network};
+use crate::handshake::{AddressBytes, AddressError, Network};
 
 fn record() -> Reattach {
     Reattach::new(5, Network::Unix, "/tmp/plugin123").with_pid(4242).with_test(true)
@@ -151,8 +151,8 @@ proptest! {
         pid: u32,
         test: bool,
         address in prop_oneof![
-            "[^\0]{1,20}".prop_map(|path| (Network::Unix, path)),
-            any::<u16>().prop_map(|port| (Network::Tcp, format!("127.0.0.1:{port}"))),
+            prop::collection::vec(1..=u8::MAX, 1..=107).prop_map(|path| (Network::Unix, path.into())),
+            any::<u16>().prop_map(|port| (Network::Tcp, AddressBytes::from(format!("127.0.0.1:{port}")))),
         ],
     ) {
         let (network, address) = address;
@@ -160,6 +160,21 @@ proptest! {
         let mut records = parse_map(&record.to_json(&name)).expect("it was printed by us");
         prop_assert_eq!(records.remove(&name), Some(record));
         prop_assert!(records.is_empty());
+    }
+}
+
+#[test]
+fn an_address_that_is_not_utf8_travels_as_base64() {
+    let record = Reattach::new(1, Network::Unix, &b"/tmp/\xff\xfe/p"[..]);
+    let json = record.to_json("p");
+    let text = "\"String\":\"/tmp/\u{fffd}\u{fffd}/p\"";
+    assert!(json.contains(text) && json.contains(r#""Base64":"L3RtcC///i9w""#), "{json}");
+    assert_eq!(parse_map(&json).expect("a record")["p"], record);
+    let text = Reattach::new(1, Network::Unix, "/tmp/größer").to_json("p");
+    assert!(!text.contains("Base64"), "{text}");
+    for wrong in ["\"%%\"", "7"] {
+        let json = json.replace("\"L3RtcC///i9w\"", wrong);
+        assert_eq!(parse_map(&json).expect_err("it is wrong").code(), "reattach.member", "{json}");
     }
 }
 

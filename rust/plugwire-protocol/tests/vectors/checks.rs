@@ -39,7 +39,7 @@ pub(crate) fn handshake_line(case: &LineCase) -> Result<(), String> {
         _ => Ok(Line {
             version: line.app_version,
             network: line.network.to_string(),
-            address: line.address,
+            address: line.address.to_str().expect("text").to_owned(),
             certificate_sha256: line.certificate.as_deref().map(sha256),
             multiplex: line.multiplex,
         }),
@@ -153,7 +153,7 @@ pub(crate) fn reattach_records(case: &ReattachRecords) -> Result<(), String> {
                 pid: record.pid,
                 test: record.test,
                 network: record.network.to_string(),
-                address: record.address,
+                address: record.address.to_str().expect("text").to_owned(),
             };
             (name, record)
         };

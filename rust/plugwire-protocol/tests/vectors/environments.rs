@@ -40,7 +40,8 @@ fn host(
     // Inherited variables come first, without those of the protocol. The host's own settings override them.
     let mut plugin = config.inherited.clone();
     plugin.retain(|name, _| !is_protocol_variable(name));
-    plugin.extend(environment.variables());
+    let text = |value: std::ffi::OsString| value.into_string().expect("text");
+    plugin.extend(environment.variables().into_iter().map(|(name, value)| (name, text(value))));
     same(name, &plugin, set)?;
     let present = absent.iter().find(|name| plugin.contains_key(*name));
     same(name, present, None)
@@ -63,7 +64,7 @@ fn conclude(
         multiplex_field: read.multiplex_asked,
         multiplex: read.multiplex,
         mutual_tls: certificate.is_some(),
-        socket_dir: read.socket_dir,
+        socket_dir: read.socket_dir.map(|directory| directory.into_string().expect("text")),
         socket_group: read.socket_group,
         ports: match read.ports {
             Err(_) => PortChoice::Word(PortWord::Error),

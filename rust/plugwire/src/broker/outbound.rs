@@ -7,7 +7,6 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 
 use crate::generated::plugin::{ConnInfo, Knock};
-use crate::net::Address;
 
 /// How many answers to knocks may wait for the peer to read them. A peer that behaves needs one.
 const MAX_ANSWERS: usize = 64;
@@ -33,11 +32,11 @@ impl Outbound {
     }
 
     /// Tells the peer where this side accepts an id.
-    pub(super) fn announce(&self, id: u32, network: Network, address: &Address) {
+    pub(super) fn announce(&self, id: u32, network: Network, address: String) {
         let _ = self.own.send(ConnInfo {
             service_id: id,
             network: network.as_str().to_owned(),
-            address: address.announced(),
+            address,
             knock: None,
         });
     }

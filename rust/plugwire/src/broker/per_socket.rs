@@ -56,9 +56,11 @@ impl PerSocket {
         if let Some(translator) = &self.translator {
             address = translator.to_plugin(address).map_err(ListenError::Socket)?;
         }
+        let network = address.network();
+        let address = text(&address).map_err(ListenError::Socket)?;
         let outbound = self.link.attached(id).await?;
         let session = self.link.session()?;
-        outbound.announce(id, address.network(), &address);
+        outbound.announce(id, network, address);
         Ok((listener, session))
     }
 
@@ -111,7 +113,8 @@ impl PerSocket {
 
     fn address(&self, announced: &Announcement) -> Option<Address> {
         let Announcement { network, address, .. } = announced;
-        let address = Address::parse(Network::from_name(network)?, address).ok()?;
+        let address =
+            Address::parse(Network::from_name(network)?, &address.as_str().into()).ok()?;
         match &self.translator {
             Some(translator) => translator.to_host(address).ok(),
             None => Some(address),
@@ -129,6 +132,17 @@ impl PerSocket {
         let address = format!("{} {}", excerpt(network), excerpt(address));
         DialError::AddressRefused { id, address }
     }
+}
+
+/// Returns the address as the broker's messages carry it: as a string of protobuf, which is text. A plugin in Go fails
+/// here, too: protobuf refuses to encode another string.
+fn text(address: &Address) -> io::Result<String> {
+    let bytes = address.to_bytes();
+    let text = bytes.to_str().map(str::to_owned);
+    text.ok_or_else(|| {
+        let why = format!("its path is not UTF-8, which the broker's messages require: {bytes}");
+        io::Error::new(io::ErrorKind::InvalidInput, why)
+    })
 }
 
 /// The socket is gone. The id may be announced again.
@@ -220,6 +234,6 @@ mod tests {
         all.add(announce(1, &"/long".repeat(100_000)));
         let kept = &all.by_id[&1];
         assert!(kept.address.len() < 2 * MAX_ADDRESS, "{}", kept.address.len());
-        assert!(Address::parse(Network::Unix, &kept.address).is_err());
+        assert!(Address::parse(Network::Unix, &kept.address.as_str().into()).is_err());
     }
 }

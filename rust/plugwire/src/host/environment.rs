@@ -52,7 +52,7 @@ pub(super) fn build(
     host: impl Iterator<Item = (OsString, OsString)>,
     inherit: &Inherit,
     user: Vec<(OsString, OsString)>,
-    protocol: Vec<(String, String)>,
+    protocol: Vec<(String, OsString)>,
 ) -> Environment {
     let mut withheld = 0;
     let mut variables = BTreeMap::new();
@@ -66,7 +66,7 @@ pub(super) fn build(
     }
     let is_protocols = |name: &OsString| name.to_str().is_some_and(is_protocol_variable);
     variables.extend(user.into_iter().filter(|(name, _)| !is_protocols(name)));
-    variables.extend(protocol.into_iter().map(|(name, value)| (name.into(), value.into())));
+    variables.extend(protocol.into_iter().map(|(name, value)| (name.into(), value)));
     Environment { variables, withheld }
 }
 
@@ -87,7 +87,7 @@ mod tests {
         let user =
             ["COOKIE", "MINE", "PLUGIN_CLIENT_CERT"].map(|name| (name.into(), "user's".into()));
         let user = user.to_vec();
-        let protocol = vec![("COOKIE".to_owned(), "protocol's".to_owned())];
+        let protocol = vec![("COOKIE".to_owned(), "protocol's".into())];
         let built = build(host.into_iter(), inherit, user, protocol);
         let lines = built
             .variables

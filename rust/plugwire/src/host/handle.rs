@@ -105,7 +105,7 @@ impl PluginHandle {
     /// TLS, because only this host has the key. go-plugin: `Client.ReattachConfig`.
     pub fn record(&self) -> Reattach {
         let address = &self.0.address;
-        Reattach::new(self.0.version, address.network(), address.announced())
+        Reattach::new(self.0.version, address.network(), address.to_bytes())
             .with_pid(self.pid().unwrap_or_default())
             .with_test(matches!(self.0.owner, Owner::Other { test: true, .. }))
     }

@@ -1,5 +1,7 @@
 //! Reads the handshake line from a plugin's standard output.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use plugwire_protocol::handshake::{Expectation, HandshakeError, HandshakeLine};
@@ -48,10 +50,10 @@ impl Printed {
     /// Returns the socket that the line names, if it does. A plugin that is refused for another reason listens there anyway,
     /// and Go plugins leave the file behind when they are killed.
     pub(super) fn socket(&self) -> Option<PathBuf> {
-        let line = std::str::from_utf8(&self.line).ok()?;
-        let mut fields = line.trim().split('|').skip(2);
-        (fields.next()? == "unix").then_some(())?;
-        fields.next().map(PathBuf::from)
+        let line = self.line.trim_ascii();
+        let mut fields = line.split(|byte| *byte == b'|').skip(2);
+        (fields.next()? == b"unix").then_some(())?;
+        fields.next().map(|path| OsStr::from_bytes(path).into())
     }
 
     fn forget_line(&mut self) {

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use plugwire_process::{PrivateDir, sweep};
+use plugwire_protocol::handshake::AddressBytes;
 
 use crate::broker::Trust;
 use crate::net::Address;
@@ -35,14 +36,12 @@ pub(super) fn private_dir(base: Option<&Path>, group: Option<&str>) -> io::Resul
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         None => Some(std::env::temp_dir())
-            .filter(|path| is_short(path) && path.to_str().is_some())
+            .filter(|path| is_short(path) && suits_every_message(path))
             .unwrap_or_else(|| PathBuf::from("/tmp")),
     };
-    if base.to_str().is_none() {
-        let why =
-            format!("the path of {} is not UTF-8, which the protocol requires", base.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    }
+    AddressBytes::from(base.as_path())
+        .check_announceable()
+        .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     if may_be_changed_by_others(&base) {
         let why = format!(
             "others may remove and replace what is in {}: it needs the sticky bit (chmod +t), or another mode",
@@ -82,6 +81,12 @@ pub(super) fn temporary_dirs(given: Option<&OsStr>) -> impl Iterator<Item = Path
 fn may_be_changed_by_others(base: &Path) -> bool {
     let mode = base.metadata().map_or(0, |found| found.permissions().mode());
     mode & 0o002 != 0 && mode & 0o1000 == 0
+}
+
+/// Returns whether every message can carry paths in this directory: those of the broker are text, and the handshake line
+/// has no escaping. A directory that the user chose need not suit the broker.
+fn suits_every_message(base: &Path) -> bool {
+    base.to_str().is_some() && AddressBytes::from(base).check_announceable().is_ok()
 }
 
 fn is_short(base: &Path) -> bool {

@@ -321,7 +321,7 @@ impl Launch {
         &self,
         identity: Option<&Identity>,
         dir: &PrivateDir,
-    ) -> Vec<(String, String)> {
+    ) -> Vec<(String, OsString)> {
         let certificate = identity.map(|identity| certificate::pem(identity.certificate()));
         let versions: Vec<u32> = self.versions.iter().copied().collect();
         let mut environment = HostEnvironment::new(self.handshake.cookie(), &versions);
@@ -329,7 +329,7 @@ impl Launch {
         environment.multiplex = self.multiplex != MultiplexWish::No;
         environment.client_certificate_pem = certificate.as_deref();
         environment.socket_group = self.socket_group.as_deref();
-        environment.socket_dir = dir.path().to_str();
+        environment.socket_dir = Some(dir.path().as_os_str());
         environment.variables()
     }
 

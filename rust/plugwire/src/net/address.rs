@@ -4,18 +4,16 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-#[cfg(feature = "host")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use plugwire_protocol::evidence::excerpt;
-use plugwire_protocol::handshake::{AddressError, Network, tcp_address};
+use plugwire_protocol::handshake::{AddressBytes, AddressError, Network, tcp_address};
 use tokio::net::unix::UCred;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::io::BoxIo;
 
-/// The address of a listening socket.
+/// The address of a listening socket. Displays as printable text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Address {
@@ -37,19 +35,19 @@ impl fmt::Display for Address {
 
 impl Address {
     /// Reads the two fields of a handshake line or an announcement.
-    pub(crate) fn parse(network: Network, address: &str) -> Result<Self, AddressError> {
+    pub(crate) fn parse(network: Network, address: &AddressBytes) -> Result<Self, AddressError> {
         network.check(address)?;
         Ok(match network {
-            Network::Unix => Address::Unix(PathBuf::from(address)),
-            Network::Tcp => Address::Tcp(tcp_address(address)?),
+            Network::Unix => Address::Unix(AsRef::<Path>::as_ref(address).to_owned()),
+            Network::Tcp => Address::Tcp(tcp_address(&address.to_string_lossy())?),
         })
     }
 
-    /// Returns the address as it is announced.
-    pub(crate) fn announced(&self) -> String {
+    /// Returns the address as a handshake line or a reattach record has it.
+    pub(crate) fn to_bytes(&self) -> AddressBytes {
         match self {
-            Address::Unix(path) => path.to_string_lossy().into_owned(),
-            Address::Tcp(address) => address.to_string(),
+            Address::Unix(path) => AddressBytes::from(path.as_path()),
+            Address::Tcp(address) => AddressBytes::from(address.to_string()),
         }
     }
 

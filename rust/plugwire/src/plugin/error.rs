@@ -3,6 +3,7 @@
 use std::io;
 
 use plugwire_protocol::environment::{CookieError, PortRangeError};
+use plugwire_protocol::handshake::AddressError;
 
 /// Why `Plugin::try_serve` returned before it served a connection.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,10 @@ pub enum ServeError {
     /// go-plugin's own. A Go plugin ends with the same complaint.
     #[error("every plugin has a service {0}; the plugin's author added another one of this name")]
     BuiltInService(&'static str),
+    /// The handshake line cannot carry the path of the socket: it contains `|` or a line break. The directory for
+    /// sockets (`PLUGIN_UNIX_SOCKET_DIR`, `TMPDIR`) must have another path.
+    #[error("the plugin's address cannot be announced")]
+    Address(#[source] AddressError),
     /// The descriptor set given to `Services::describe` cannot be read. The plugin's author has to fix it.
     #[error("the plugin's descriptor set cannot be read: {0}")]
     Descriptors(String),
@@ -51,6 +56,7 @@ impl ServeError {
     pub fn code(&self) -> &'static str {
         match self {
             ServeError::BuiltInService(_) => "serve.built-in-service",
+            ServeError::Address(error) => error.code(),
             ServeError::Descriptors(_) => "serve.descriptors",
             ServeError::HostCertificate(_) => "serve.host-certificate",
             ServeError::Listen(_) => "serve.listen",

@@ -55,7 +55,7 @@ impl Plugin {
 
 async fn serve(plugin: Plugin) -> Result<Option<ExitWatch>, ServeError> {
     let environment =
-        PluginEnvironment::read(plugin.handshake.cookie(), |name| std::env::var(name).ok())
+        PluginEnvironment::read(plugin.handshake.cookie(), |name| std::env::var_os(name))
             .map_err(ServeError::NotStartedByHost)?;
     for entry in &environment.skipped_versions {
         log::warn(&format!("the host offers `{entry}`, which is not an app protocol version"));
@@ -69,14 +69,15 @@ async fn serve(plugin: Plugin) -> Result<Option<ExitWatch>, ServeError> {
     let address = listener.address();
     ignore_interrupts();
 
-    let mut line = HandshakeLine::new(version, address.network(), address.announced());
+    let mut line = HandshakeLine::new(version, address.network(), address.to_bytes());
     line.certificate = certificate;
     // Plugins in Go answer `true` to any value of the variable, and so does this one: it means "supported".
     line.multiplex = environment.multiplex_asked.then_some(true);
+    let line = line.to_line().map_err(ServeError::Address)?;
     let (hub, capture_stderr) = (plugin.hub.clone(), plugin.capture_stderr);
     let (orphaned_after, exit) = (plugin.orphaned_after, plugin.drain.saturating_add(plugin.exit));
     let running = Running::prepare(plugin, version, tls, listen, environment.multiplex)?;
-    announce(&line).map_err(ServeError::Line)?;
+    announce(line).map_err(ServeError::Line)?;
 
     let stdout = Capture::begin(Descriptor::Stdout, hub.clone()).map_err(ServeError::Stdio)?;
     let process = OwnProcess { stdout: stdout.original(), orphaned_after, exit };
@@ -132,9 +133,10 @@ fn ignore_interrupts() {
 
 /// Prints the handshake line. The socket must already listen, because a host may connect as soon as it
 /// has read the line. Spec: HS-9.
-fn announce(line: &HandshakeLine) -> std::io::Result<()> {
+fn announce(mut line: Vec<u8>) -> std::io::Result<()> {
+    line.push(b'\n');
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}")?;
+    stdout.write_all(&line)?;
     stdout.flush()
 }
 

@@ -29,7 +29,7 @@ impl Plugin {
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             running.run(listener, Vec::new(), None).await;
         }));
-        let record = Reattach::new(version, address.network(), address.announced())
+        let record = Reattach::new(version, address.network(), address.to_bytes())
             .with_pid(std::process::id())
             .with_test(true);
         Ok(TestPlugin { record, _task: task, _directory: directory })
