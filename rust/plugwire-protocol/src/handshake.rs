@@ -138,6 +138,9 @@ impl HandshakeLine {
             return Err(HandshakeError::Unrecognized { line: excerpt(line) });
         };
 
+        if str::from_utf8(core_version).is_err() {
+            return Err(HandshakeError::Unrecognized { line: excerpt(line) });
+        }
         let core_version = parse_core_version(core_version)?;
         let app_version = parse_app_version(app_version, expected.app_versions)?;
         let network = str::from_utf8(network)

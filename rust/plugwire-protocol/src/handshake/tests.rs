@@ -98,7 +98,7 @@ fn an_address_that_is_not_utf8_keeps_its_bytes() {
 #[test]
 fn other_fields_that_are_not_utf8_are_refused_as_what_they_are() {
     let code = |line: &[u8]| HandshakeLine::parse(line, &EXPECTED).expect_err("it is wrong").code();
-    assert_eq!(code(b"\xff|1|unix|/p|grpc|"), "start.core-version-not-a-number");
+    assert_eq!(code(b"\xff|1|unix|/p|grpc|"), "start.unrecognized");
     assert_eq!(code(b"1|\xff|unix|/p|grpc|"), "start.app-version-not-a-number");
     assert_eq!(code(b"1|1|\xff|/p|grpc|"), "start.network");
     assert_eq!(code(b"1|1|tcp|\xff:1|grpc|"), "start.address");

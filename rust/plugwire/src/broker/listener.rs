@@ -24,16 +24,22 @@ pub(super) enum Source {
 impl Source {
     /// Returns the next connection, or `None` when no more will come. Cancel safe.
     async fn accept(&mut self, guests: &Guests) -> Option<(BoxIo, Guest)> {
-        let guest = guests.place().await;
-        let io = match self {
-            Source::Streams(streams) => streams.accept().await?,
+        match self {
+            Source::Streams(streams) => loop {
+                let io = streams.accept().await?;
+                // Without a place the stream is dropped, which its peer notices.
+                if let Some(guest) = guests.displace() {
+                    return Some((io, guest));
+                }
+            },
             Source::Socket(listener) => {
                 let report =
                     |error| tracing::warn!(%error, "a brokered connection could not be accepted");
-                listener.accept(|| guests.make_room(), report).await.io
+                let guest = guests.place().await;
+                let accepted = listener.accept(|| guests.make_room(), report).await;
+                Some((accepted.io, guest))
             }
-        };
-        Some((io, guest))
+        }
     }
 }
 

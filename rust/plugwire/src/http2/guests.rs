@@ -62,8 +62,18 @@ impl Guests {
 
     /// Counts a new connection, or returns `None` if there are too many and none gives way.
     fn enter(&self) -> Option<Guest> {
+        self.enter_before(FIRST_CALL)
+    }
+
+    /// Takes the place of the oldest guest at once if there are too many connections. `None` if all have made
+    /// a call. For the streams of one session, which come from one peer that knows what it does.
+    pub(crate) fn displace(&self) -> Option<Guest> {
+        self.enter_before(Duration::ZERO)
+    }
+
+    fn enter_before(&self, first_call: Duration) -> Option<Guest> {
         let mut state = self.0.lock();
-        if state.all.len() >= state.most && !state.close_oldest() {
+        if state.all.len() >= state.most && !state.close_oldest(first_call) {
             return None;
         }
         let id = state.next;
@@ -76,13 +86,13 @@ impl Guests {
 
     /// Closes the oldest guest, because no descriptor is left.
     pub(crate) fn make_room(&self) {
-        self.0.lock().close_oldest();
+        self.0.lock().close_oldest(FIRST_CALL);
     }
 }
 
 impl State {
-    fn close_oldest(&mut self) -> bool {
-        if self.guests.front().is_none_or(|(_, since, _)| since.elapsed() < FIRST_CALL) {
+    fn close_oldest(&mut self, first_call: Duration) -> bool {
+        if self.guests.front().is_none_or(|(_, since, _)| since.elapsed() < first_call) {
             return false;
         }
         let Some((id, _, closed)) = self.guests.pop_front() else { return false };

@@ -121,8 +121,10 @@ impl Running {
                         connections.spawn(server.serve(accepted.io, self.tls.clone(), guest));
                     }
                 }
-                (guest, Some(io)) = async { (guests.place().await, streams.recv().await) } => {
-                    connections.spawn(self.server.clone().serve(io, self.tls.clone(), guest));
+                Some(io) = streams.recv() => {
+                    if let Some(guest) = guests.displace() {
+                        connections.spawn(self.server.clone().serve(io, self.tls.clone(), guest));
+                    }
                 }
                 Some(_) = connections.join_next() => {}
                 Some(answer) = self.shutdowns.recv() => break Some(answer),
