@@ -8,8 +8,7 @@ use plugwire_process::{PrivateDir, sweep};
 use plugwire_protocol::handshake::AddressBytes;
 
 use crate::broker::Trust;
-use crate::net::Address;
-use crate::net::group_id;
+use crate::net::{self, Address, group_id};
 
 /// The length that `sockaddr_un` takes on every Unix; Linux takes a little more.
 const LONGEST_PATH: usize = 104;
@@ -41,6 +40,7 @@ pub(super) fn private_dir(base: Option<&Path>, group: Option<&str>) -> io::Resul
     AddressBytes::from(base.as_path())
         .check_announceable()
         .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    net::check_base_dir(&base)?;
     sweep(&base);
     PrivateDir::new(&base, group.map(group_id).transpose()?)
 }

@@ -79,7 +79,7 @@ impl Server {
                 None => io,
             };
             let handshake = self.http2.server().handshake::<_, Bytes>(io);
-            handshake.await.map_err(std::io::Error::other)
+            handshake.await.map_err(|error| std::io::Error::other(status::in_words(&error)))
         };
         match tokio::time::timeout(PREFACE_TIMEOUT, begin).await {
             Ok(Ok(connection)) => self.serve_calls(connection).await,
@@ -106,7 +106,10 @@ impl Server {
                         let call = serve_call(request, respond, self.dispatch.clone());
                         calls.spawn(async move { call.await; drop(token) });
                     }
-                    Some(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection ended"),
+                    Some(Err(error)) => {
+                        let error = status::in_words(&error);
+                        return tracing::debug!(error, "HTTP/2 connection ended");
+                    }
                     None => return,
                 },
                 // Removes finished calls. Dropping the set ends the handlers of the others.
