@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
-use std::os::unix::process::CommandExt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::process::Stdio;
 
 use tokio::process::ChildStderr;
 
+use crate::spawn_error::{SpawnError, SpawnStep};
 use crate::sys;
-use crate::sys::exec::Execution;
+use crate::sys::exec::{Execution, nothing, pipe};
 use crate::{Confinement, Image, PrivateDir, StderrTail};
 
 /// Reads a process's standard error to its end.
@@ -149,26 +148,33 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    pub(crate) fn execution(&self, path: &Path) -> io::Result<Execution> {
-        let mut execution = Execution::of(path);
-        execution
-            .command
-            .args(&self.arguments)
-            .envs(&self.variables)
-            .stdin(if self.leads_group { Stdio::null() } else { Stdio::inherit() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+    /// Prepares an attempt to execute the program by this path, with the other ends of its standard output and error.
+    pub(crate) fn execution(&self, path: &Path) -> Result<(Execution, Pipes), SpawnError> {
+        let arguments = [&self.arg0].into_iter().chain(&self.arguments).map(OsString::as_os_str);
+        let variables =
+            self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let mut execution = Execution::new(path, arguments, variables)?;
+        let ((stdout, output), (stderr, errors)) = (pipe()?, pipe()?);
+        execution.stdout(output);
+        execution.stderr(errors);
         if self.leads_group {
+            execution.stdin(nothing()?);
             // Ctrl-C in a terminal is for the parent, which then ends the process and its children.
-            execution.command.process_group(0);
+            execution.lead_group();
         }
         if let Some(directory) = &self.current_dir {
             execution.change_dir(directory)?;
         }
         close_inherited_descriptors(&mut execution, self.confinement.changes_user());
         self.confinement.apply(&mut execution, self.group);
-        Ok(execution)
+        Ok((execution, Pipes { stdout, stderr }))
     }
+}
+
+/// The reading ends of a process's output.
+pub(crate) struct Pipes {
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
 }
 
 /// Marks every inherited descriptor `CLOEXEC`: those that a service manager passed, or that a C library opened. This comes
@@ -180,5 +186,5 @@ fn close_inherited_descriptors(execution: &mut Execution, required: bool) {
         _ => Ok(()),
     };
     // SAFETY: system calls on a buffer on the stack; no allocation, no locks.
-    unsafe { execution.before_exec(close) };
+    unsafe { execution.before_exec(SpawnStep::Descriptors, close) };
 }

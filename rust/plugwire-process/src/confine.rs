@@ -6,10 +6,11 @@ use std::time::Duration;
 use rustix::fs::{Gid, Uid};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+use crate::spawn_error::SpawnStep;
 use crate::sys;
 use crate::sys::exec::Execution;
 
-/// Limits for a process, set after the fork and before the program's first instruction. Its children inherit them. By
+/// Limits for a process, set after it was made and before the program's first instruction. Its children inherit them. By
 /// default there are none besides the parent's own.
 ///
 /// ```
@@ -101,6 +102,12 @@ impl Confinement {
     }
 
     /// Whether the process runs as another user, from which the parent's open files must be kept.
+    /// Returns the user that [`Confinement::user`] has set.
+    #[must_use]
+    pub fn user_id(&self) -> Option<u32> {
+        self.user.map(|(user, _)| user)
+    }
+
     pub(crate) fn changes_user(&self) -> bool {
         self.user.is_some()
     }
@@ -130,13 +137,15 @@ impl Confinement {
         }
         let confinement = self.clone();
         let groups: Vec<Gid> = sockets.map(Gid::from_raw).into_iter().collect();
-        // SAFETY: between fork and exec only what is safe in a signal handler may be done. `enter` makes system calls, without
-        // libc's wrappers, on values that were allocated before the fork; it takes no lock, allocates nothing and
-        // frees nothing, and its errors are numbers.
-        unsafe { execution.before_exec(move || confinement.enter(&groups)) };
+        if self.changes_user() {
+            execution.changes_user();
+        }
+        // SAFETY: `enter` makes system calls, without libc's wrappers, on values that were allocated before; it takes no lock,
+        // allocates nothing and frees nothing, and its errors are numbers.
+        unsafe { execution.before_exec(SpawnStep::Confine, move || confinement.enter(&groups)) };
     }
 
-    /// Runs in the child, which has one thread.
+    /// Runs in the child.
     fn enter(&self, groups: &[Gid]) -> io::Result<()> {
         for (resource, most) in &self.limits {
             setrlimit(*resource, rlimit(*resource, *most))?;

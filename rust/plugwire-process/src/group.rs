@@ -1,13 +1,14 @@
 //! A child process and its group, and the signals to them.
 
-use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, waitid, waitpid,
+};
 
 /// A child process and, if it leads one, its process group. Signals are sent only while the pid is known to be theirs.
 ///
@@ -23,13 +24,8 @@ pub(crate) struct ProcessGroup {
 }
 
 impl ProcessGroup {
-    pub(crate) fn of(child: &Child, leads_group: bool) -> Self {
-        Self {
-            leader: Pid::from_child(child),
-            leads_group,
-            ended: Mutex::new(false),
-            killed: AtomicBool::new(false),
-        }
+    pub(crate) fn of(leader: Pid, leads_group: bool) -> Self {
+        Self { leader, leads_group, ended: Mutex::new(false), killed: AtomicBool::new(false) }
     }
 
     /// Returns what `kill` takes: the pid, or the negative id of the group.
@@ -88,6 +84,11 @@ impl ProcessGroup {
             }
         }
     }
+
+    /// Reaps the process once it has ended. Does nothing if it was reaped elsewhere in this process.
+    pub(crate) fn reap(&self) {
+        let _ = waitpid(Some(self.leader), WaitOptions::NOHANG);
+    }
 }
 
 /// Kills a child process that was not handed over: dropping it kills the group.
@@ -99,8 +100,8 @@ impl<T> KillOnDrop<T> {
     }
 
     /// Takes the process over.
-    pub(crate) fn take(mut self) -> io::Result<(Arc<ProcessGroup>, T)> {
-        self.0.take().ok_or_else(|| io::Error::other("the process was taken over before"))
+    pub(crate) fn take(mut self) -> (Arc<ProcessGroup>, T) {
+        self.0.take().expect("this takes it, and is the only one that does")
     }
 }
 
@@ -130,11 +131,11 @@ mod tests {
     #[test]
     fn no_signal_is_sent_once_the_process_has_ended() {
         let mut bystander = Command::new("sleep").arg("1000").spawn().expect("sleep");
-        let ended = ProcessGroup::of(&bystander, false);
+        let ended = ProcessGroup::of(Pid::from_child(&bystander), false);
         ended.end();
         ended.signal(Signal::KILL);
         assert!(!ended.was_killed());
-        ProcessGroup::of(&bystander, false).signal(Signal::TERM);
+        ProcessGroup::of(Pid::from_child(&bystander), false).signal(Signal::TERM);
         let status = bystander.wait().expect("ours");
         assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "not by the first");
     }

@@ -17,20 +17,20 @@
 //! once, and the circle covers the moment in between. The id of a group that has members is not reused at all.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io::{self, Write};
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use rustix::process::{Pid, getpid, getppid};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, kill_process, waitpid};
 
 use crate::group::ProcessGroup;
+use crate::spawn_error::{SpawnError, SpawnStep};
 use crate::sys;
-use crate::sys::exec::Execution;
+use crate::sys::exec::{self, Execution};
 
 const SCRIPT: &str = include_str!("guardian.sh");
 /// The name of a guardian in process listings.
@@ -87,7 +87,7 @@ impl Entry {
         Self { key }
     }
 
-    /// Makes the process itself tell the guardian, between fork and exec, so that there is no moment in which it runs and the
+    /// Makes the process itself tell the guardian, before it executes its program, so that there is no moment in which it runs and the
     /// guardian does not know it.
     pub(crate) fn announce(&self, execution: &mut Execution, leads_group: bool) {
         let state = state();
@@ -109,7 +109,7 @@ impl Entry {
             Ok(())
         };
         // SAFETY: it formats numbers into a buffer on the stack and makes three system calls; no memory, no locks.
-        unsafe { execution.before_exec(announce) };
+        unsafe { execution.before_exec(SpawnStep::Guard, announce) };
     }
 
     /// Records the pid. The guardian was told already, unless it was replaced in the meantime.
@@ -232,43 +232,47 @@ impl State {
 }
 
 struct Guardian {
-    shell: Child,
+    /// `None` once it has ended.
+    shell: Option<Pid>,
     pipe: Arc<OwnedFd>,
     /// While this process has a reader, writing to a guardian that was killed raises no SIGPIPE.
     _reader: OwnedFd,
 }
 
 impl Guardian {
-    fn start() -> io::Result<Self> {
-        let (reader, pipe) = io::pipe()?;
-        let (reader, pipe) = (OwnedFd::from(reader), OwnedFd::from(pipe));
-        rustix::io::ioctl_fionbio(&pipe, true)?;
-        let shell = Path::new("/bin/sh");
-        let mut execution = Execution::of(shell);
-        execution
-            .command
-            .args(["-c", SCRIPT, NAME])
-            .env("PATH", search_path(std::env::var_os("PATH")))
-            // Its working directory could not be unmounted while the parent runs.
-            .current_dir("/")
-            .stdin(Stdio::from(reader.try_clone()?))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Ctrl-C, or a signal to the parent's whole group, must not end the guardian with it.
-            .process_group(0);
+    fn start() -> Result<Self, SpawnError> {
+        let (reader, pipe) = exec::pipe()?;
+        let failed = |error| SpawnStep::Pipes.failed(error);
+        rustix::io::ioctl_fionbio(&pipe, true).map_err(|errno| failed(errno.into()))?;
+        let path = search_path(std::env::var_os("PATH"));
+        let arguments = ["/bin/sh", "-c", SCRIPT, NAME].map(OsStr::new);
+        let variables = [(OsStr::new("PATH"), path.as_os_str())];
+        let mut execution = Execution::new(Path::new("/bin/sh"), arguments, variables)?;
+        execution.stdin(reader.try_clone().map_err(failed)?);
+        execution.stdout(exec::nothing()?);
+        execution.stderr(exec::nothing()?);
+        // Ctrl-C, or a signal to the parent's whole group, must not end the guardian with it.
+        execution.lead_group();
+        // Its working directory could not be unmounted while the parent runs.
+        execution.change_dir(Path::new("/"))?;
         let keep_only_these = || {
             // If that fails, it keeps open what the parent leaves open for every program.
             let _ = sys::keep_only_standard_descriptors();
             Ok(())
         };
         // SAFETY: system calls on a buffer on the stack; no memory, no locks.
-        unsafe { execution.before_exec(keep_only_these) };
-        let shell = execution.spawn(shell.as_os_str())?;
+        unsafe { execution.before_exec(SpawnStep::Descriptors, keep_only_these) };
+        let shell = Some(execution.spawn()?);
         Ok(Self { shell, pipe: Arc::new(pipe), _reader: reader })
     }
 
     fn lives(&mut self) -> bool {
-        matches!(self.shell.try_wait(), Ok(None))
+        // Where it was reaped elsewhere in this process, this fails, and its pid may have been reused.
+        let lives = self.shell.is_some_and(|shell| {
+            matches!(waitpid(Some(shell), WaitOptions::NOHANG), Ok(None) | Err(Errno::INTR))
+        });
+        self.shell = self.shell.filter(|_| lives);
+        lives
     }
 }
 
@@ -284,17 +288,19 @@ fn search_path(host: Option<OsString>) -> OsString {
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        // If it was reaped elsewhere in this process, its pid may have been reused.
-        if self.lives() {
-            let _ = self.shell.kill();
-            let _ = self.shell.wait();
+        if self.lives()
+            && let Some(shell) = self.shell
+        {
+            let _ = kill_process(shell, Signal::KILL);
+            exec::wait(shell);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -371,7 +377,7 @@ mod tests {
     #[test]
     fn a_fork_leaves_its_parents_guardian_and_entries_alone() {
         let guardian = Guardian::start().expect("a shell");
-        let shell = Pid::from_child(&guardian.shell);
+        let shell = guardian.shell.expect("it was started");
         let record = Record { target: Some(-42), dir: Some(PathBuf::from("/tmp/a")), socket: None };
         let mut state = State {
             host: Some(shell),
@@ -384,8 +390,8 @@ mod tests {
         assert!(state.guardian.is_some() && state.entries.len() == 1, "they are its own");
         state.belong_to(getpid());
         assert!(state.guardian.is_none() && state.entries.is_empty());
-        rustix::process::kill_process(shell, rustix::process::Signal::KILL).expect("it lives");
-        let ended = rustix::process::waitpid(Some(shell), rustix::process::WaitOptions::empty());
+        kill_process(shell, Signal::KILL).expect("it lives");
+        let ended = waitpid(Some(shell), WaitOptions::empty());
         assert_eq!(ended.expect("ours").expect("it ended").1.terminating_signal(), Some(9));
     }
 

@@ -18,6 +18,7 @@ use crate::group::ProcessGroup;
 use crate::leftovers::Leftovers;
 use crate::readers::OutputReaders;
 use crate::reap::{KillWithRuntime, Reaper};
+use crate::spawn_error::{SpawnError, SpawnStep};
 use crate::{Exit, StderrTail};
 
 /// How long it may take after the end of a process until its last output is read and its private directory is removed.
@@ -52,9 +53,10 @@ impl Command {
     /// [`Executable::examine`](crate::Executable::examine) may show why. No process is left, and no private directory.
     ///
     /// Cancel safety: dropping the future kills what was started.
-    pub async fn spawn(self) -> io::Result<(Process, ChildStdout)> {
+    pub async fn spawn(self) -> Result<(Process, ChildStdout), SpawnError> {
         if let Err(why) = self.prepared.confinement.check() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            let cause = io::Error::new(io::ErrorKind::InvalidInput, why);
+            return Err(SpawnStep::Confine.failed(cause));
         }
         Process::start(self).await
     }
@@ -62,7 +64,7 @@ impl Command {
 
 impl Process {
     /// Starts the process on a thread of its own, which stays with it.
-    async fn start(command: Command) -> io::Result<(Self, ChildStdout)> {
+    async fn start(command: Command) -> Result<(Self, ChildStdout), SpawnError> {
         let Command { prepared, dir, stderr, outlives_parent } = command;
         let (sender, exit) = watch::channel(None);
         let (readers, all_read) = OutputReaders::new();
@@ -83,8 +85,10 @@ impl Process {
         start_thread("plugwire-child", move || {
             reaper.run(prepared, dir, stderr, started);
             drop(thread_ends);
-        })?;
-        let (group, stdout) = child.await.map_err(io::Error::other)??.take()?;
+        })
+        .map_err(|error| SpawnStep::Thread.failed(error))?;
+        let lost = |error| SpawnStep::Thread.failed(io::Error::other(error));
+        let (group, stdout) = child.await.map_err(lost)??.take();
         let process = Self { group, outlives_parent, tail, ended, exit, leftovers, readers };
         if !outlives_parent {
             process.end_with_the_runtime(thread);

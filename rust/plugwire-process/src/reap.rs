@@ -1,4 +1,4 @@
-//! The life of one child process on its own thread, from the fork until it is reaped.
+//! The life of one child process on its own thread, from its start until it is reaped.
 //!
 //! A parent-death signal is sent when the *thread* that started a process ends, so this thread lives as long as its process.
 //! It also cleans up after the process where no runtime is left to do it.
@@ -7,31 +7,32 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout as ChildPipe, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::io::FdFlags;
-use rustix::process::{Signal, getpid};
+use rustix::process::{Pid, Signal, getpid};
 use tokio::process::{ChildStderr, ChildStdout};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{Prepared, StderrReader};
+use crate::command::{Pipes, Prepared, StderrReader};
 use crate::group::{KillOnDrop, ProcessGroup};
 use crate::leftovers::{Leftovers, remove_dir};
 use crate::out_of_memory::Kills;
 use crate::readers::OutputReaders;
-use crate::sys::exec::Execution;
+use crate::spawn_error::{SpawnError, SpawnStep};
+use crate::sys::exec::{Execution, pipe};
 use crate::{Exit, PrivateDir, StderrTail, sys};
 
 /// How long the shutdown of a runtime is delayed until its processes are gone.
 const GONE_WITH_THE_RUNTIME: Duration = Duration::from_secs(2);
 
 /// The child process, once it runs, with its standard output.
-pub(crate) type Started = io::Result<KillOnDrop<ChildStdout>>;
+pub(crate) type Started = Result<KillOnDrop<ChildStdout>, SpawnError>;
 
 /// One child process, on its own thread.
 pub(crate) struct Reaper {
@@ -58,8 +59,8 @@ impl Reaper {
         let leads_group = command.leads_group;
         // A copy in memory now belongs to the process alone.
         drop(command);
-        let child = match child {
-            Ok(child) => child,
+        let (leader, pipes) = match child {
+            Ok(started) => started,
             Err(error) => {
                 // The caller may rely on nothing being left.
                 if let Some(dir) = dir {
@@ -70,15 +71,15 @@ impl Reaper {
                 return;
             }
         };
-        let group = Arc::new(ProcessGroup::of(&child, leads_group));
-        let child = self.hand_over(child, &group, stderr, started);
+        let group = Arc::new(ProcessGroup::of(leader, leads_group));
+        self.hand_over(pipes, &group, stderr, started);
         let status = group.wait_without_reaping();
         // Before the rest of the group is killed.
         let killed_by_us = group.was_killed();
         let lived = since.elapsed();
         group.end();
         self.ended.cancel();
-        self.clean_up(child, status, dir);
+        self.clean_up(&group, status, dir);
         let killed_by_another = !killed_by_us
             && status.is_some_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
         let out_of_memory = killed_by_another.then(|| kills.until_now()).flatten();
@@ -86,59 +87,54 @@ impl Reaper {
         self.exit.send_replace(Some(Exit { status, lived, out_of_memory, crash, stderr }));
     }
 
-    /// Forks and executes. The order of the steps matters: changing the user clears a parent-death signal, so the command's
-    /// own steps come first.
+    /// Makes a process and executes. The order of the steps matters: changing the user clears a parent-death signal, so the
+    /// command's own steps come first.
     fn spawn(
         &self,
         command: &Prepared,
         path: &Path,
         dir: Option<&PrivateDir>,
-    ) -> io::Result<Child> {
-        // It holds copies of the child's descriptors, so it is dropped here: the pipes have to end with the child.
-        let mut execution = command.execution(path)?;
-        let mut own_stdout = None;
+    ) -> Result<(Pid, Pipes), SpawnError> {
+        let (mut execution, mut pipes) = command.execution(path)?;
         match &self.leftovers.guarded {
             Some(entry) => {
                 die_with_this_thread(&mut execution);
                 entry.announce(&mut execution, command.leads_group);
             }
-            None => own_stdout = Some(give_for_life(&mut execution, dir)?),
+            None => pipes.stdout = give_for_life(&mut execution, dir)?,
         }
-        let mut child = execution.spawn(&command.arg0)?;
-        child.stdout = child.stdout.or(own_stdout);
-        Ok(child)
+        Ok((execution.spawn()?, pipes))
     }
 
     /// Hands the running process over to the caller, and starts to read its standard error.
     fn hand_over(
         &self,
-        mut child: Child,
+        pipes: Pipes,
         group: &Arc<ProcessGroup>,
         stderr: StderrReader,
         started: oneshot::Sender<Started>,
-    ) -> Child {
+    ) {
         if let Some(entry) = &self.leftovers.guarded {
             entry.started(group);
         }
-        match self.open_pipes(&mut child, stderr) {
+        match self.open_pipes(pipes, stderr) {
             Ok(stdout) => drop(started.send(Ok(KillOnDrop::new(group.clone(), stdout)))),
             Err(error) => {
                 group.signal(Signal::KILL);
-                let _ = started.send(Err(error));
+                let _ = started.send(Err(SpawnStep::Read.failed(error)));
             }
         }
-        child
     }
 
-    fn open_pipes(&self, child: &mut Child, stderr: StderrReader) -> io::Result<ChildStdout> {
+    fn open_pipes(&self, pipes: Pipes, stderr: StderrReader) -> io::Result<ChildStdout> {
         let _inside = self.runtime.enter();
-        let pipe = ChildStderr::from_std(child.stderr.take().expect("it is piped"))?;
+        let pipe = ChildStderr::from_std(pipes.stderr.into())?;
         self.readers.spawn_on(stderr(pipe, self.tail.clone()), &self.runtime);
-        ChildStdout::from_std(child.stdout.take().expect("it is piped"))
+        ChildStdout::from_std(pipes.stdout.into())
     }
 
     /// Reads the last output, removes what the process left, and reaps it.
-    fn clean_up(&self, mut child: Child, status: Option<ExitStatus>, dir: Option<PrivateDir>) {
+    fn clean_up(&self, group: &ProcessGroup, status: Option<ExitStatus>, dir: Option<PrivateDir>) {
         if status.is_none() {
             // Its pid is free already, so the guardian must not use it any more. If this process is killed before it has
             // removed the directory, the sweep removes it.
@@ -151,8 +147,7 @@ impl Reaper {
         }
         self.leftovers.forget();
         if status.is_some() {
-            // It has ended, so this does not block. An error says that it was reaped elsewhere in this process.
-            let _ = child.try_wait();
+            group.reap();
         }
     }
 }
@@ -194,18 +189,23 @@ fn die_with_this_thread(execution: &mut Execution) {
     }
     let parent = getpid();
     // SAFETY: two system calls; no allocation, no locks.
-    unsafe { execution.before_exec(move || sys::die_with_parent(parent)) };
+    unsafe {
+        execution.before_exec(SpawnStep::TieToParent, move || sys::die_with_parent(parent));
+    }
 }
 
 /// Gives a process that outlives its parent the lock of its directory, and the reading end of its own standard output: a
 /// process that checks there whether its parent is alive still finds a reader.
-fn give_for_life(execution: &mut Execution, dir: Option<&PrivateDir>) -> io::Result<ChildPipe> {
-    let (reader, writer) = io::pipe()?;
-    execution.command.stdout(writer);
-    let reader = OwnedFd::from(reader);
-    let mut given = vec![reader.try_clone()?];
+fn give_for_life(
+    execution: &mut Execution,
+    dir: Option<&PrivateDir>,
+) -> Result<OwnedFd, SpawnError> {
+    let failed = |error| SpawnStep::Pipes.failed(error);
+    let (reader, writer) = pipe()?;
+    execution.stdout(writer);
+    let mut given = vec![reader.try_clone().map_err(failed)?];
     if let Some(dir) = dir {
-        given.push(OwnedFd::from(dir.owner().try_clone()?));
+        given.push(OwnedFd::from(dir.owner().try_clone().map_err(failed)?));
     }
     let give = move || {
         for descriptor in &given {
@@ -214,6 +214,6 @@ fn give_for_life(execution: &mut Execution, dir: Option<&PrivateDir>) -> io::Res
         Ok(())
     };
     // SAFETY: a system call for each descriptor; no allocation, no locks.
-    unsafe { execution.before_exec(give) };
-    Ok(ChildPipe::from(reader))
+    unsafe { execution.before_exec(SpawnStep::Descriptors, give) };
+    Ok(reader)
 }

@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use rustix::fs::{Access, OFlags};
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::catch_panic;
+use crate::spawn_error::{SpawnError, SpawnStep};
 use crate::sweep::COPY;
 use crate::{Checksum, ChecksumError, Executable, PrivateDir, sys};
 
@@ -25,7 +25,7 @@ const LARGEST_IN_MEMORY: u64 = 512 * 1024 * 1024;
 const LARGEST: u64 = 4 * 1024 * 1024 * 1024;
 /// More files than a program has beside itself.
 const MOST_NEIGHBOURS: usize = 4096;
-/// How long a copy may appear to be open for writing, and how often to look.
+/// How long a program's file may appear to be open for writing, and how often to look.
 const BUSY: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -312,39 +312,47 @@ impl Image {
     }
 
     /// Starts it by the path that `start` is given. May block for a moment.
-    pub(crate) fn start(&self, start: impl Fn(&Path) -> io::Result<Child>) -> io::Result<Child> {
-        if let Contents::Unverified = self.contents {
-            return start(&self.program);
+    pub(crate) fn start<T>(
+        &self,
+        start: impl Fn(&Path) -> Result<T, SpawnError>,
+    ) -> Result<T, SpawnError> {
+        let result = start_unless_busy(&self.path(), &start);
+        let Err(error) = result else { return result };
+        if error.step != SpawnStep::Execute || error.kind() != io::ErrorKind::PermissionDenied {
+            return Err(error);
         }
-        match start_copy(&self.path(), &start) {
+        match &self.contents {
+            Contents::Unverified => Err(error),
+            Contents::Copy(copy) => Err(explained(error, copy)),
             // A security module may forbid memory files only when one is executed.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let Contents::Memory { dir, .. } = &self.contents else {
-                    return Err(explained(error, &self.path()));
-                };
-                let copy = copy(&mut self.open()?, dir, file_name(&self.program))?;
-                start_copy(&copy, &start).map_err(|error| explained(error, &copy))
+            Contents::Memory { dir, .. } => {
+                let copied =
+                    self.open().and_then(|mut file| copy(&mut file, dir, file_name(&self.program)));
+                let copy = copied.map_err(|error| SpawnStep::Copy.failed(error))?;
+                start_unless_busy(&copy, &start).map_err(|error| explained(error, &copy))
             }
-            result => result,
         }
     }
 }
 
 /// Explains an error: the copy may be on a `noexec` file system although the program's own file is not.
-fn explained(error: io::Error, copy: &Path) -> io::Error {
+fn explained(error: SpawnError, copy: &Path) -> SpawnError {
     match Executable::examine(copy) {
         found @ Executable::NoExec => {
-            let copy = copy.display();
-            let why = format!("{error}: its verified copy {copy}: {found} (`Launch::socket_dir`)");
-            io::Error::new(error.kind(), why)
+            let (cause, copy) = (&error.cause, copy.display());
+            let why = format!("{cause}: its verified copy {copy}: {found} (`Launch::socket_dir`)");
+            SpawnError { step: error.step, cause: io::Error::new(cause.kind(), why) }
         }
         _ => error,
     }
 }
 
-/// Retries while the copy is busy. A file that is open for writing cannot be executed, and if another thread forked while the
-/// copy was being written, its child has it open until exec.
-fn start_copy(path: &Path, start: impl Fn(&Path) -> io::Result<Child>) -> io::Result<Child> {
+/// Retries while the file is busy. A file that is open for writing cannot be executed, and if another thread forked while the
+/// file was being written, by this process or by another that installs it, the child has it open until exec.
+fn start_unless_busy<T>(
+    path: &Path,
+    start: impl Fn(&Path) -> Result<T, SpawnError>,
+) -> Result<T, SpawnError> {
     let give_up = Instant::now() + BUSY;
     loop {
         match start(path) {
@@ -367,18 +375,22 @@ mod tests {
     use super::*;
 
     /// Starts `/bin/true` unless `refuse` returns an error, and returns the paths that were tried.
-    fn tried(refuse: impl Fn(usize, &Path) -> Option<io::ErrorKind>) -> Vec<PathBuf> {
+    fn tried(
+        verification: &Verification,
+        refuse: impl Fn(usize, &Path) -> Option<io::ErrorKind>,
+    ) -> Vec<PathBuf> {
         let base = tempfile::tempdir().expect("a directory");
         let dir = PrivateDir::new(base.path(), None).expect("a directory");
-        let verification = Verification::new().check(|_| Ok(()));
         let image = verification.image("/bin/true".into(), &dir, &CancellationToken::new());
         let tried = Mutex::new(Vec::new());
         let start = |path: &Path| {
             let mut tried = tried.lock().expect("not poisoned");
             tried.push(path.to_owned());
             match refuse(tried.len(), path) {
-                Some(kind) => Err(kind.into()),
-                None => Command::new(path).spawn(),
+                Some(kind) => Err(SpawnStep::Execute.failed(kind.into())),
+                None => {
+                    Command::new(path).spawn().map_err(|error| SpawnStep::Execute.failed(error))
+                }
             }
         };
         let mut child = image.expect("a copy").start(start).expect("it starts");
@@ -389,14 +401,18 @@ mod tests {
     #[test]
     fn a_memory_file_that_may_not_be_executed_is_copied() {
         let in_memory = |path: &Path| path.starts_with("/proc/self/fd");
-        let tried = tried(|_, path| in_memory(path).then_some(io::ErrorKind::PermissionDenied));
+        let verified = Verification::new().check(|_| Ok(()));
+        let tried =
+            tried(&verified, |_, path| in_memory(path).then_some(io::ErrorKind::PermissionDenied));
         let copied = tried.last().is_some_and(|path| path.ends_with("verified-program/true"));
         assert!(copied && in_memory(&tried[0]), "{tried:?}");
     }
 
     #[test]
-    fn a_busy_copy_is_tried_again() {
-        let tried = tried(|count, _| (count < 3).then_some(io::ErrorKind::ExecutableFileBusy));
-        assert_eq!(tried.len(), 3);
+    fn a_busy_file_is_tried_again_whether_it_is_verified_or_not() {
+        for verification in [Verification::new(), Verification::new().check(|_| Ok(()))] {
+            let busy = |count, _: &Path| (count < 3).then_some(io::ErrorKind::ExecutableFileBusy);
+            assert_eq!(tried(&verification, busy).len(), 3);
+        }
     }
 }

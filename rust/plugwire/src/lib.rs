@@ -109,6 +109,7 @@ mod panic;
 #[cfg(feature = "plugin")]
 pub mod plugin;
 mod services;
+mod time;
 
 pub use broker::Broker;
 pub use handshake::Handshake;

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use plugwire::host::PluginHandle;
-use plugwire_interop::probe::{AwaitHangRequest, HangReport, HangRequest, InspectRequest};
+use plugwire_interop::probe::{AwaitHangRequest, HangReport, HangRequest, InspectRequest, Payload};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::{has_begun, once_past, probe, with_deadline};
-use plugwire_interop::{PROBE, RELEASES, go, rust};
+use plugwire_interop::{PROBE, RELEASES, go, rust, soaks};
 use serde_json::Value;
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
@@ -165,5 +165,49 @@ async fn go_deadlines_arrive_at_a_rust_handler() {
         let report = sandbox.go_host(release, &scenario, &[plugin.as_os_str() as &OsStr]).await;
         let left = report["result"]["deadline_ms"].as_u64().expect("a number");
         assert!((5_000..=20_000).contains(&left), "{release}: {left}");
+    }
+}
+
+/// How many calls are given up at once: more than h2 remembers by default, fewer than may be open.
+const BURST: usize = 9000;
+
+/// A busy host gives up many calls whose answers are on their way. Neither side takes that for an attack: a call that is
+/// under way goes on.
+#[tokio::test]
+async fn a_burst_of_calls_that_are_given_up_ends_no_other() {
+    let rounds = if soaks() { 30 } else { 3 };
+    for (program, options) in [
+        (go::peer("1.8.0", "probe-plugin"), &[][..]),
+        (rust::program("probe-plugin"), &[][..]),
+        (rust::program("probe-plugin"), &["multiplexed"][..]),
+    ] {
+        let sandbox = Sandbox::new();
+        let launch = sandbox.launch(PROBE, &program).version(1);
+        let launch = if options.is_empty() { launch } else { launch.multiplex() };
+        let plugin = launch.start().await.expect("a start");
+        let mut client = probe(&plugin);
+        let under_way = tokio::spawn(async move { client.hang(hang("under way")).await.map(drop) });
+        assert_begun(&plugin, "under way").await;
+        for round in 0..rounds {
+            let burst: Vec<_> = (0..BURST)
+                .map(|_| {
+                    let mut client = probe(&plugin);
+                    tokio::spawn(async move { client.echo(Payload { data: "x".into() }).await })
+                })
+                .collect();
+            while !burst.iter().any(|call| call.is_finished()) {
+                tokio::task::yield_now().await;
+            }
+            burst.iter().for_each(|call| call.abort());
+            for call in burst {
+                if let Ok(answered) = call.await {
+                    answered.unwrap_or_else(|status| panic!("{program:?}, {round}: {status}"));
+                }
+            }
+            let answer = probe(&plugin).echo(Payload { data: "x".into() }).await;
+            answer.unwrap_or_else(|status| panic!("{program:?}, {round}: {status}"));
+        }
+        assert!(!under_way.is_finished(), "{program:?}: {:?}", under_way.await);
+        plugin.shutdown().await.expect("it ends");
     }
 }

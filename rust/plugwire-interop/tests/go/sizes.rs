@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use plugwire::host::PluginHandle;
-use plugwire_interop::probe::{DownloadRequest, Payload, pattern};
+use plugwire_interop::probe::{DownloadRequest, FailRequest, HangRequest, Payload, pattern};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::{self, probe};
 use plugwire_interop::{PROBE, go, rust};
-use tonic::Code;
+use tonic::{Code, Request};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -84,4 +84,64 @@ async fn a_stub_with_default_limits_reports_its_limit() {
     assert!(status.message().contains(&format!("limit is: {limit} bytes")), "{status:?}");
     plugin.ping().await.expect("the connection works");
     plugin.shutdown().await.expect("the shutdown works");
+}
+
+fn fails(len: u64) -> FailRequest {
+    let message = "x".repeat(usize::try_from(len).expect("it fits"));
+    FailRequest { code: 3, message, details: "".into() }
+}
+
+/// grpc-go writes headers in frames of 16 KiB, and error texts travel in trailers. What is over the limit fails its call
+/// alone: another one goes on.
+#[tokio::test]
+async fn long_error_texts_and_metadata_arrive() {
+    for release in [Some("1.6.3"), Some("1.8.0"), Some("1.8.0-newest"), None] {
+        for mode in ["mutual TLS", "plain", "multiplexed"] {
+            let who = format!("{release:?}, {mode}");
+            let sandbox = Sandbox::new();
+            let program = match release {
+                Some(release) => go::peer(release, "probe-plugin"),
+                None => rust::program("probe-plugin"),
+            };
+            let launch = sandbox.launch(PROBE, &program).version(1);
+            let launch = if release.is_some() { launch.arg("--unlimited") } else { launch };
+            let launch = match mode {
+                "plain" => launch.dangerous().plaintext(),
+                "multiplexed" => launch.multiplex(),
+                _ => launch,
+            };
+            let plugin = launch.start().await.expect(&who);
+            let mut hanging = probe(&plugin);
+            let hanging = tokio::spawn(async move {
+                hanging.hang(HangRequest { id: "under way".to_owned() }).await.map(drop)
+            });
+            for len in [MIB, 15 * MIB] {
+                let status = probe(&plugin).fail(fails(len)).await.expect_err(&who);
+                assert_eq!(status.code(), Code::InvalidArgument, "{who}: {}", excerpt(&status));
+                assert_eq!(status.message().len() as u64, len, "{who}");
+            }
+            let status = probe(&plugin).fail(fails(17 * MIB)).await.expect_err(&who);
+            assert_ne!(status.code(), Code::InvalidArgument, "{who}: {}", excerpt(&status));
+
+            let mut request = Request::new(Payload { data: "word".into() });
+            let long = "y".repeat(MIB as usize).parse().expect("a value");
+            request.metadata_mut().insert("probe-long", long);
+            let answer = probe(&plugin).echo(request).await.expect(&who);
+            assert_eq!(answer.metadata().get("probe-long").expect(&who).len() as u64, MIB, "{who}");
+            let mut request = Request::new(Payload { data: "word".into() });
+            let long = "y".repeat(17 * MIB as usize).parse().expect("a value");
+            request.metadata_mut().insert("probe-long", long);
+            let status = probe(&plugin).echo(request).await.expect_err(&who);
+            assert_eq!(status.code(), Code::Internal, "{who}: {}", excerpt(&status));
+
+            probe(&plugin).echo(Payload { data: "word".into() }).await.expect(&who);
+            assert!(!hanging.is_finished(), "{who}: another call failed: {:?}", hanging.await);
+            plugin.shutdown().await.expect(&who);
+        }
+    }
+}
+
+/// A status without the length of its text.
+fn excerpt(status: &tonic::Status) -> String {
+    format!("{:?}: {:.200}", status.code(), status.message())
 }

@@ -1,16 +1,23 @@
 //! Which resources end together with which others.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use http::Request;
 use plugwire::Handshake;
-use plugwire::host::{Attach, Launch};
+use plugwire::host::{Attach, Launch, Timeouts};
+use plugwire::http2::Http2;
 use plugwire::plugin::Plugin;
 use plugwire_interop::broker_probe::Side;
+use plugwire_interop::brokered::{Brokered, MODES};
 use plugwire_interop::leaks::{eventually, is_alive, sockets};
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::{PROBE, rust};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+use tonic::Status;
+use tonic::body::Body;
+use tower::service_fn;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
@@ -100,4 +107,45 @@ async fn brokered_services_end_with_the_peer_that_they_were_for() {
     let error =
         timeout(LIMIT, broker.dial(4)).await.expect("no wait").expect_err("the peer is gone");
     assert_eq!(error.code(), "broker.peer-gone");
+}
+
+/// `Duration::MAX` is a common way to say that there is no limit.
+#[tokio::test]
+async fn any_limit_can_be_left_out() {
+    let limit = Duration::MAX;
+    let timeouts = Timeouts::default().start(limit).ping(limit).drain(limit).shutdown(limit);
+    let timeouts = timeouts.exit(limit).terminate(limit).broker(limit);
+    for mode in MODES {
+        let sandbox = Sandbox::new();
+        let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).timeouts(timeouts);
+        let pair = Brokered::start(launch.http2(Http2::new().keep_alive(limit, limit)), mode).await;
+        let id = pair.offer(Duration::ZERO).await;
+        let reached = timeout(60 * LIMIT, pair.host_dials(id)).await.expect("in time");
+        assert_eq!(reached.expect("the plugin accepts").served, id);
+        pair.plugin.ping().await.expect("it answers");
+        pair.plugin.shutdown().await.expect("it ends");
+        sandbox.assert_empty().await;
+    }
+}
+
+/// Go's server ends the process over a second service of one name.
+#[tokio::test]
+async fn a_service_that_every_plugin_has_cannot_be_added() {
+    for name in [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "plugin.GRPCBroker",
+        "plugin.GRPCController",
+        "plugin.GRPCStdio",
+    ] {
+        let answer = service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Status::unimplemented("a call").into_http::<Body>())
+        });
+        let plugin =
+            Plugin::new(PROBE).version(1, move |services, _| services.add_named(name, answer));
+        let error = plugin.serve_in_test(1).expect_err("it is taken");
+        assert_eq!(error.code(), "serve.built-in-service", "{name}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }

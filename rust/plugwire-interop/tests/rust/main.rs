@@ -4,6 +4,7 @@ mod attached;
 mod confined;
 mod docs;
 mod executables;
+mod grpcio;
 mod ignored_children;
 mod last_words;
 mod lifetimes;

@@ -1,4 +1,4 @@
-//! Linux. Some of these functions run between fork and exec, where only plain system calls are allowed: no allocation, no
+//! Linux. Some of these functions run between clone and exec, where only plain system calls are allowed: no allocation, no
 //! locks.
 
 use std::ffi::OsStr;
@@ -61,7 +61,7 @@ pub(crate) fn may_die_with_parent() -> io::Result<()> {
 }
 
 /// Makes the system kill this process when the thread that started it ends; the thread belongs to `parent`. For use between
-/// fork and exec.
+/// clone and exec.
 pub(crate) fn die_with_parent(parent: Pid) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // If the parent ended before the call, no signal comes. A parent in another pid namespace is not visible.
@@ -71,7 +71,7 @@ pub(crate) fn die_with_parent(parent: Pid) -> io::Result<()> {
     }
 }
 
-/// Marks every inherited descriptor except the standard three `CLOEXEC`. For use between fork and exec.
+/// Marks every inherited descriptor except the standard three `CLOEXEC`. For use between clone and exec.
 pub(crate) fn keep_only_standard_descriptors() -> io::Result<()> {
     // SAFETY: the call only sets a flag on descriptors and closes none.
     let result =
@@ -90,7 +90,7 @@ fn close_each_at_exec() -> io::Result<()> {
         // Two of the names are `.` and `..`.
         let Some(descriptor) = number(entry?.file_name().to_bytes()) else { continue };
         if descriptor > libc::STDERR_FILENO {
-            // SAFETY: it is open, as the directory says, and is not closed meanwhile: this process has one thread.
+            // SAFETY: it is open, as the directory says, and is not closed meanwhile: no other process has this table.
             let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
             rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
         }
@@ -124,7 +124,7 @@ pub(crate) fn seal(file: &File) -> io::Result<()> {
     Ok(rustix::fs::fcntl_add_seals(file, seals)?)
 }
 
-/// Becomes another user, irrevocably. For use between fork and exec.
+/// Becomes another user, irrevocably. For use between clone and exec.
 pub(crate) fn become_user(user: Uid, group: Gid, groups: &[Gid]) -> io::Result<()> {
     // The right to change groups depends on the user, so the user is last.
     rustix::thread::set_thread_groups(groups)?;
@@ -133,7 +133,7 @@ pub(crate) fn become_user(user: Uid, group: Gid, groups: &[Gid]) -> io::Result<(
     Ok(())
 }
 
-/// Disables set-user-ID programs and file capabilities. For use between fork and exec.
+/// Disables set-user-ID programs and file capabilities. For use between clone and exec.
 pub(crate) fn no_new_privs() -> io::Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
 }

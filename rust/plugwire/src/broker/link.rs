@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{DialError, ListenError, PeerGone};
 use super::outbound::Outbound;
-use crate::http2::{self, Cause, Channel, Http2, Peer};
+use crate::http2::{self, Cause, Channel, Peer, PeerLimits};
 use crate::net::{BoxIo, Tls};
 
 /// How long a broken brokered call waits to learn whether the whole peer is gone.
@@ -20,7 +20,7 @@ const PEER_ENDS_WITHIN: Duration = Duration::from_millis(700);
 /// The peer: whether it is there, and how connections to it are made.
 pub(super) struct Link {
     pub(super) tls: Option<Tls>,
-    pub(super) http2: Http2,
+    pub(super) limits: PeerLimits,
     /// `broker_timeout`.
     pub(super) timeout: Duration,
     /// Explains why a brokered connection broke. Without one, the link itself says "the peer is gone".
@@ -44,13 +44,13 @@ pub(super) struct State {
 impl Link {
     pub(super) fn new(
         tls: Option<Tls>,
-        http2: Http2,
+        limits: PeerLimits,
         timeout: Duration,
         process: Option<Arc<dyn Peer>>,
     ) -> Self {
         Self {
             tls,
-            http2,
+            limits,
             timeout,
             process,
             closing: CancellationToken::new(),
@@ -139,8 +139,8 @@ impl Link {
         io: BoxIo,
     ) -> Result<Channel, DialError> {
         let peer = self.process.clone().unwrap_or_else(|| self.clone());
-        let (tls, http2) = (self.tls.clone(), self.http2.clone());
-        let settings = http2::Settings { tls, http2, cut: self.closing.child_token() };
+        let (tls, limits) = (self.tls.clone(), self.limits.clone());
+        let settings = http2::Settings { tls, limits, cut: self.closing.child_token() };
         Channel::establish(io, settings, Some(peer), None)
             .await
             .map_err(|(step, cause)| DialError::Connect { id, step, cause })

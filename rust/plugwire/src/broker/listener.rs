@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::link::Link;
 use super::multiplexed::Streams;
-use crate::http2::{MAX_CONNECTIONS, Server};
+use crate::http2::{Guest, Guests, Server};
 use crate::net::{BoxIo, Listener};
 use crate::services::Services;
 
@@ -23,15 +23,17 @@ pub(super) enum Source {
 
 impl Source {
     /// Returns the next connection, or `None` when no more will come. Cancel safe.
-    async fn accept(&mut self) -> Option<BoxIo> {
-        match self {
-            Source::Streams(streams) => streams.accept().await,
+    async fn accept(&mut self, guests: &Guests) -> Option<(BoxIo, Guest)> {
+        let guest = guests.place().await;
+        let io = match self {
+            Source::Streams(streams) => streams.accept().await?,
             Source::Socket(listener) => {
                 let report =
                     |error| tracing::warn!(%error, "a brokered connection could not be accepted");
-                Some(listener.accept(report).await.io)
+                listener.accept(|| guests.make_room(), report).await.io
             }
-        }
+        };
+        Some((io, guest))
     }
 }
 
@@ -62,7 +64,7 @@ impl BrokeredListener {
 
     /// Serves these services on every connection, in a task of its own.
     pub fn serve(self, services: Services) -> Serving {
-        let server = Server::new(services.into_dispatch(), self.link.http2.clone());
+        let server = Server::new(services.into_dispatch(), self.link.limits.clone());
         let drain = server.drain.clone();
         let task = AbortOnDropHandle::new(tokio::spawn(self.run(server)));
         Serving { drain, task }
@@ -74,10 +76,12 @@ impl BrokeredListener {
         let tls = self.link.tls.clone();
         let mut connections = JoinSet::new();
         loop {
-            let has_room = connections.len() < MAX_CONNECTIONS && !server.drain.is_cancelled();
+            let open = !server.drain.is_cancelled();
             tokio::select! {
-                io = self.source.accept(), if has_room => match io {
-                    Some(io) => { connections.spawn(server.clone().serve(io, tls.clone())); }
+                accepted = self.source.accept(&self.link.limits.guests), if open => match accepted {
+                    Some((io, guest)) => {
+                        connections.spawn(server.clone().serve(io, tls.clone(), guest));
+                    }
                     None => break,
                 },
                 Some(_) = connections.join_next() => {}

@@ -33,7 +33,7 @@ use per_socket::PerSocket;
 pub(crate) use trust::Trust;
 use wiring::Wiring;
 
-use crate::http2::{Channel, Http2, Peer};
+use crate::http2::{Channel, Peer, PeerLimits};
 use crate::net::{AddrTranslator, BoxIo, Listen, Mux, Tls};
 use crate::services::Services;
 
@@ -63,7 +63,7 @@ pub(crate) struct Settings {
     /// Where sockets are made, without multiplexing.
     pub(crate) listen: Listen,
     pub(crate) tls: Option<Tls>,
-    pub(crate) http2: Http2,
+    pub(crate) limits: PeerLimits,
     /// `broker_timeout`.
     pub(crate) timeout: Duration,
     pub(crate) trust: Trust,
@@ -75,9 +75,9 @@ pub(crate) struct Settings {
 
 impl Broker {
     pub(crate) fn new(settings: Settings) -> Self {
-        let Settings { multiplexed, listen, tls, http2, timeout, trust, translate, peer } =
+        let Settings { multiplexed, listen, tls, limits, timeout, trust, translate, peer } =
             settings;
-        let link = Arc::new(Link::new(tls, http2, timeout, peer));
+        let link = Arc::new(Link::new(tls, limits, timeout, peer));
         let wiring = match multiplexed {
             true => Wiring::Multiplexed(Arc::new(Multiplexed::new(link.clone()))),
             false => Wiring::PerSocket(PerSocket::new(link.clone(), listen, trust, translate)),

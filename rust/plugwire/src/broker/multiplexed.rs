@@ -29,6 +29,7 @@ use super::turn::{Turn, UntilTaken};
 use crate::generated::plugin::Knock;
 use crate::http2::{Channel, ConnectStep};
 use crate::net::{BoxIo, Mux};
+use crate::time;
 
 /// How many connections may wait for a listener.
 const BACKLOG: usize = 64;
@@ -128,7 +129,7 @@ impl Multiplexed {
             state.pairing = acknowledge(outbound, id);
             state.unanswered = None;
         } else {
-            state.unanswered = Some((id, Instant::now() + self.link.timeout));
+            state.unanswered = Some((id, time::after(self.link.timeout)));
         }
     }
 
@@ -184,12 +185,12 @@ impl Multiplexed {
         caller: &oneshot::Sender<Result<Channel, DialError>>,
     ) -> Result<Channel, DialError> {
         let limit = self.link.timeout;
-        let mut turn_until = Instant::now() + 2 * limit;
+        let mut turn_until = time::after(limit.saturating_mul(2));
         let mut until = None;
         let mut refused = None;
         loop {
             let turn = timeout_at(turn_until, self.turn.clone().lock_owned()).await;
-            let until = *until.get_or_insert_with(|| Instant::now() + limit);
+            let until = *until.get_or_insert_with(|| time::after(limit));
             turn_until = until;
             let knocked = match turn {
                 Ok(turn) => self.knock_once(id, turn, until).await,
@@ -272,7 +273,7 @@ impl Multiplexed {
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
         let limit = self.link.timeout;
         let opened = async {
-            let turn = timeout(2 * limit, self.turn.clone().lock_owned()).await;
+            let turn = timeout(limit.saturating_mul(2), self.turn.clone().lock_owned()).await;
             let turn = turn.map_err(late)?;
             Ok::<_, io::Error>((timeout(limit, session.open()).await.map_err(late)??, turn))
         };

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{DialError, ListenError, PeerGone};
 use super::link::Link;
-use super::trust::Trust;
+use super::trust::{NotConnected, Trust};
 use crate::generated::plugin::ConnInfo;
 use crate::http2::{Channel, ConnectStep};
 use crate::net::{AddrTranslator, Address, Listen, Listener};
@@ -85,13 +85,16 @@ impl PerSocket {
     async fn dial_announced(&self, id: u32) -> Result<Channel, DialError> {
         loop {
             let announced = self.announcement(id).await?;
-            let address = self.address(id, &announced)?;
-            match address.connect().await {
+            let Some(address) = self.address(&announced) else {
+                return Err(self.refused(id, &announced));
+            };
+            match self.trust.connect(&address).await {
                 Ok(io) => return self.link.establish(id, io).await,
-                Err(cause) if is_stale(&cause) => {
+                Err(NotConnected::Refused) => return Err(self.refused(id, &announced)),
+                Err(NotConnected::Io(cause)) if is_stale(&cause) => {
                     self.announcements.lock().forget(id, &announced);
                 }
-                Err(cause) => {
+                Err(NotConnected::Io(cause)) => {
                     return Err(DialError::Connect { id, step: ConnectStep::Dial, cause });
                 }
             }
@@ -108,27 +111,26 @@ impl PerSocket {
             .await
     }
 
-    fn address(&self, id: u32, announced: &Announcement) -> Result<Address, DialError> {
+    fn address(&self, announced: &Announcement) -> Option<Address> {
         let Announcement { network, address, .. } = announced;
-        let parsed = Network::from_name(network)
-            .and_then(|network| Address::parse(network, &address.as_str().into()).ok());
-        let reached = match &self.translator {
-            Some(translator) => parsed.and_then(|address| translator.to_host(address).ok()),
-            None => parsed,
-        };
-        reached.filter(|address| self.trust.allows(address)).ok_or_else(|| {
-            // The directory for sockets is removed with the plugin, perhaps before the broker's stream
-            // ends.
-            if let Listen::Unix { directory, .. } = &self.listen
-                && !directory.exists()
-            {
-                return DialError::PeerGone(PeerGone);
-            }
-            DialError::AddressRefused {
-                id,
-                address: format!("{} {}", excerpt(network), excerpt(address)),
-            }
-        })
+        let address =
+            Address::parse(Network::from_name(network)?, &address.as_str().into()).ok()?;
+        match &self.translator {
+            Some(translator) => translator.to_host(address).ok(),
+            None => Some(address),
+        }
+    }
+
+    fn refused(&self, id: u32, announced: &Announcement) -> DialError {
+        // The directory for sockets is removed with the plugin, perhaps before the broker's stream ends.
+        if let Listen::Unix { directory, .. } = &self.listen
+            && !directory.exists()
+        {
+            return DialError::PeerGone(PeerGone);
+        }
+        let Announcement { network, address, .. } = announced;
+        let address = format!("{} {}", excerpt(network), excerpt(address));
+        DialError::AddressRefused { id, address }
     }
 }
 

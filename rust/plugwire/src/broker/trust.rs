@@ -1,9 +1,13 @@
 //! Which addresses of the peer a side connects to.
 
-#[cfg(any(test, feature = "host"))]
-use std::path::{Path, PathBuf};
+#[cfg(feature = "host")]
+use std::path::PathBuf;
 
-use crate::net::Address;
+use std::io;
+
+#[cfg(feature = "host")]
+use crate::net::owner;
+use crate::net::{Address, BoxIo};
 
 /// The addresses that a side connects to when the peer announces them.
 #[derive(Debug, Clone)]
@@ -11,53 +15,47 @@ pub(crate) enum Trust {
     /// Any address. Used by plugins, whose host started them and can do anything without their help,
     /// and by hosts that set `any_broker_address`.
     Anywhere,
-    /// Sockets directly inside one of these directories, and TCP on this machine. A plugin must not make
-    /// its host talk to a service that the plugin itself cannot reach.
-    #[cfg(any(test, feature = "host"))]
-    Directories(Vec<PathBuf>),
+    /// Sockets directly inside one of these directories, and ports of this machine, if they belong to the
+    /// plugin's user. A plugin must not make its host talk to a service that the plugin itself cannot
+    /// reach.
+    #[cfg(feature = "host")]
+    Plugin {
+        directories: Vec<PathBuf>,
+        /// The user that serves the main connection, where that is known.
+        user: Option<u32>,
+    },
+}
+
+/// Why no connection was made.
+pub(super) enum NotConnected {
+    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "plugins connect anywhere"))]
+    Refused,
+    Io(io::Error),
 }
 
 impl Trust {
-    pub(crate) fn allows(&self, address: &Address) -> bool {
-        match (self, address) {
-            (Trust::Anywhere, _) => true,
-            #[cfg(any(test, feature = "host"))]
-            (Trust::Directories(_), Address::Tcp(address)) => address.ip().is_loopback(),
-            #[cfg(any(test, feature = "host"))]
-            (Trust::Directories(directories), Address::Unix(path)) => is_inside(path, directories),
+    /// Sets the user to which sockets and ports must belong.
+    #[cfg(feature = "host")]
+    pub(crate) fn of_user(self, user: Option<u32>) -> Self {
+        match self {
+            Trust::Plugin { directories, user: known } => {
+                Trust::Plugin { directories, user: user.or(known) }
+            }
+            Trust::Anywhere => Trust::Anywhere,
         }
     }
-}
 
-#[cfg(any(test, feature = "host"))]
-fn is_inside(path: &Path, directories: &[PathBuf]) -> bool {
-    let real = |path: &Path| path.canonicalize().ok();
-    let Some(parent) = path.parent().and_then(real) else { return false };
-    // Connecting follows symbolic links, which could lead anywhere.
-    !path.is_symlink()
-        && directories.iter().any(|directory| real(directory) == Some(parent.clone()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_connects_only_where_sockets_belong() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let inside = directory.path().join("plugin1");
-        let trust = Trust::Directories(vec![directory.path().to_owned()]);
-        assert!(trust.allows(&Address::Unix(inside.clone())));
-        assert!(trust.allows(&Address::Tcp("127.0.0.1:80".parse().expect("an address"))));
-        for outside in ["/var/run/docker.sock", "/plugin1", "plugin1", "/nowhere/plugin1"] {
-            assert!(!trust.allows(&Address::Unix(outside.into())), "{outside}");
+    /// Connects to an address, if it is one of the peer's.
+    pub(super) async fn connect(&self, address: &Address) -> Result<BoxIo, NotConnected> {
+        match self {
+            Trust::Anywhere => address.connect().await.map_err(NotConnected::Io),
+            #[cfg(feature = "host")]
+            Trust::Plugin { directories, user } => {
+                owner::connect(address, directories, *user).await.map_err(|error| match error {
+                    owner::NotConnected::Refused => NotConnected::Refused,
+                    owner::NotConnected::Io(error) => NotConnected::Io(error),
+                })
+            }
         }
-        let around = directory.path().join("../plugin1");
-        assert!(!trust.allows(&Address::Unix(around)), "out by ..");
-        let link = directory.path().join("link");
-        std::os::unix::fs::symlink("/var/run/docker.sock", &link).expect("a link");
-        assert!(!trust.allows(&Address::Unix(link)), "out by a link");
-        assert!(!trust.allows(&Address::Tcp("192.0.2.1:80".parse().expect("an address"))));
-        assert!(Trust::Anywhere.allows(&Address::Unix("/var/run/docker.sock".into())));
     }
 }

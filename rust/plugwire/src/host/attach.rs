@@ -10,16 +10,17 @@ use plugwire_process::{ForeignProcess, blocking};
 use plugwire_protocol::handshake::AddressError;
 use plugwire_protocol::reattach::Reattach;
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::handle::{Inner, Owner, PluginHandle};
 use super::session::Session;
 use super::settings::{Timeouts, Writer};
 use super::sockets;
 use crate::broker;
-use crate::http2::{ConnectStep, Http2};
+use crate::http2::{ConnectStep, Http2, PeerLimits};
 use crate::net::Listen;
 use crate::net::{Address, Tls};
+use crate::time;
 
 /// A running plugin to connect to, such as one in a debugger, or one that outlived its host. go-plugin:
 /// `ClientConfig.Reattach`.
@@ -112,7 +113,7 @@ impl Attach {
         let Reattach { network, address, .. } = &self.record;
         let address = Address::parse(*network, address).map_err(AttachError::Address)?;
         let limit = self.timeouts.start;
-        let deadline = Instant::now() + limit;
+        let deadline = time::after(limit);
         let late = |_| AttachError::Timeout { limit };
         let process = match self.kill && !self.record.test {
             true => {
@@ -130,9 +131,9 @@ impl Attach {
             multiplexed: false,
             listen: Listen::Unix { directory: dir.path().to_owned(), group: None },
             tls: self.tls,
-            http2: self.http2,
+            limits: PeerLimits::new(self.http2),
             timeout: self.timeouts.broker,
-            trust: broker::Trust::Directories(directories.collect()),
+            trust: broker::Trust::Plugin { directories: directories.collect(), user: None },
             translate: None,
             peer: None,
         };
@@ -169,7 +170,7 @@ async fn confirmed(address: &Address, pid: u32) -> Result<ForeignProcess, Attach
     // The process is opened first: if it ends now and its pid is reused, the new process does not listen there.
     let process = ForeignProcess::open(pid).map_err(other)?;
     let (_, listens) = address.connect_to_process().await.map_err(other)?;
-    match listens {
+    match listens.and_then(|process| process.pid()) {
         Some(listens) if u32::try_from(listens) == Ok(pid) => Ok(process),
         Some(listens) => Err(other(io::Error::other(format!("process {listens} listens there")))),
         None => Err(other(io::Error::from(io::ErrorKind::Unsupported))),

@@ -17,9 +17,8 @@ use super::handshake::{self, NoLine, Printed};
 use super::process::PluginProcess;
 use super::runner::{Pipe, Runner};
 use super::sockets;
-use crate::broker::Trust;
 use crate::http2::ConnectStep;
-use crate::net::{AddrTranslator, Address};
+use crate::net::{AddrTranslator, Address, owner};
 
 /// A process whose standard output has ended is about to end itself.
 const ABOUT_TO_END: Duration = Duration::from_secs(3);
@@ -103,9 +102,11 @@ impl Attempt {
             // On this machine the path may name another file.
             return false;
         }
-        let directories = sockets::temporary_dirs(self.temporary.as_deref()).collect();
-        let (trust, address) = (Trust::Directories(directories), Address::Unix(socket.to_owned()));
-        let allowed = timeout(EXAMINED, blocking::run(move |_| trust.allows(&address))).await;
+        let directories: Vec<PathBuf> =
+            sockets::temporary_dirs(self.temporary.as_deref()).collect();
+        let socket = socket.to_owned();
+        let inside = blocking::run(move |_| owner::is_inside(&socket, &directories));
+        let allowed = timeout(EXAMINED, inside).await;
         matches!(allowed, Ok(Ok(true)))
     }
 

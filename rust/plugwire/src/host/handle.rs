@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plugwire_process::{Exit, ForeignProcess, PrivateDir};
 use plugwire_protocol::reattach::Reattach;
@@ -16,6 +17,9 @@ use crate::generated::grpc::health::v1::health_check_response::ServingStatus;
 use crate::generated::grpc::health::v1::{HealthCheckRequest, health_client::HealthClient};
 use crate::http2::Channel;
 use crate::net::Address;
+
+/// A deadline beyond it is none.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A running plugin. go-plugin: `Client`.
 ///
@@ -111,7 +115,10 @@ impl PluginHandle {
     pub async fn ping(&self) -> Result<(), PingError> {
         let mut health = HealthClient::new(self.channel());
         let mut request = tonic::Request::new(HealthCheckRequest { service: "plugin".to_owned() });
-        request.set_timeout(self.0.timeouts.ping);
+        // tonic panics at a limit that the header has no room for, and more than a year is none.
+        if self.0.timeouts.ping < YEAR {
+            request.set_timeout(self.0.timeouts.ping);
+        }
         let answer = health.check(request).await.map_err(PingError::Call)?;
         match answer.into_inner().status() {
             ServingStatus::Serving => Ok(()),

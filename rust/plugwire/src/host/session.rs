@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::net::unix::UCred;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::generated::plugin::grpc_controller_client::GrpcControllerClient;
 use crate::http2::{self, Channel, ConnectStep, NotProcessed, Redial};
 use crate::net::{Address, BoxIo};
 use crate::net::{Mode, Mux};
+use crate::time;
 
 /// A plugin must listen before it prints its line, but several implementations listen a moment later.
 const LISTENS_LATE: Duration = Duration::from_secs(1);
@@ -42,8 +44,13 @@ impl Session {
     ) -> Result<Self, (ConnectStep, io::Error)> {
         let reached = dial(address).await.map_err(|error| (ConnectStep::Dial, error))?;
         let (mut io, listens) = reached;
-        let (tls, http2, peer) =
-            (settings.tls.clone(), settings.http2.clone(), settings.peer.clone());
+        let settings = broker::Settings {
+            trust: settings.trust.of_user(listens.map(|process| process.uid())),
+            ..settings
+        };
+        let listens = listens.and_then(|process| process.pid());
+        let (tls, limits, peer) =
+            (settings.tls.clone(), settings.limits.clone(), settings.peer.clone());
         let multiplexed = settings.multiplexed;
         let broker = Broker::new(settings);
         let again: Option<Arc<dyn Redial>> = match address {
@@ -57,7 +64,7 @@ impl Session {
         if multiplexed {
             io = multiplex(&session.0, io).await.map_err(|error| (ConnectStep::Dial, error))?;
         }
-        let settings = http2::Settings { tls, http2, cut: session.0.closing() };
+        let settings = http2::Settings { tls, limits, cut: session.0.closing() };
         let channel = Channel::establish(io, settings, peer, again).await?;
         session.0.open(channel.clone());
         Ok(Self { channel, broker: session, stdio: tokio::sync::Mutex::default() })
@@ -138,6 +145,7 @@ impl Redial for OverSocket {
         Box::pin(async move {
             let reached = tokio::time::timeout(REDIAL_TIMEOUT, address.connect_to_process()).await;
             let (io, listens) = reached.map_err(|_| io::ErrorKind::TimedOut)??;
+            let listens = listens.and_then(|process| process.pid());
             match listens == at_first {
                 true => Ok(io),
                 false => Err(io::Error::other("another process listens there")),
@@ -156,8 +164,8 @@ impl Redial for OverSession {
     }
 }
 
-async fn dial(address: &Address) -> io::Result<(BoxIo, Option<i32>)> {
-    let give_up = Instant::now() + LISTENS_LATE;
+async fn dial(address: &Address) -> io::Result<(BoxIo, Option<UCred>)> {
+    let give_up = time::after(LISTENS_LATE);
     loop {
         match address.connect_to_process().await {
             Err(error) if not_yet(&error) && Instant::now() < give_up => {

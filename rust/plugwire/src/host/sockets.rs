@@ -53,12 +53,13 @@ pub(super) fn trust(main: &Address, private: &Path, temporary: Option<&OsStr>) -
     if !knows_private {
         dirs.extend(temporary_dirs(temporary));
     }
-    Trust::Directories(dirs)
+    Trust::Plugin { directories: dirs, user: None }
 }
 
 /// Does the same for a plugin that a runner started: in the private directory, or where its main socket is.
 pub(super) fn trust_runner(main: &Address, private: &Path) -> Trust {
-    Trust::Directories(main.directory().into_iter().chain([private]).map(Path::to_owned).collect())
+    let directories = main.directory().into_iter().chain([private]).map(Path::to_owned).collect();
+    Trust::Plugin { directories, user: None }
 }
 
 /// Returns where a plugin puts its sockets without a private directory.
@@ -79,6 +80,7 @@ fn is_short(base: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -92,6 +94,20 @@ mod tests {
         std::fs::write(path.join("plugin1"), "").expect("a file");
         drop(dir);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_base_that_others_may_change_is_refused() {
+        let base = tempfile::tempdir().expect("a directory");
+        for (mode, is_refused) in [(0o777, true), (0o1777, false), (0o700, false), (0o755, false)] {
+            std::fs::set_permissions(base.path(), Permissions::from_mode(mode))
+                .expect("it is ours");
+            let created = private_dir(Some(base.path()), None);
+            assert_eq!(created.is_err(), is_refused, "{mode:o}: {created:?}");
+            if let Err(error) = created {
+                assert!(error.to_string().contains("sticky bit"), "{error}");
+            }
+        }
     }
 
     #[test]

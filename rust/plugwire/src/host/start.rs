@@ -27,9 +27,11 @@ use super::session::Session;
 use super::settings::Security;
 use super::sockets;
 use crate::broker::{self, Trust};
+use crate::http2::PeerLimits;
 use crate::net::Identity;
 use crate::net::Listen;
 use crate::net::{AddrTranslator, Address, Tls};
+use crate::time;
 
 /// A process that does not listen may be about to end by itself.
 const MAY_END: Duration = Duration::from_secs(1);
@@ -202,7 +204,7 @@ impl Launch {
             Ok(Ok((process, stdout))) => {
                 Ok((PluginProcess::new(name, process), Box::pin(stdout), None))
             }
-            Ok(Err(cause)) => Err(not_spawned(cause, program, directory, confined).await),
+            Ok(Err(error)) => Err(not_spawned(error.cause, program, directory, confined).await),
             Err(_) => Err(deadline.missed_for(TimeoutStep::Execution, program)),
         }
     }
@@ -292,7 +294,13 @@ impl Launch {
         let trust = match self.any_broker_address {
             true => Trust::Anywhere,
             false if self.runner.is_some() => sockets::trust_runner(address, &attempt.dir),
-            false => sockets::trust(address, &attempt.dir, attempt.temporary.as_deref()),
+            false => {
+                // Which user serves the main connection, the system does not tell over TCP.
+                let own = rustix::process::geteuid().as_raw();
+                let user = self.confinement.user_id().unwrap_or(own);
+                let trust = sockets::trust(address, &attempt.dir, attempt.temporary.as_deref());
+                trust.of_user(Some(user))
+            }
         };
         broker::Settings {
             multiplexed: line.multiplex == Some(true),
@@ -301,7 +309,7 @@ impl Launch {
                 group: self.socket_group.clone(),
             },
             tls,
-            http2: self.http2.clone(),
+            limits: PeerLimits::new(self.http2.clone()),
             timeout: self.timeouts.broker,
             trust,
             translate: attempt.translate.clone(),
@@ -347,7 +355,7 @@ struct Deadline {
 impl Deadline {
     fn of(launch: &Launch) -> Self {
         let limit = launch.timeouts.start;
-        Self { at: Instant::now() + limit, limit, program: launch.program.clone() }
+        Self { at: time::after(limit), limit, program: launch.program.clone() }
     }
 
     fn missed(&self, step: TimeoutStep, evidence: Box<Evidence>) -> StartError {

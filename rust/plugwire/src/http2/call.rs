@@ -1,23 +1,22 @@
 //! One call of a channel, from its request to the beginning of its response.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready as resolved};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use h2::client::SendRequest;
 use http::{Request, Response};
 use http_body::Body as _;
 use tokio::time::Sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
-use super::body::ResponseBody;
+use super::body::{Incoming, ResponseBody};
 use super::calls::CallToken;
-use super::connection::Connection;
+use super::connection::{Connection, Requests};
+use super::memory::OpenCall;
 use super::peer::Peer;
 use super::pump::{Pump, PumpError};
 use super::{deadline, status};
@@ -33,11 +32,12 @@ pub struct CallFuture {
 
 enum CallState {
     Reconnecting {
-        connecting: BoxFuture<'static, Result<SendRequest<Bytes>, Status>>,
+        connecting: BoxFuture<'static, Result<Requests, Status>>,
         request: Option<Box<Request<tonic::body::Body>>>,
     },
     Open {
         response: h2::client::ResponseFuture,
+        open: Option<OpenCall>,
         upload: Option<Box<Pump>>,
     },
     Failing(BoxFuture<'static, Status>),
@@ -46,17 +46,29 @@ enum CallState {
 
 impl CallState {
     fn send(
-        mut requests: SendRequest<Bytes>,
+        mut requests: Requests,
         request: Request<tonic::body::Body>,
         peer: &Option<Arc<dyn Peer>>,
     ) -> Self {
         let (parts, body) = request.into_parts();
         let ends_here = body.is_end_stream();
-        match requests.send_request(Request::from_parts(parts, ()), ends_here) {
-            Ok((response, stream)) => Self::Open {
-                response,
-                upload: (!ends_here).then(|| Box::new(Pump::new(body, stream))),
-            },
+        if let Err(status) = requests.peer_limit.check(&parts.headers) {
+            return Self::Failing(Box::pin(resolved(status)));
+        }
+        match requests.send.send_request(Request::from_parts(parts, ()), ends_here) {
+            Ok((response, mut stream)) => {
+                let id = response.stream_id().as_u32();
+                if let Err(exhausted) = requests.ledger.open(id) {
+                    stream.send_reset(h2::Reason::CANCEL);
+                    return Self::Failing(Box::pin(resolved(exhausted.into())));
+                }
+                Self::Open {
+                    response,
+                    open: Some(OpenCall::new(requests.ledger, id)),
+                    upload: (!ends_here)
+                        .then(|| Box::new(Pump::new(body, stream, requests.peer_limit))),
+                }
+            }
             Err(error) => Self::Failing(status::explain(error, peer.clone(), None)),
         }
     }
@@ -67,7 +79,7 @@ fn reconnect(
     connection: Arc<Connection>,
     ended: h2::Error,
     peer: Option<Arc<dyn Peer>>,
-) -> BoxFuture<'static, Result<SendRequest<Bytes>, Status>> {
+) -> BoxFuture<'static, Result<Requests, Status>> {
     Box::pin(async move {
         match connection.reconnect().await {
             Some(requests) => Ok(requests),
@@ -107,7 +119,7 @@ impl Future for CallFuture {
                     this.state = CallState::Done;
                     return Poll::Ready(Err(status));
                 }
-                CallState::Open { response, upload } => {
+                CallState::Open { response, open, upload } => {
                     if let Some(Poll::Ready(ended)) =
                         upload.as_mut().map(|pump| Pin::new(&mut **pump).poll(cx))
                     {
@@ -123,11 +135,16 @@ impl Future for CallFuture {
                     }
                     match Pin::new(response).poll(cx) {
                         Poll::Ready(Ok(response)) => {
+                            let open = open.take().expect("taken once");
+                            if let Err(exhausted) = open.hold(response.headers()) {
+                                this.state = CallState::Done;
+                                return Poll::Ready(Err(exhausted.into()));
+                            }
                             let upload = upload.take().map(|pump| {
                                 let upload = tokio::spawn(async move { drop(pump.await) });
                                 AbortOnDropHandle::new(upload)
                             });
-                            return Poll::Ready(Ok(this.respond(response, upload)));
+                            return Poll::Ready(Ok(this.respond(response, open, upload)));
                         }
                         Poll::Ready(Err(error)) => {
                             let deadline = this.deadline.as_ref().map(|sleep| sleep.deadline());
@@ -166,13 +183,14 @@ impl CallFuture {
     fn respond(
         &mut self,
         response: Response<h2::RecvStream>,
+        open: OpenCall,
         upload: Option<AbortOnDropHandle<()>>,
     ) -> Response<ResponseBody> {
         self.state = CallState::Done;
         let (mut parts, recv) = response.into_parts();
         status::drop_broken_details(&mut parts.headers);
         let (deadline, peer, token) = (self.deadline.take(), self.peer.take(), self.token.take());
-        let body = ResponseBody::new(recv, upload, deadline, peer, token);
+        let body = ResponseBody::new(Incoming::new(recv, open), upload, deadline, peer, token);
         Response::from_parts(parts, body)
     }
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-/// Limits what one HTTP/2 connection may use. The defaults suit plugins, and most programs keep them.
+use super::guests::Guests;
+use super::memory::Memory;
+
+/// Limits what a peer may use, on one HTTP/2 connection and on all. The defaults suit plugins, and most
+/// programs keep them.
 ///
-/// The worst case is a peer that sends while this side does not read. Each connection can then hold
-/// [`Http2::connection_window`] bytes of payload. If the peer sends the smallest possible frames, their
-/// bookkeeping takes another 51 times [`Http2::stream_window`] (214 MB by default). A peer that exceeds
-/// these limits loses its connection.
+/// The worst case is a peer that sends while this side does not read. What it makes this side hold is
+/// counted over all its connections and calls, and limited by [`Http2::peer_memory`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http2 {
     pub(crate) stream_window: u32,
@@ -16,6 +18,22 @@ pub struct Http2 {
     pub(crate) max_headers: u32,
     pub(crate) max_streams: u32,
     pub(crate) keep_alive: Option<KeepAlive>,
+    peer_memory: u64,
+}
+
+/// The limits of one peer. A clone is for another connection of the same peer.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerLimits {
+    pub(crate) http2: Http2,
+    pub(crate) memory: Memory,
+    pub(crate) guests: Guests,
+}
+
+impl PeerLimits {
+    /// Gives a new peer its own allowance of memory and connections.
+    pub(crate) fn new(http2: Http2) -> Self {
+        Self { memory: Memory::new(http2.peer_memory), guests: Guests::default(), http2 }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +48,7 @@ const SMALL_FRAME: usize = 256;
 const SHORTEST_MESSAGE: usize = 5;
 const KIB: u32 = 1024;
 const MIB: u32 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB as u64;
 /// HTTP/2 allows windows up to 2^31 - 1 and frames from 16 KiB to 2^24 - 1.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
@@ -42,6 +61,7 @@ impl Default for Http2 {
             max_headers: 16 * MIB,
             max_streams: 10_000,
             keep_alive: None,
+            peer_memory: GIB,
         }
     }
 }
@@ -84,6 +104,18 @@ impl Http2 {
         self
     }
 
+    /// Sets how much memory the peer can make this side hold, in bytes, over all its connections and calls,
+    /// brokered ones included: messages that have not arrived whole, data that was not read, headers, and
+    /// what a call costs by itself. Default 1 GiB, so a message of 2 GiB needs more. grpc-go: none.
+    ///
+    /// A call beyond it fails with `RESOURCE_EXHAUSTED`; a connection whose data does not fit ends. All
+    /// hosts that are connected to one plugin count as one peer.
+    #[must_use]
+    pub fn peer_memory(mut self, bytes: u64) -> Self {
+        self.peer_memory = bytes;
+        self
+    }
+
     /// Pings the peer once in each `interval`, and closes the connection when an answer takes longer than
     /// `timeout`. Default: no pings.
     ///
@@ -112,7 +144,7 @@ impl Http2 {
             .max_header_list_size(self.max_headers)
             .max_send_buffer_size(MIB as usize)
             .max_concurrent_reset_streams(CANCELLED_CALLS)
-            .max_pending_accept_reset_streams(CANCELLED_CALLS)
+            .max_local_error_reset_streams(Some(LATE_FRAMES))
             .data_frame_budget(self.data_frame_budget())
             .enable_push(false);
         builder
@@ -128,12 +160,16 @@ impl Http2 {
             .max_concurrent_streams(self.max_streams)
             .max_send_buffer_size(MIB as usize)
             .max_concurrent_reset_streams(CANCELLED_CALLS)
+            .max_local_error_reset_streams(Some(LATE_FRAMES))
             .max_pending_accept_reset_streams(CANCELLED_CALLS)
             .data_frame_budget(self.data_frame_budget());
         builder
     }
 }
 
-/// By default, h2 treats more than 20 calls that were cancelled before they were accepted as an attack.
-/// The peer here is our own plugin or host, not the internet, and a host may cancel a burst of calls.
-const CANCELLED_CALLS: usize = 4096;
+/// How many calls that ended early h2 remembers, for 30 s: what still comes for them is no error. The
+/// default is 50. A host gives up a burst of calls when their deadlines pass together.
+const CANCELLED_CALLS: usize = 64 * 1024;
+/// How many frames for calls that h2 has forgotten, or that are malformed, it answers before it ends the
+/// connection. By default it is 1024, over the whole life of the connection.
+const LATE_FRAMES: usize = 256 * 1024;

@@ -13,11 +13,13 @@ use futures_util::future::{BoxFuture, Shared};
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use parking_lot::{Mutex, RwLock};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::config::{Http2, KeepAlive};
+use super::config::{KeepAlive, PeerLimits};
+use super::inbound::{Inbound, PeerLimit};
 use super::keep_alive::silence;
+use super::memory::Ledger;
 use super::peer::Peer;
 use super::status;
 use crate::net::{BoxIo, Tls};
@@ -27,6 +29,11 @@ use crate::net::{BoxIo, Tls};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long no new connection is tried after one that failed. Calls fail at once in the meantime.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The first pause before a new connection if the previous one ended soon. It doubles up to [`PAUSE`]: a
+/// peer that ends each connection at once does not have this side dial at its speed.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// A connection that lasted longer did not end soon.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A step of connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +57,17 @@ pub(crate) trait Redial: Send + Sync {
 /// How connections are made, and when they are closed.
 pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
-    pub(crate) http2: Http2,
+    pub(crate) limits: PeerLimits,
     /// Cancel it to close all connections: calls in progress fail, and no further connection is made.
     pub(crate) cut: CancellationToken,
+}
+
+/// One connection, for the calls that are made on it.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub(super) send: SendRequest<Bytes>,
+    pub(super) ledger: Ledger,
+    pub(super) peer_limit: PeerLimit,
 }
 
 /// An HTTP/2 connection, replaced by a new one to the same process when the other side closes it.
@@ -61,7 +76,7 @@ pub(super) struct Connection {
     /// Once this process is gone, a redial would reach another one.
     peer: Option<Arc<dyn Peer>>,
     redial: Option<Arc<dyn Redial>>,
-    current: RwLock<SendRequest<Bytes>>,
+    current: RwLock<Requests>,
     next: Mutex<Next>,
 }
 
@@ -72,11 +87,29 @@ struct Next {
     connecting: Option<Connecting>,
     /// When the last attempt failed.
     failed: Option<Instant>,
+    /// When the last attempt succeeded.
+    connected: Option<Instant>,
+    /// How many connections in a row have ended soon, the first of all not counted.
+    ended_soon: u32,
     /// How many connections have followed the first.
     reconnections: u64,
 }
 
-type Connecting = Shared<BoxFuture<'static, Option<SendRequest<Bytes>>>>;
+impl Next {
+    /// Returns how long to wait before the next attempt, now that the connection has ended.
+    fn pause(&mut self) -> Duration {
+        match self.connected {
+            Some(connected) if connected.elapsed() < SOON => self.ended_soon += 1,
+            _ => self.ended_soon = 0,
+        }
+        match self.ended_soon.checked_sub(1) {
+            None => Duration::ZERO,
+            Some(doublings) => PAUSE.min(FIRST_PAUSE * 2_u32.pow(doublings.min(10))),
+        }
+    }
+}
+
+type Connecting = Shared<BoxFuture<'static, Option<Requests>>>;
 
 impl Connection {
     /// Connects over `io`. Returns once the other side has answered in HTTP/2. The caller sets the
@@ -97,11 +130,11 @@ impl Connection {
 
     /// Returns a handle for one call, or why the connection accepts no more calls if it can be replaced.
     /// Each call needs a clone of its own: a handle whose call still waits for a stream refuses the next.
-    pub(super) fn current(&self) -> Result<SendRequest<Bytes>, h2::Error> {
+    pub(super) fn current(&self) -> Result<Requests, h2::Error> {
         let mut requests = self.current.read().clone();
         if self.redial.is_some() {
             // On a clone that has sent nothing, this only asks whether the connection accepts calls.
-            match requests.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            match requests.send.poll_ready(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Err(ended)) => return Err(ended),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
@@ -114,7 +147,7 @@ impl Connection {
     /// cannot be reached now or could not a moment ago.
     ///
     /// Cancel safe: the attempt to reconnect continues.
-    pub(super) async fn reconnect(self: &Arc<Self>) -> Option<SendRequest<Bytes>> {
+    pub(super) async fn reconnect(self: &Arc<Self>) -> Option<Requests> {
         let redial = self.redial.as_ref()?;
         let connecting = {
             let mut next = self.next.lock();
@@ -137,31 +170,40 @@ impl Connection {
         if next.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
             return None;
         }
-        let task = tokio::spawn(self.clone().replace(redial.clone()));
+        let pause = next.pause();
+        let task = tokio::spawn(self.clone().replace(redial.clone(), pause));
         let connecting = task.map(|connected| connected.ok().flatten()).boxed().shared();
         next.connecting = Some(connecting.clone());
         Some(connecting)
     }
 
-    async fn replace(self: Arc<Self>, redial: Arc<dyn Redial>) -> Option<SendRequest<Bytes>> {
+    async fn replace(
+        self: Arc<Self>,
+        redial: Arc<dyn Redial>,
+        pause: Duration,
+    ) -> Option<Requests> {
         let gone = self.peer.as_ref().map_or_else(|| pending().boxed(), |peer| peer.gone());
         let connected = tokio::select! {
             biased;
             () = self.settings.cut.cancelled() => None,
             () = gone => None,
-            connected = self.redial(redial) => connected,
+            connected = async {
+                sleep(pause).await;
+                self.redial(redial).await
+            } => connected,
         };
         let mut next = self.next.lock();
         next.connecting = None;
         next.failed = connected.is_none().then(Instant::now);
         if let Some(requests) = &connected {
             next.reconnections += 1;
+            next.connected = Some(Instant::now());
             *self.current.write() = requests.clone();
         }
         connected
     }
 
-    async fn redial(&self, redial: Arc<dyn Redial>) -> Option<SendRequest<Bytes>> {
+    async fn redial(&self, redial: Arc<dyn Redial>) -> Option<Requests> {
         let connecting = async {
             let io = redial.redial().await.map_err(|error| (ConnectStep::Dial, error))?;
             let late = |_| (ConnectStep::Http2, io::ErrorKind::TimedOut.into());
@@ -187,10 +229,7 @@ impl Connection {
 }
 
 /// Establishes one connection over a byte stream, and drives it until it ends or is cut.
-async fn connect(
-    io: BoxIo,
-    settings: &Settings,
-) -> Result<SendRequest<Bytes>, (ConnectStep, io::Error)> {
+async fn connect(io: BoxIo, settings: &Settings) -> Result<Requests, (ConnectStep, io::Error)> {
     let io = match &settings.tls {
         Some(tls) => tls.connect(io).await.map_err(|error| (ConnectStep::Tls, error))?,
         None => io,
@@ -198,9 +237,12 @@ async fn connect(
     connect_http2(io, settings).await.map_err(|error| (ConnectStep::Http2, error))
 }
 
-async fn connect_http2(io: BoxIo, settings: &Settings) -> io::Result<SendRequest<Bytes>> {
-    let http2 = &settings.http2;
-    let (requests, mut connection) = http2.client().handshake(io).await.map_err(into_io)?;
+async fn connect_http2(io: BoxIo, settings: &Settings) -> io::Result<Requests> {
+    let PeerLimits { http2, memory, .. } = &settings.limits;
+    let ledger = Ledger::new(memory.clone());
+    let io = Inbound::calling(io, http2, ledger.clone());
+    let peer_limit = io.peer_limit();
+    let (send, mut connection) = http2.client().handshake(io).await.map_err(into_io)?;
     let mut pings = connection.ping_pong().expect("taken once");
     let mut driver = Box::pin(connection);
     // An answer to a ping proves that the other side speaks HTTP/2. Behind TLS 1.3 it also proves that it
@@ -210,7 +252,7 @@ async fn connect_http2(io: BoxIo, settings: &Settings) -> io::Result<SendRequest
         pong = pings.ping(Ping::opaque()) => { pong.map_err(into_io)?; }
     }
     tokio::spawn(drive(driver, pings, http2.keep_alive, settings.cut.clone()));
-    Ok(requests)
+    Ok(Requests { send, ledger, peer_limit })
 }
 
 fn closed_early() -> io::Error {
@@ -230,7 +272,7 @@ fn into_io(error: h2::Error) -> io::Error {
 
 /// Drives the connection until it ends. h2 ends it when the last channel and the last call are dropped.
 async fn drive(
-    mut connection: Pin<Box<h2::client::Connection<BoxIo, Bytes>>>,
+    mut connection: Pin<Box<h2::client::Connection<Inbound, Bytes>>>,
     pings: PingPong,
     keep_alive: Option<KeepAlive>,
     cut: CancellationToken,
@@ -254,6 +296,7 @@ mod tests {
     use tokio::sync::{Notify, Semaphore};
 
     use super::*;
+    use crate::http2::config::Http2;
     use crate::http2::peer::Cause;
 
     /// The other side. It answers a new connection once it has a permit to.
@@ -316,7 +359,8 @@ mod tests {
     async fn ended() -> Scene {
         let (other_side, permits) = (Arc::new(OtherSide::default()), Arc::new(Semaphore::new(0)));
         let cut = CancellationToken::new();
-        let settings = Settings { tls: None, http2: Http2::default(), cut: cut.clone() };
+        let settings =
+            Settings { tls: None, limits: PeerLimits::new(Http2::default()), cut: cut.clone() };
         let (peer, redial) = (other_side.clone(), Permitted(other_side.clone(), permits.clone()));
         let begun = Connection::establish(
             other_side.answer(),
@@ -393,6 +437,39 @@ mod tests {
         cut.cancel();
         assert!(!call.await.expect("no panic"));
         assert!(connection.reconnect().await.is_none());
+    }
+
+    /// The pauses are lower bounds, so a busy machine changes nothing.
+    #[tokio::test]
+    async fn a_peer_that_ends_each_connection_is_dialled_less_and_less_often() {
+        let Scene { connection, other_side, permits, .. } = ended().await;
+        permits.add_permits(100);
+        let began = Instant::now();
+        for round in 0..5 {
+            assert!(connection.reconnect().await.is_some(), "{round}");
+            other_side.ended.notify_one();
+            while connection.current().is_ok() {
+                tokio::task::yield_now().await;
+            }
+        }
+        // None before the first, then 20, 40, 80 and 160 ms, unless a connection lasted long.
+        let next = connection.next.lock();
+        assert!(
+            next.ended_soon < 4 || began.elapsed() >= 15 * FIRST_PAUSE,
+            "{:?}",
+            began.elapsed()
+        );
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_second() {
+        let mut next = Next::default();
+        assert_eq!(next.pause(), Duration::ZERO, "the first connection may end any time");
+        next.connected = Some(Instant::now() + SOON * 1000);
+        let pauses: Vec<_> = (0..8).map(|_| next.pause().as_millis()).collect();
+        assert_eq!(pauses, [20, 40, 80, 160, 320, 640, 1000, 1000]);
+        next.connected = Instant::now().checked_sub(SOON);
+        assert_eq!(next.pause(), Duration::ZERO, "one that lasted is forgiven");
     }
 
     /// Calls must not each wait for a process that hangs.

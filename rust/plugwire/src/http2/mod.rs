@@ -12,8 +12,12 @@ mod channel;
 mod config;
 mod connection;
 mod deadline;
+mod guests;
+mod inbound;
 mod keep_alive;
 mod liveness;
+mod memory;
+mod messages;
 mod peer;
 mod presence;
 mod pump;
@@ -25,15 +29,17 @@ pub use body::ResponseBody;
 pub use call::CallFuture;
 pub use channel::Channel;
 pub use config::Http2;
+pub(crate) use config::PeerLimits;
 pub use connection::ConnectStep;
 #[cfg(feature = "host")]
 pub(crate) use connection::Redial;
 pub(crate) use connection::Settings;
+pub(crate) use guests::{Guest, Guests};
 #[cfg(feature = "plugin")]
 pub(crate) use liveness::Liveness;
 pub(crate) use peer::{Cause, Peer};
 #[cfg(feature = "plugin")]
 pub(crate) use presence::Presence;
 pub(crate) use routes::{Dispatch, Routes};
-pub(crate) use server::{MAX_CONNECTIONS, Server};
+pub(crate) use server::Server;
 pub use status::NotProcessed;

@@ -10,6 +10,9 @@ use http::HeaderMap;
 use http_body::Body;
 use tonic::Status;
 
+use super::inbound::PeerLimit;
+use super::status;
+
 /// Copies a body to its stream, as fast as flow control allows. Completes when everything has been
 /// handed to the connection. Dropping it earlier resets the stream.
 pub(super) struct Pump {
@@ -21,6 +24,7 @@ pub(super) struct Pump {
     /// The frame behind `waiting`.
     behind: Bytes,
     next: Next,
+    peer_limit: PeerLimit,
 }
 
 enum Next {
@@ -39,8 +43,13 @@ pub(super) enum PumpError {
 }
 
 impl Pump {
-    pub(super) fn new(body: tonic::body::Body, stream: SendStream<Bytes>) -> Self {
-        Self { body, stream, waiting: Bytes::new(), behind: Bytes::new(), next: Next::Data }
+    pub(super) fn new(
+        body: tonic::body::Body,
+        stream: SendStream<Bytes>,
+        peer_limit: PeerLimit,
+    ) -> Self {
+        let (waiting, behind) = (Bytes::new(), Bytes::new());
+        Self { body, stream, waiting, behind, next: Next::Data, peer_limit }
     }
 
     /// Ends the stream with these trailers after what the body has produced so far, and ignores the rest
@@ -102,6 +111,9 @@ impl Pump {
                 Ok(data) => self.behind = data,
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
+                        let fits = self.peer_limit.check(&trailers);
+                        let trailers =
+                            fits.map_or_else(|status| status::trailers(&status), |()| trailers);
                         self.next = Next::Trailers(trailers);
                     }
                 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 #[cfg(feature = "plugin")]
 use rustix::process::Pid;
@@ -18,20 +18,21 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tower_service::Service;
 
-use super::body::RequestBody;
+use super::body::{Incoming, RequestBody};
 use super::calls::Calls;
-use super::config::Http2;
+use super::config::PeerLimits;
+use super::guests::Guest;
+use super::inbound::{Inbound, PeerLimit, Turn};
 use super::keep_alive::silence;
 use super::liveness::Liveness;
+use super::memory::{Ledger, OpenCall};
 use super::presence::Presence;
 use super::pump::{Pump, PumpError};
 use super::routes::Dispatch;
 use super::{deadline, status};
 use crate::net::{BoxIo, Tls};
+use crate::time;
 
-/// The most connections that one server has at a time; further ones wait or are closed. One connection
-/// carries any number of calls, so a healthy peer never needs more.
-pub(crate) const MAX_CONNECTIONS: usize = 1024;
 /// A peer that connects and does not speak HTTP/2 is disconnected after this time.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,7 +40,7 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Server {
     dispatch: Dispatch,
-    http2: Http2,
+    limits: PeerLimits,
     /// Cancel it to accept no new calls. Each connection then closes when its calls have finished.
     pub(crate) drain: CancellationToken,
     /// The calls in progress to services other than go-plugin's own.
@@ -50,11 +51,19 @@ pub(crate) struct Server {
     peer: Option<Pid>,
 }
 
+/// The peer of one connection.
+#[derive(Clone)]
+struct Peer {
+    ledger: Ledger,
+    limit: PeerLimit,
+    turn: Turn,
+}
+
 impl Server {
-    pub(crate) fn new(dispatch: Dispatch, http2: Http2) -> Self {
+    pub(crate) fn new(dispatch: Dispatch, limits: PeerLimits) -> Self {
         Self {
             dispatch,
-            http2,
+            limits,
             drain: CancellationToken::new(),
             calls: Calls::default(),
             presence: Presence::default(),
@@ -72,38 +81,61 @@ impl Server {
 
     /// Serves one connection until its peer closes it. Dropping the future drops the handlers of the
     /// connection's calls.
-    pub(crate) async fn serve(self, io: BoxIo, tls: Option<Tls>) {
+    ///
+    /// `guest` is its place among the peer's connections, which it may lose before it has made a call.
+    pub(crate) async fn serve(self, io: BoxIo, tls: Option<Tls>, guest: Guest) {
+        tokio::select! {
+            () = guest.closed() => tracing::debug!("a connection without a call gave way to others"),
+            () = self.serve_guest(io, tls, &guest) => {}
+        }
+    }
+
+    async fn serve_guest(self, io: BoxIo, tls: Option<Tls>, guest: &Guest) {
         let begin = async {
             let io = match tls {
                 Some(tls) => tls.accept(io).await?,
                 None => io,
             };
-            let handshake = self.http2.server().handshake::<_, Bytes>(io);
-            handshake.await.map_err(|error| std::io::Error::other(status::in_words(&error)))
+            let PeerLimits { http2, memory, .. } = &self.limits;
+            let ledger = Ledger::new(memory.clone());
+            let io = Inbound::serving(io, http2, ledger.clone());
+            let (peer_limit, turn) = (io.peer_limit(), io.turn());
+            let connection = http2.server().handshake::<_, Bytes>(io).await;
+            connection
+                .map(|connection| (connection, Peer { ledger, limit: peer_limit, turn }))
+                .map_err(|error| std::io::Error::other(status::in_words(&error)))
         };
         match tokio::time::timeout(PREFACE_TIMEOUT, begin).await {
-            Ok(Ok(connection)) => self.serve_calls(connection).await,
+            Ok(Ok((connection, peer))) => self.serve_calls(connection, peer, guest).await,
             Ok(Err(error)) => tracing::warn!(%error, "a peer was refused, or did not start HTTP/2"),
             Err(_) => tracing::debug!("a peer connected and sent nothing"),
         }
     }
 
-    async fn serve_calls(self, mut connection: h2::server::Connection<BoxIo, Bytes>) {
+    async fn serve_calls(
+        self,
+        mut connection: h2::server::Connection<Inbound, Bytes>,
+        peer: Peer,
+        guest: &Guest,
+    ) {
         let _present = self.presence.enter();
         #[cfg(feature = "plugin")]
         self.presence.remember(self.peer);
         let pings = connection.ping_pong().expect("taken once");
-        let mut silent = std::pin::pin!(silence(pings, self.http2.keep_alive));
+        let mut silent = std::pin::pin!(silence(pings, self.limits.http2.keep_alive));
         let mut calls = JoinSet::new();
-        let mut draining = false;
+        let (mut draining, mut has_called) = (false, false);
         let liveness = Liveness::default();
         loop {
             tokio::select! {
-                call = connection.accept() => match call {
+                call = accept(&mut connection, &peer.turn) => match call {
                     Some(Ok((mut request, respond))) => {
+                        if !std::mem::replace(&mut has_called, true) {
+                            guest.stays();
+                        }
                         request.extensions_mut().insert(liveness.clone());
                         let token = self.calls.track(request.uri().path());
-                        let call = serve_call(request, respond, self.dispatch.clone());
+                        let call = serve_call(request, respond, self.dispatch.clone(), peer.clone());
                         calls.spawn(async move { call.await; drop(token) });
                     }
                     Some(Err(error)) => {
@@ -125,19 +157,41 @@ impl Server {
     }
 }
 
+/// Returns the next call. Cancel safe.
+async fn accept(
+    connection: &mut h2::server::Connection<Inbound, Bytes>,
+    turn: &Turn,
+) -> Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>> {
+    std::future::poll_fn(|cx| {
+        let accepted = connection.poll_accept(cx);
+        if accepted.is_pending() {
+            turn.renew();
+        }
+        accepted
+    })
+    .await
+}
+
 /// Serves one call, from its request's headers to its response's trailers.
 async fn serve_call(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     mut dispatch: Dispatch,
+    peer: Peer,
 ) {
+    let open = OpenCall::new(peer.ledger, request.body().stream_id().as_u32());
+    let held = open.hold(request.headers());
     if let Some(refusal) = refusal(&request) {
         let _ = respond.send_response(refusal, true);
         return;
     }
-    let deadline = deadline::timeout(request.headers()).map(|after| Instant::now() + after);
-    let request = request.map(|recv| tonic::body::Body::new(RequestBody(recv)));
+    let deadline = deadline::timeout(request.headers()).map(time::after);
+    let request =
+        request.map(|recv| tonic::body::Body::new(RequestBody(Incoming::new(recv, open))));
     let handler = AssertUnwindSafe(async {
+        if let Err(exhausted) = held {
+            return Ok(Status::from(exhausted).into_http());
+        }
         std::future::poll_fn(|cx| dispatch.poll_ready(cx)).await?;
         dispatch.call(request).await
     })
@@ -153,6 +207,10 @@ async fn serve_call(
             Err(panic) => panicked(&*panic).into_http(),
         },
     };
+    let response = match peer.limit.check(response.headers()) {
+        Ok(()) => response,
+        Err(status) => status.into_http(),
+    };
     let (parts, body) = response.into_parts();
     let ends_here = body.is_end_stream();
     // Fails only if the peer has reset the call or the connection is gone.
@@ -162,12 +220,12 @@ async fn serve_call(
     if ends_here {
         return;
     }
-    let mut pump = Pump::new(body, stream);
+    let mut pump = Pump::new(body, stream, peer.limit);
     tokio::select! {
         () = write_body(&mut pump) => {}
         () = until(deadline) => {
             // The rest of the body is dropped: its slow reader may be why the deadline has passed.
-            if pump.stream().send_trailers(trailers(&status::deadline_exceeded())).is_err() {
+            if pump.stream().send_trailers(status::trailers(&status::deadline_exceeded())).is_err() {
                 pump.stream().send_reset(Reason::CANCEL);
             }
         }
@@ -181,7 +239,7 @@ async fn write_body(pump: &mut Pump) {
         Ok(Err(PumpError::Body(status))) => status,
         Err(panic) => panicked(&*panic),
     };
-    pump.end_with(trailers(&status));
+    pump.end_with(status::trailers(&status));
     if pump.await.is_err() {
         tracing::debug!("the peer disconnected before it read a call's status");
     }
@@ -210,15 +268,6 @@ async fn until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-fn trailers(status: &Status) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    // Fails on a message that cannot be a header even when escaped. The peer then gets only the code.
-    if status.add_header(&mut headers).is_err() {
-        headers.insert("grpc-status", http::HeaderValue::from_static("13"));
-    }
-    headers
 }
 
 /// Returns the status of a call whose handler panicked. The panic fails this call only; the panic hook

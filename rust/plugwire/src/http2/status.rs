@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use futures_util::future::BoxFuture;
 use h2::Reason;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use plugwire_protocol::evidence::{EXCERPT_LIMIT, excerpt, printable};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -88,6 +88,16 @@ pub(super) fn deadline_exceeded() -> Status {
     Status::deadline_exceeded("the call's deadline has passed")
 }
 
+/// Returns the trailers that carry a status.
+pub(super) fn trailers(status: &Status) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    // Fails on a message that cannot be a header even when escaped. The peer then gets only the code.
+    if status.add_header(&mut headers).is_err() {
+        headers.insert("grpc-status", HeaderValue::from_static("13"));
+    }
+    headers
+}
+
 /// Removes a header on which tonic would panic: it expects `grpc-status-details-bin` to be base64, and
 /// a peer can send anything.
 pub(super) fn drop_broken_details(headers: &mut HeaderMap) {
@@ -108,7 +118,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn survives(details: &'static str) -> bool {
         let mut headers = HeaderMap::new();

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use plugwire_protocol::evidence::excerpt;
 use plugwire_protocol::handshake::{AddressBytes, AddressError, Network, tcp_address};
+use tokio::net::unix::UCred;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::io::BoxIo;
@@ -20,10 +23,11 @@ pub enum Address {
     Tcp(SocketAddr),
 }
 
+/// Is printable: what could disturb a terminal is escaped, because a plugin chooses its address.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Unix(_) => write!(f, "{}", self.to_bytes()),
+            Address::Unix(path) => f.write_str(&excerpt(path.as_os_str().as_bytes())),
             Address::Tcp(address) => write!(f, "{address}"),
         }
     }
@@ -67,13 +71,13 @@ impl Address {
         Ok(self.connect_to_process().await?.0)
     }
 
-    /// Connects, and returns the pid of the listening process where the system knows it.
-    pub(crate) async fn connect_to_process(&self) -> io::Result<(BoxIo, Option<i32>)> {
+    /// Connects, and returns what the system knows of the listening process: not over TCP.
+    pub(crate) async fn connect_to_process(&self) -> io::Result<(BoxIo, Option<UCred>)> {
         match self {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).await?;
-                let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid());
-                Ok((Box::new(stream), pid))
+                let process = stream.peer_cred().ok();
+                Ok((Box::new(stream), process))
             }
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;

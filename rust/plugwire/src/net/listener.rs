@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use plugwire_protocol::handshake::AddressBytes;
 use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
 use rustix::process::Pid;
 #[cfg(feature = "plugin")]
 use tokio::net::TcpListener;
@@ -116,14 +117,23 @@ impl Listener {
         }
     }
 
-    /// Accepts the next connection. After a failure (no descriptor is left, say) it reports the error
-    /// once through `report` and tries again, forever, with a pause in between. Cancel safe.
-    pub(crate) async fn accept(&self, report: impl Fn(io::Error)) -> Accepted {
+    /// Accepts the next connection. If no descriptor is left, it calls
+    /// `make_room`. After a failure it reports the error once through `report`, and tries again, forever, with a pause in between. Cancel
+    /// safe.
+    pub(crate) async fn accept(
+        &self,
+        make_room: impl Fn(),
+        report: impl Fn(io::Error),
+    ) -> Accepted {
         let mut reported = false;
         loop {
             match self.try_accept().await {
                 Ok(accepted) => return accepted,
                 Err(error) => {
+                    let errno = Errno::from_io_error(&error);
+                    if matches!(errno, Some(Errno::MFILE | Errno::NFILE)) {
+                        make_room();
+                    }
                     if !std::mem::replace(&mut reported, true) {
                         report(error);
                     }

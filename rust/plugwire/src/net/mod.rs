@@ -7,6 +7,8 @@ mod identity;
 mod io;
 mod listener;
 mod mux;
+#[cfg(feature = "host")]
+pub(crate) mod owner;
 #[cfg(feature = "plugin")]
 mod process;
 mod provider;
@@ -19,6 +21,8 @@ pub(crate) use base_dir::check as check_base_dir;
 pub(crate) use group::group_id;
 pub(crate) use identity::Identity;
 pub(crate) use io::BoxIo;
+#[cfg(feature = "plugin")]
+pub(crate) use listener::Accepted;
 pub(crate) use listener::{Listen, Listener};
 pub(crate) use mux::{Mode, Mux};
 #[cfg(feature = "plugin")]

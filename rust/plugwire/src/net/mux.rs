@@ -22,7 +22,11 @@ use super::io::BoxIo;
 
 /// More streams than any healthy peer opens. The crate ends the session when one more is opened, so the
 /// limit is far above the number of streams that the broker lets wait.
-const MAX_STREAMS: usize = 32 * 1024;
+const MAX_STREAMS: usize = 16 * 1024;
+/// The window that yamux gives each stream.
+const STREAM_WINDOW: usize = 256 * 1024;
+/// How much the windows of busy streams may grow, all together.
+const GROWTH: usize = 64 * 1024 * 1024;
 
 type Opened = oneshot::Sender<io::Result<Stream>>;
 
@@ -45,7 +49,12 @@ impl Mux {
         inbound: impl FnMut(BoxIo) + Send + 'static,
     ) -> Self {
         let mut config = Config::default();
-        config.set_max_connection_receive_window(None).set_max_num_streams(MAX_STREAMS);
+        // The crate doubles the window of a busy stream, without a limit unless there is one for all. The
+        // order matters: it checks that every stream can have its share.
+        config
+            .set_max_num_streams(MAX_STREAMS.min(512))
+            .set_max_connection_receive_window(Some(MAX_STREAMS * STREAM_WINDOW + GROWTH))
+            .set_max_num_streams(MAX_STREAMS);
         let connection = Connection::new(io.compat(), config, mode);
         let (open, requests) = mpsc::unbounded_channel();
         let closed = CancellationToken::new();

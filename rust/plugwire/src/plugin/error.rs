@@ -9,6 +9,10 @@ use plugwire_protocol::handshake::AddressError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
+    /// The author added a service under the name of one that every plugin has: health, reflection, or
+    /// go-plugin's own. A Go plugin ends with the same complaint.
+    #[error("every plugin has a service {0}; the plugin's author added another one of this name")]
+    BuiltInService(&'static str),
     /// The handshake line cannot carry the path of the socket: it contains `|` or a line break. The directory for
     /// sockets (`PLUGIN_UNIX_SOCKET_DIR`, `TMPDIR`) must have another path.
     #[error("the plugin's address cannot be announced")]
@@ -51,6 +55,7 @@ impl ServeError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            ServeError::BuiltInService(_) => "serve.built-in-service",
             ServeError::Address(error) => error.code(),
             ServeError::Descriptors(_) => "serve.descriptors",
             ServeError::HostCertificate(_) => "serve.host-certificate",

@@ -1,6 +1,7 @@
 //! How a plugin ends without `Shutdown`, and despite a handler that hangs.
 
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -40,11 +41,15 @@ impl OwnProcess {
         }
     }
 
-    /// Ends the process if it still runs after its time. A handler that hangs on a thread would otherwise
-    /// keep it alive forever, because a runtime that is dropped waits for such threads.
-    pub(super) fn exit_in_time(self) {
+    /// Ends the process if it still runs after its time, unless the result is dropped before. A handler
+    /// that hangs on a thread would otherwise keep it alive forever, because a runtime that is dropped
+    /// waits for such threads.
+    pub(super) fn exit_in_time(self) -> ExitWatch {
+        let (calls_off, called_off) = mpsc::channel();
         let exit = move || {
-            thread::sleep(self.exit);
+            if called_off.recv_timeout(self.exit) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
             log_briefly("plugin did not exit in time; forcing exit");
             // SAFETY: `_exit` takes a number and never returns. `exit` would run exit handlers, which may
             // hang too.
@@ -57,6 +62,17 @@ impl OwnProcess {
         if let Err(error) = watch {
             log::warn(&format!("no thread watches that the plugin exits in time: {error}"));
         }
+        ExitWatch(calls_off)
+    }
+}
+
+/// Watches that the process exits in time. Dropping it calls the watch off.
+pub(super) struct ExitWatch(mpsc::Sender<()>);
+
+impl ExitWatch {
+    /// Lets it watch until the process has exited.
+    pub(super) fn stays(self) {
+        std::mem::forget(self.0);
     }
 }
 

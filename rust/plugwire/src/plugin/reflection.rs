@@ -13,7 +13,7 @@ const OWN: [&[u8]; 4] = [
     tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
     tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
 ];
-const REFLECTION: [&str; 2] =
+pub(super) const REFLECTION: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
 /// Adds both versions of the reflection service. They list services by name, as Go's do.

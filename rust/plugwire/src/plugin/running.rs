@@ -10,15 +10,17 @@ use super::builder::Plugin;
 use super::capture::Capture;
 use super::controller::Controller;
 use super::error::ServeError;
-use super::exit::OwnProcess;
+use super::exit::{ExitWatch, OwnProcess};
+use super::reflection::REFLECTION;
 use super::stdio::Hub;
 use super::{log, reflection};
 use crate::broker::{self, Broker, CloseOnDrop};
-use crate::generated::grpc::health::v1::health_server::HealthServer;
-use crate::generated::plugin::grpc_controller_server::GrpcControllerServer;
-use crate::generated::plugin::grpc_stdio_server::GrpcStdioServer;
-use crate::http2::{MAX_CONNECTIONS, Presence, Server};
-use crate::net::{BoxIo, Listen, Listener, Mode, Mux, Tls};
+use crate::generated::grpc::health::v1::health_server::{self, HealthServer};
+use crate::generated::plugin::grpc_broker_server;
+use crate::generated::plugin::grpc_controller_server::{self, GrpcControllerServer};
+use crate::generated::plugin::grpc_stdio_server::{self, GrpcStdioServer};
+use crate::http2::{Guest, Guests, PeerLimits, Presence, Server};
+use crate::net::{Accepted, BoxIo, Listen, Listener, Mode, Mux, Tls};
 use crate::services::Services;
 
 /// How long the host may take to read what was printed, once the plugin ends.
@@ -31,6 +33,7 @@ const MAX_MAIN_STREAMS: usize = 16;
 /// A plugin that is ready to accept connections.
 pub(super) struct Running {
     server: Server,
+    guests: Guests,
     tls: Option<Tls>,
     hub: Arc<Hub>,
     drain: Duration,
@@ -48,17 +51,28 @@ impl Running {
         multiplexed: bool,
     ) -> Result<Self, ServeError> {
         let make = plugin.versions.remove(&version).ok_or(ServeError::NoVersions)?;
+        let limits = PeerLimits::new(plugin.http2);
         let broker = Broker::new(broker::Settings {
             multiplexed,
             listen,
             tls: tls.clone(),
-            http2: plugin.http2.clone(),
+            limits: limits.clone(),
             timeout: plugin.broker_timeout,
             trust: broker::Trust::Anywhere,
             translate: None,
             peer: None,
         });
         let services = make(Services::new(), broker.clone());
+        let own = [
+            health_server::SERVICE_NAME,
+            grpc_controller_server::SERVICE_NAME,
+            grpc_stdio_server::SERVICE_NAME,
+            grpc_broker_server::SERVICE_NAME,
+        ];
+        let mut own = own.into_iter().chain(REFLECTION);
+        if let Some(taken) = own.find(|own| services.names().any(|name| name == *own)) {
+            return Err(ServeError::BuiltInService(taken));
+        }
         let (controller, shutdowns) = Controller::new();
         let services = services
             .add(HealthServer::new(plugin.health.clone()))
@@ -66,9 +80,11 @@ impl Running {
             .add(GrpcStdioServer::new(plugin.hub.clone()))
             .add(broker.service());
         let services = reflection::add(services)?;
-        let server = Server::new(services.into_dispatch(), plugin.http2.clone());
+        let guests = limits.guests.clone();
+        let server = Server::new(services.into_dispatch(), limits);
         Ok(Self {
             server,
+            guests,
             tls,
             hub: plugin.hub,
             drain: plugin.drain,
@@ -79,13 +95,14 @@ impl Running {
     }
 
     /// Serves until `Shutdown`, then ends in order: calls in progress, printed output, the answer, the
-    /// connections. With `process`, it also ends when the host is gone.
+    /// connections. With `process`, it also ends when the host is gone, and what is returned watches
+    /// that the process exits.
     pub(super) async fn run(
         mut self,
         listener: Listener,
         captures: Vec<Capture>,
         process: Option<OwnProcess>,
-    ) {
+    ) -> Option<ExitWatch> {
         let mut connections = JoinSet::new();
         let (main_streams, mut streams) = mpsc::channel(MAX_MAIN_STREAMS);
         let mut session: Option<Mux> = None;
@@ -93,18 +110,19 @@ impl Running {
         let presence = self.server.presence.clone();
         let mut orphaned = Box::pin(orphaned(process.as_ref(), &presence));
         let mut host_is_gone = false;
+        let guests = self.guests.clone();
         let answer = loop {
             tokio::select! {
-                accepted = listener.accept(not_accepted), if session.is_none() && connections.len() < MAX_CONNECTIONS => {
+                (accepted, guest) = accept(&guests, &listener), if session.is_none() => {
                     if self.multiplexed {
                         session = Some(self.multiplex(accepted.io, main_streams.clone()));
                     } else {
                         let server = self.server.clone().for_peer(accepted.peer);
-                        connections.spawn(server.serve(accepted.io, self.tls.clone()));
+                        connections.spawn(server.serve(accepted.io, self.tls.clone(), guest));
                     }
                 }
-                Some(io) = streams.recv(), if connections.len() < MAX_CONNECTIONS => {
-                    connections.spawn(self.server.clone().serve(io, self.tls.clone()));
+                (guest, Some(io)) = async { (guests.place().await, streams.recv().await) } => {
+                    connections.spawn(self.server.clone().serve(io, self.tls.clone(), guest));
                 }
                 Some(_) = connections.join_next() => {}
                 Some(answer) = self.shutdowns.recv() => break Some(answer),
@@ -117,9 +135,7 @@ impl Running {
             }
         };
         drop(orphaned);
-        if let Some(process) = process {
-            process.exit_in_time();
-        }
+        let watch = process.map(OwnProcess::exit_in_time);
         drop(listener);
         if host_is_gone {
             // The process will now exit even if this write blocks.
@@ -131,6 +147,7 @@ impl Running {
         self.server.drain.cancel();
         let all_closed = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(GOODBYE, all_closed).await;
+        watch
     }
 
     /// Makes the first connection of a multiplexed plugin its one session. A stream without a knock before
@@ -160,6 +177,12 @@ impl Running {
         }
         self.hub.report_dropped();
     }
+}
+
+/// Accepts a connection once there is a place for it. Cancel safe.
+async fn accept(guests: &Guests, listener: &Listener) -> (Accepted, Guest) {
+    let guest = guests.place().await;
+    (listener.accept(|| guests.make_room(), not_accepted).await, guest)
 }
 
 fn not_accepted(error: std::io::Error) {

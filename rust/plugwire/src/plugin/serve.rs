@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::builder::Plugin;
 use super::capture::{Capture, Descriptor};
 use super::error::ServeError;
-use super::exit::OwnProcess;
+use super::exit::{ExitWatch, OwnProcess};
 use super::log;
 use super::running::Running;
 use crate::net::{Identity, Listen, Listener, Tls};
@@ -28,8 +28,13 @@ impl Plugin {
     /// the host decides when a plugin ends. Must run inside tokio, with I/O and time enabled. A process
     /// can serve one plugin.
     pub async fn serve(self) -> ExitCode {
-        match self.try_serve().await {
-            Ok(()) => ExitCode::SUCCESS,
+        match serve(self).await {
+            Ok(watch) => {
+                if let Some(watch) = watch {
+                    watch.stays();
+                }
+                ExitCode::SUCCESS
+            }
             Err(error) => {
                 report(&error);
                 ExitCode::FAILURE
@@ -37,16 +42,18 @@ impl Plugin {
         }
     }
 
-    /// Serves as [`Plugin::serve`] does, and returns the error instead of printing it.
+    /// Serves as [`Plugin::serve`] does, and returns the error instead of printing it. Once it has returned,
+    /// the process is yours: [`Plugin::exit_timeout`] no longer applies, and a handler that hangs keeps the
+    /// runtime from being dropped.
     ///
     /// Cancel safety: dropping the future stops serving at once and restores descriptor 1. Output that
     /// was printed and not sent yet is lost.
     pub async fn try_serve(self) -> Result<(), ServeError> {
-        serve(self).await
+        serve(self).await.map(drop)
     }
 }
 
-async fn serve(plugin: Plugin) -> Result<(), ServeError> {
+async fn serve(plugin: Plugin) -> Result<Option<ExitWatch>, ServeError> {
     let environment =
         PluginEnvironment::read(plugin.handshake.cookie(), |name| std::env::var_os(name))
             .map_err(ServeError::NotStartedByHost)?;
@@ -78,8 +85,7 @@ async fn serve(plugin: Plugin) -> Result<(), ServeError> {
     if capture_stderr {
         captures.push(Capture::begin(Descriptor::Stderr, hub).map_err(ServeError::Stdio)?);
     }
-    running.run(listener, captures, Some(process)).await;
-    Ok(())
+    Ok(running.run(listener, captures, Some(process)).await)
 }
 
 /// Sets up TLS as the host's certificate asks for, unless the author set a configuration.

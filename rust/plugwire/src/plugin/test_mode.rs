@@ -26,7 +26,9 @@ impl Plugin {
         let address = listener.address();
         let tls = self.tls.clone();
         let running = Running::prepare(self, version, tls, listen, false)?;
-        let task = AbortOnDropHandle::new(tokio::spawn(running.run(listener, Vec::new(), None)));
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            running.run(listener, Vec::new(), None).await;
+        }));
         let record = Reattach::new(version, address.network(), address.to_bytes())
             .with_pid(std::process::id())
             .with_test(true);
