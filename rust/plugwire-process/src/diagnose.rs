@@ -60,7 +60,7 @@ pub enum Executable {
         expected: String,
     },
     /// A script whose interpreter exists.
-    #[error("script for {}", interpreter.display())]
+    #[error("script for {}", printable(interpreter))]
     Script {
         /// The interpreter.
         interpreter: PathBuf,

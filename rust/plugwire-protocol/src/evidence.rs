@@ -1,7 +1,8 @@
 //! Escapes text from a peer, so that it can be printed.
 //!
 //! Every error of this crate carries its offending text in this form, so an error can be written to
-//! a terminal or a log unchanged.
+//! a terminal or a log unchanged. What a peer says in a log record or a status is as it was sent: pass it
+//! through [`printable`] before a terminal or a log of lines sees it.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -35,31 +36,42 @@ pub fn excerpt(bytes: impl AsRef<[u8]>) -> String {
     text
 }
 
-/// Returns a peer's text with everything escaped that could disturb a terminal or forge a line of a log:
-/// control characters except tabs, line breaks among them, and characters that change the direction of
-/// text or are not seen. Everything else stays, backslashes included, so the result cannot be read back.
+/// Returns a peer's text as one line that is safe to print, whatever its length.
 ///
-/// Use it for a plugin's log messages, for example. It does not limit the length.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(disturbs) {
+/// Control characters (line breaks among them, tabs excepted), characters that change the direction of
+/// text or are invisible, and bytes that are not UTF-8 are escaped as in Rust source: `\n`, `\u{1b}`,
+/// `\xff`. Backslashes stay as they are, so that ordinary text does, too.
+pub fn printable<T: AsRef<[u8]> + ?Sized>(text: &T) -> Cow<'_, str> {
+    let bytes = text.as_ref();
+    if let Ok(text) = str::from_utf8(bytes)
+        && !text.contains(is_unsafe)
+    {
         return Cow::Borrowed(text);
     }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        match disturbs(character) {
-            true => shown.extend(character.escape_debug()),
-            false => shown.push(character),
+    let mut shown = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match is_unsafe(character) {
+                true => shown.extend(character.escape_debug()),
+                false => shown.push(character),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(shown, "\\x{byte:02x}");
         }
     }
     Cow::Owned(shown)
 }
 
-fn disturbs(character: char) -> bool {
+/// Returns whether a character can drive a terminal, break a line, or hide or reorder what is around it.
+fn is_unsafe(character: char) -> bool {
     match character {
         '\t' => false,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => true,
-        '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
-        _ => character.is_control(),
+        // Arabic letter mark; zero-width space and the marks; line and paragraph separators, embeddings and
+        // overrides; invisible operators and isolates; byte order mark; interlinear annotation.
+        '\u{61c}' | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => true,
+        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => true,
+        other => other.is_control(),
     }
 }
 

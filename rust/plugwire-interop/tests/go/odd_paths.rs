@@ -75,7 +75,7 @@ async fn a_go_host_where_the_temporary_directory_is_not_utf8() {
     let sandbox = Sandbox::new();
     let mut host = sandbox.command(go::peer("1.8.0", "probe-host"));
     host.env("TMPDIR", not_utf8(&sandbox));
-    host.args(["start", "--"]).arg(rust::program("probe-plugin"));
+    host.args(["echo", "--"]).arg(rust::program("probe-plugin"));
     let output = sandbox.run(&mut host).await;
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!(report["ended"], true, "{report:#}");

@@ -176,6 +176,28 @@ async fn a_socket_directory_that_cannot_be_used() {
     }
 }
 
+/// Another user could put a directory of its own in the place of the private one.
+#[tokio::test]
+async fn a_socket_directory_that_others_may_write_to() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scene = Scene::new();
+    let base = scene.folder().join("shared");
+    std::fs::create_dir(&base).expect("a directory");
+    let mode = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&base, mode).expect("it is ours");
+    };
+    let launch = || scene.program(rust::example("greeter-plugin")).socket_dir(&base);
+    mode(0o777);
+    let error = launch().start().await.expect_err("others may write to it");
+    assert_eq!(error.code(), "start.machine");
+    let StartError::Machine { cause, .. } = &error else { panic!("{error:?}") };
+    assert!(cause.to_string().contains("has mode 0777, without the sticky bit"), "{cause}");
+    mode(0o1777);
+    launch().start().await.expect("a start").shutdown().await.expect("the shutdown works");
+}
+
 #[tokio::test]
 async fn a_group_that_does_not_exist() {
     let scene = Scene::new();

@@ -9,6 +9,7 @@ use plugwire_interop::leaks::eventually;
 use plugwire_interop::probe::PrintRequest;
 use plugwire_interop::sandbox::Sandbox;
 use plugwire_interop::scenarios::probe;
+use plugwire_interop::scene::Scene;
 use plugwire_interop::{PROBE, rust};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -96,4 +97,50 @@ async fn logs_and_output_go_to_tracing() {
         .collect();
     let line = |text| (Level::INFO, "the probe", "stdout", text);
     assert_eq!(printed, [line("a line"), line("another")]);
+}
+
+/// A line break in a message would forge a line of the host's log, and other characters drive its terminal. LOG-11.
+#[tokio::test]
+async fn what_a_plugin_logs_cannot_forge_a_line() {
+    let recorder = Recorder::default();
+    let subscriber = tracing_subscriber::registry().with(recorder.clone());
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let scene = Scene::new();
+    let script = r#"
+        printf '\033[31mraw \342\200\256plain\n' >&2
+        printf '{"@level":"error","@message":"a\\n2026-11-30 ERROR forged\\u001b[0m","@module":"m\\u001b","k\\n":"v\\u202e"}\n' >&2"#;
+    let error = scene.refuse(scene.script(script, &[])).await;
+    assert_eq!(error.code(), "start.exited");
+    let evidence = error.evidence().expect("it ran").to_string();
+    let shown = recorder.of("plugwire::plugin_log");
+    let values = shown.iter().flat_map(|(_, fields)| fields.values());
+    for text in values.cloned().chain([evidence.replace('\n', ""), error.to_string()]) {
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+    }
+    assert_eq!(shown[0].1["message"], "\\u{1b}[31mraw \\u{202e}plain");
+    assert_eq!(shown[1].1["message"], "a\\n2026-11-30 ERROR forged\\u{1b}[0m");
+}
+
+/// One message of the stdio stream may be much longer than a line of a log.
+#[tokio::test]
+async fn a_long_line_of_output_is_logged_in_pieces() {
+    let recorder = Recorder::default();
+    let subscriber = tracing_subscriber::registry().with(recorder.clone());
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let sandbox = Sandbox::new();
+    let launch = sandbox.launch(PROBE, rust::program("probe-plugin")).version(1);
+    let plugin = launch.start().await.expect("a start");
+    let stdout = [&vec![b'x'; 30_000][..], b"\nnext\n"].concat().into();
+    let request = PrintRequest { stdout, stderr: Default::default() };
+    probe(&plugin).print(request).await.expect("the plugin prints");
+    plugin.shutdown().await.expect("the shutdown works");
+    let printed = recorder.of("plugwire::plugin_output");
+    let pieces: Vec<&str> = printed.iter().map(|(_, fields)| &*fields["message"]).collect();
+    assert!(pieces.iter().all(|piece| piece.len() <= 8 * 1024), "{:?}", pieces.len());
+    assert_eq!(pieces.concat(), format!("{}next", "x".repeat(30_000)));
+    assert_eq!(pieces.last(), Some(&"next"));
 }

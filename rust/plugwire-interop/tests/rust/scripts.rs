@@ -70,6 +70,16 @@ async fn exit_after_the_line() {
     assert_eq!(evidence.stderr, "out of luck");
 }
 
+/// A path can contain anything; an error that is printed must not drive the terminal.
+#[tokio::test]
+async fn an_address_that_would_drive_the_terminal() {
+    let scene = Scene::new();
+    let script = r"printf '1|1|unix|/nowhere/\033[31m\342\200\256x|grpc|\n'; exec sleep 60";
+    let error = scene.refuse(scene.script(script, &[]).dangerous().plaintext()).await;
+    assert_eq!(error.code(), "start.connect");
+    assert!(error.to_string().ends_with("/nowhere/\\u{1b}[31m\\u{202e}x"), "{error}");
+}
+
 /// Checks the long form of the evidence, as a command line shows it.
 #[tokio::test]
 async fn the_evidence_as_text() {

@@ -39,15 +39,28 @@ fn the_cut_does_not_split_a_character() {
 }
 
 #[test]
-fn a_message_keeps_its_words_and_its_line() {
-    for text in ["größer\t\"a\\b\"", "नमस्ते", "e\u{301}"] {
-        assert!(matches!(printable(text), Cow::Borrowed(same) if same == text), "{text}");
+fn printable_text_is_only_changed_where_it_is_unsafe() {
+    let ordinary = r#"C:\new "plugin" – größer	family: 👩‍👧"#;
+    assert!(matches!(printable(ordinary), Cow::Borrowed(text) if text == ordinary));
+    let forged = "ok\n2026-11-30 ERROR host: forged\r\x1b[2J\0\u{9b}";
+    assert_eq!(printable(forged), "ok\\n2026-11-30 ERROR host: forged\\r\\u{1b}[2J\\0\\u{9b}");
+    for hidden in
+        ["\u{202e}", "\u{2066}", "\u{200f}", "\u{61c}", "\u{2028}", "\u{feff}", "\u{200b}"]
+    {
+        let escaped = format!("a{}b", hidden.escape_unicode());
+        assert_eq!(printable(&format!("a{hidden}b")), escaped);
     }
-    assert_eq!(printable("a\nERROR b\r\x1b[2J"), "a\\nERROR b\\r\\u{1b}[2J");
-    assert_eq!(printable("\u{9b}\u{202e}\u{2066}\u{feff}"), "\\u{9b}\\u{202e}\\u{2066}\\u{feff}");
+    assert_eq!(printable(b"ab\xff\xc3"), "ab\\xff\\xc3");
 }
 
 proptest! {
+    #[test]
+    fn printable_bytes_have_no_control_characters(
+        bytes in prop::collection::vec(any::<u8>(), 0..2_000),
+    ) {
+        prop_assert!(!printable(&bytes).chars().any(|c| c.is_control() && c != '\t'));
+    }
+
     #[test]
     fn any_bytes_become_one_short_printable_line(
         bytes in prop::collection::vec(any::<u8>(), 0..2_000),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::Stream;
+#[cfg(feature = "host")]
+use plugwire_protocol::evidence::excerpt;
 use tonic::Streaming;
 
 use super::link::Link;
@@ -52,7 +54,10 @@ pub(super) fn open(channel: crate::http2::Channel, link: Arc<Link>, wiring: Arc<
         // them.
         match GrpcBrokerClient::new(channel).start_stream(messages).await {
             Ok(announcements) => attachment.read(announcements.into_inner()).await,
-            Err(status) => tracing::debug!(%status, "the plugin has no broker"),
+            Err(status) => {
+                let (code, message) = (status.code(), excerpt(status.message()));
+                tracing::debug!(%code, message, "the plugin has no broker");
+            }
         }
     });
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plugwire_process::{ChecksumError, Executable, Exit};
+use plugwire_protocol::evidence::printable;
 use plugwire_protocol::handshake::HandshakeError;
 
 use crate::http2::ConnectStep;
@@ -39,7 +40,7 @@ impl fmt::Display for Evidence {
             write!(f, "\nfile         {executable}")?;
         }
         if let Some(diagnosis) = &self.diagnosis {
-            write!(f, "\nrunner       {diagnosis}")?;
+            write!(f, "\nrunner       {}", printable(diagnosis))?;
         }
         if let Some(exit) = &self.exit {
             write!(f, "\nended        {exit}")?;

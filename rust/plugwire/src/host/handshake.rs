@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use plugwire_protocol::evidence::printable;
 use plugwire_protocol::handshake::{Expectation, HandshakeError, HandshakeLine};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -33,18 +34,8 @@ impl Printed {
         text.extend_from_slice(&self.line[..self.line.len().min(KEPT)]);
         text.extend_from_slice(&self.after);
         text.truncate(KEPT);
-        text.utf8_chunks()
-            .map(|chunk| {
-                let shown = chunk.valid().escape_debug().to_string();
-                let shown = shown.replace("\\n", "\n").replace("\\'", "'").replace("\\\"", "\"");
-                shown
-                    + &chunk
-                        .invalid()
-                        .iter()
-                        .map(|byte| format!("\\x{byte:02x}"))
-                        .collect::<String>()
-            })
-            .collect()
+        let lines: Vec<_> = text.split(|byte| *byte == b'\n').map(printable).collect();
+        lines.join("\n")
     }
 
     /// Returns the socket that the line names, if it does. A plugin that is refused for another reason listens there anyway,

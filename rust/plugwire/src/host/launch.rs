@@ -232,7 +232,11 @@ impl Launch {
     }
 
     /// Sets where the private directory for the plugin's sockets is created. Default: the system's temporary directory, or
-    /// `/tmp` if that path is too long for a socket. go-plugin: `UnixSocketConfig.TempDir`.
+    /// `/tmp` if that path is too long for a socket, not UTF-8, or contains `|` or a line break. go-plugin:
+    /// `UnixSocketConfig.TempDir`.
+    ///
+    /// It and the directories above it must belong to this user or to root, and must have the sticky bit if others may write
+    /// to them. In a directory that is not UTF-8, brokered connections need [`Launch::multiplex`].
     pub fn socket_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.socket_dir = Some(directory.into());
         self

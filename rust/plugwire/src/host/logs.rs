@@ -12,7 +12,8 @@ use super::settings::{LogSink, Output, Writer};
 
 const READ_SIZE: usize = 64 * 1024;
 
-/// The default sink. A line break in a message is escaped: it would look like the beginning of another. `tracing` needs the names of fields at compile time, so the plugin's own fields go into one, as
+/// The default sink. What the plugin says is made [`printable`]: a line break in a message would forge a line of the log in
+/// most subscribers. `tracing` needs the names of fields at compile time, so the plugin's own fields go into one, as
 /// `key=value` pairs.
 struct ToTracing;
 
@@ -22,16 +23,13 @@ impl LogSink for ToTracing {
             ($level:ident) => {
                 if tracing::enabled!(target: TARGET, tracing::Level::$level) {
                     let record = &entry.record;
-                    let module = record.module.as_deref().map(printable);
-                    let module = module.as_deref();
+                    let module = record.module.as_ref().map(printable);
                     let fields = (!record.fields.is_empty()).then(|| pairs(&record.fields));
-                    let fields = fields.as_deref().map(printable);
-                    let fields = fields.as_deref();
                     tracing::event!(
                         target: TARGET,
                         tracing::Level::$level,
                         plugin,
-                        module,
+                        module = module.as_deref(),
                         fields,
                         "{}",
                         printable(&record.message)
@@ -62,7 +60,7 @@ fn pairs(fields: &[(String, serde_json::Value)]) -> String {
             value => write!(text, "{space}{name}={value}"),
         };
     }
-    text
+    printable(&text).into_owned()
 }
 
 /// Reads one plugin's standard error.

@@ -16,7 +16,8 @@ pub(super) type Writer = Pin<Box<dyn AsyncWrite + Send>>;
 ///
 /// Called on the task that reads the plugin's standard error: a sink that waits slows the plugin down.
 pub trait LogSink: Send + Sync {
-    /// Receives one entry of the plugin with this name.
+    /// Receives one entry of the plugin with this name. Its text is the plugin's, and can contain line breaks and control
+    /// characters: before you print it, call [`printable`](plugwire_protocol::evidence::printable).
     fn log(&self, plugin: &str, entry: &Entry);
 }
 

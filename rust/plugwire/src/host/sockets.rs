@@ -2,15 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use plugwire_process::{PrivateDir, sweep};
 use plugwire_protocol::handshake::AddressBytes;
 
 use crate::broker::Trust;
-use crate::net::Address;
-use crate::net::group_id;
+use crate::net::{self, Address, group_id};
 
 /// The length that `sockaddr_un` takes on every Unix; Linux takes a little more.
 const LONGEST_PATH: usize = 104;
@@ -42,13 +40,7 @@ pub(super) fn private_dir(base: Option<&Path>, group: Option<&str>) -> io::Resul
     AddressBytes::from(base.as_path())
         .check_announceable()
         .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
-    if may_be_changed_by_others(&base) {
-        let why = format!(
-            "others may remove and replace what is in {}: it needs the sticky bit (chmod +t), or another mode",
-            base.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    }
+    net::check_base_dir(&base)?;
     sweep(&base);
     PrivateDir::new(&base, group.map(group_id).transpose()?)
 }
@@ -76,13 +68,6 @@ pub(super) fn temporary_dirs(given: Option<&OsStr>) -> impl Iterator<Item = Path
     given.map(PathBuf::from).into_iter().chain(shared)
 }
 
-/// Returns whether every user may write to a directory, and the sticky bit does not protect its entries. A directory that
-/// cannot be looked at fails later.
-fn may_be_changed_by_others(base: &Path) -> bool {
-    let mode = base.metadata().map_or(0, |found| found.permissions().mode());
-    mode & 0o002 != 0 && mode & 0o1000 == 0
-}
-
 /// Returns whether every message can carry paths in this directory: those of the broker are text, and the handshake line
 /// has no escaping. A directory that the user chose need not suit the broker.
 fn suits_every_message(base: &Path) -> bool {
@@ -96,6 +81,7 @@ fn is_short(base: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

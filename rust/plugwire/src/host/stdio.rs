@@ -1,5 +1,6 @@
 //! Copies the plugin's stdio stream to the user's writers.
 
+use plugwire_protocol::evidence::{excerpt, printable};
 use tokio::io::AsyncWriteExt;
 use tonic::{Code, Status};
 
@@ -44,8 +45,14 @@ impl Sink {
             }
             Sink::Tracing { channel, line } => {
                 for part in data.split_inclusive(|byte| *byte == b'\n') {
-                    line.extend_from_slice(part);
-                    if part.ends_with(b"\n") || line.len() >= LONGEST_LOGGED {
+                    for piece in part.chunks(LONGEST_LOGGED) {
+                        if line.len() + piece.len() > LONGEST_LOGGED {
+                            log(plugin, channel, line);
+                            line.clear();
+                        }
+                        line.extend_from_slice(piece);
+                    }
+                    if part.ends_with(b"\n") {
                         log(plugin, channel, line);
                         line.clear();
                     }
@@ -64,8 +71,9 @@ impl Sink {
 }
 
 fn log(plugin: &str, channel: &str, line: &[u8]) {
-    let text = String::from_utf8_lossy(line);
-    tracing::info!(target: "plugwire::plugin_output", plugin, channel, "{}", text.trim_end_matches(['\n', '\r']));
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    tracing::info!(target: "plugwire::plugin_output", plugin, channel, "{}", printable(line));
 }
 
 /// Copies the stream until it ends, and again on the next connection if the channel reconnects: a Go plugin blocks in the
@@ -92,7 +100,10 @@ pub(super) async fn copy(
     match ended.code() {
         Code::Ok | Code::Unavailable | Code::Cancelled => {}
         Code::Unimplemented => tracing::debug!(plugin, "the plugin has no stdio stream"),
-        _ => tracing::warn!(plugin, status = %ended, "the plugin's stdio stream failed"),
+        code => {
+            let message = excerpt(ended.message());
+            tracing::warn!(plugin, %code, message, "the plugin's stdio stream failed");
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use super::inbound::{Inbound, PeerLimit};
 use super::keep_alive::silence;
 use super::memory::Ledger;
 use super::peer::Peer;
+use super::status;
 use crate::net::{BoxIo, Tls};
 
 /// How long the other side may take to answer on a new connection. The deadlines of the calls that wait
@@ -265,7 +266,7 @@ fn into_io(error: h2::Error) -> io::Error {
     if error.is_io() {
         error.into_io().expect("just asked")
     } else {
-        io::Error::new(io::ErrorKind::InvalidData, format!("HTTP/2: {error}"))
+        io::Error::new(io::ErrorKind::InvalidData, status::in_words(&error))
     }
 }
 
@@ -279,7 +280,7 @@ async fn drive(
     tokio::select! {
         ended = &mut connection => {
             if let Err(error) = ended {
-                tracing::debug!(%error, "HTTP/2 connection ended");
+                tracing::debug!(error = status::in_words(&error), "HTTP/2 connection ended");
             }
         }
         () = silence(pings, keep_alive) => tracing::debug!("no answer to a keep-alive ping"),

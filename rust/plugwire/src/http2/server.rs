@@ -103,7 +103,7 @@ impl Server {
             let connection = http2.server().handshake::<_, Bytes>(io).await;
             connection
                 .map(|connection| (connection, Peer { ledger, limit: peer_limit, turn }))
-                .map_err(std::io::Error::other)
+                .map_err(|error| std::io::Error::other(status::in_words(&error)))
         };
         match tokio::time::timeout(PREFACE_TIMEOUT, begin).await {
             Ok(Ok((connection, peer))) => self.serve_calls(connection, peer, guest).await,
@@ -138,7 +138,10 @@ impl Server {
                         let call = serve_call(request, respond, self.dispatch.clone(), peer.clone());
                         calls.spawn(async move { call.await; drop(token) });
                     }
-                    Some(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection ended"),
+                    Some(Err(error)) => {
+                        let error = status::in_words(&error);
+                        return tracing::debug!(error, "HTTP/2 connection ended");
+                    }
                     None => return,
                 },
                 // Removes finished calls. Dropping the set ends the handlers of the others.

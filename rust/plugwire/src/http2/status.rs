@@ -7,6 +7,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use futures_util::future::BoxFuture;
 use h2::Reason;
 use http::{HeaderMap, HeaderValue};
+use plugwire_protocol::evidence::{EXCERPT_LIMIT, excerpt, printable};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -23,12 +24,21 @@ pub(super) fn from_h2(error: &h2::Error) -> Status {
         Some(_) => Code::Internal,
         None => Code::Unavailable,
     };
-    let mut status = Status::new(code, format!("HTTP/2: {error}"));
+    let mut status = Status::new(code, in_words(error));
     // HTTP/2: streams that the last GOAWAY does not cover have not been looked at.
     if error.is_go_away() && error.is_remote() {
         status.set_source(Arc::new(NotProcessed));
     }
     status
+}
+
+/// Returns the error's text. A peer that closes the connection can add a megabyte of its own to it.
+pub(super) fn in_words(error: &h2::Error) -> String {
+    let text = error.to_string();
+    match text.len() > EXCERPT_LIMIT {
+        true => format!("HTTP/2: {}", excerpt(text)),
+        false => format!("HTTP/2: {}", printable(&text)),
+    }
 }
 
 /// The source of the status of a call that the other side never saw, because it was closing the

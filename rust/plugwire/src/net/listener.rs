@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use plugwire_protocol::handshake::AddressBytes;
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -100,7 +101,7 @@ impl Listener {
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < MAX_NAMES => {}
                 Err(error) => {
-                    let why = format!("{}: {error}", path.display());
+                    let why = format!("{}: {error}", AddressBytes::from(path));
                     return Err(io::Error::new(error.kind(), why));
                 }
             }

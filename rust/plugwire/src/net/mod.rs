@@ -1,6 +1,7 @@
 //! Addresses, listeners, mutual TLS and multiplexing: the byte streams that HTTP/2 runs on.
 
 mod address;
+mod base_dir;
 mod group;
 mod identity;
 mod io;
@@ -15,6 +16,7 @@ mod tls;
 mod translate;
 
 pub use address::Address;
+pub(crate) use base_dir::check as check_base_dir;
 #[cfg(feature = "host")]
 pub(crate) use group::group_id;
 pub(crate) use identity::Identity;

@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::builder::Plugin;
 use super::error::ServeError;
 use super::running::Running;
-use crate::net::{Listen, Listener};
+use crate::net::{self, Listen, Listener};
 
 impl Plugin {
     /// Serves inside this process, for tests: without cookie, handshake line, signals and captured output.
@@ -75,6 +75,7 @@ struct TestDirectory {
 impl TestDirectory {
     fn create() -> io::Result<Self> {
         let base = std::env::temp_dir();
+        net::check_base_dir(&base)?;
         for _ in 0..ATTEMPTS {
             let path = base.join(format!("plugwire-{:06x}", random_number()));
             match DirBuilder::new().mode(0o700).create(&path) {
