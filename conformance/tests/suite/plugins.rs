@@ -56,7 +56,7 @@ async fn what_ignores_shutdown_and_sigterm_is_ended() {
     let desk = Desk::new();
     let suite = crate::desk::program().display().to_string();
     // Shutdown has no answer, and at SIGTERM the plugin ends, but not the shell that stands before it.
-    let script = "trap '' TERM INT HUP; SUITE scripted-plugin --mutant shutdown-hangs; while :; do sleep 600; done";
+    let script = "trap '' TERM INT HUP; 'SUITE' scripted-plugin --mutant shutdown-hangs; while :; do sleep 600; done";
     desk.plugin(&script.replace("SUITE", &suite));
     let text = desk.read("plugin.toml");
     let text = text.replace("\"K\"", "\"PLUGWIRE_PROBE\"").replace("\"V\"", "\"plugwire\"");
