@@ -34,7 +34,9 @@ impl Printed {
         text.extend_from_slice(&self.line[..self.line.len().min(KEPT)]);
         text.extend_from_slice(&self.after);
         text.truncate(KEPT);
-        let lines: Vec<_> = text.split(|byte| *byte == b'\n').map(printable).collect();
+        // A tab is escaped, too: this is evidence, in which it must be seen.
+        let shown = |line| printable(line).replace('\t', "\\t");
+        let lines: Vec<_> = text.split(|byte| *byte == b'\n').map(shown).collect();
         lines.join("\n")
     }
 
